@@ -1,0 +1,113 @@
+"""What a recipe may say; standard library only. `pipelines.recipe` reads and writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tasks.data.settings import PrepareSettings
+from tasks.learn.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which prepared dataset, and how it is divided."""
+
+    dataset: str
+    """Folder or URL of the prepared dataset; `marey run` makes it where it is missing."""
+    source: str | None = None
+    """Videos that `marey run` prepares; null where the dataset exists already."""
+    layout: str = "folder"
+    """Layout of the source."""
+    group: str | None = None
+    """Regular expression searched in a video's path; its first group names the video's group."""
+    split: str | None = None
+    """Name of a split; null is the dataset's only or first one."""
+    fold: str | None = None
+    """`group=NAME`: test on that group and train on all others, instead of a split."""
+    max_failed: float = 0.05
+    """Share of videos that may fail before preparation ends with exit 3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Which network."""
+
+    name: str
+    """A name of `marey models`."""
+    stream: Literal["rgb", "flow"] = "rgb"
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword options of the network, such as `tiny: true`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """How clips are cut; a null field takes the network's published value."""
+
+    segments: int | None = None
+    size: int | None = None
+    """Height and width of a clip in pixels; null is 224."""
+    scales: tuple[float, ...] | None = None
+    max_distort: int = 1
+    flip: float | None = None
+    """Probability of a horizontal flip; null is 0.5, and 0 where a class name holds left or right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """The N-view protocol; the 1-view result (one clip, centre crop) is always reported beside it."""
+
+    clips: int | None = None
+    """Clips a video; null is the network's published protocol."""
+    crops: Literal[1, 3, 10] | None = None
+    """Crops a clip: 1 (centre), 3 (along the longer side) or 10 (corners, centre, and their mirror images)."""
+    segments: int | None = None
+    """Segments of a test clip where they differ from training (TSN: 25)."""
+    part: Literal["val", "test"] = "test"
+    batch_size: int = 16
+    """Clips at once a worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings:
+    """What a training takes of the cluster."""
+
+    workers: int = 1
+    cpus_per_worker: float = 1
+    gpus_per_worker: float = 0
+    max_failures: int = 3
+    """Restarts of a failed worker group before the training gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """The sweep of `marey tune`."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    """Field -> distribution: `train.lr: {log_uniform: [1e-4, 1e-1]}`; also uniform, int_uniform, choice."""
+    metric: str = "val/top1_percent"
+    mode: Literal["max", "min"] = "max"
+    trials: int = 20
+    concurrent: int | None = None
+    """Trials at once; null is as many as fit the cluster."""
+    grace_epochs: int = 1
+    """Epochs before ASHA may stop a trial."""
+    reduction: int = 3
+    """ASHA keeps one in so many at each rung."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Data, network and training of one run: the whole of a recipe file."""
+
+    name: str
+    """Name of the run; the same name resumes it."""
+    data: DataSettings
+    model: ModelSettings
+    prepare: PrepareSettings = field(default_factory=PrepareSettings)
+    input: InputSettings = field(default_factory=InputSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)

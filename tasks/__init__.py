@@ -1,0 +1,1 @@
+"""The work a worker does, as plain functions: no Ray, no MLflow."""

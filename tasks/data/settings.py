@@ -1,0 +1,67 @@
+"""Settings of preparation and of reading clips; standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tasks.video.settings import TVL1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """What decides the bytes of a prepared dataset."""
+
+    short_side: int = 256
+    """Frames are resized so that their shorter side has this many pixels."""
+    flow: Literal["tvl1", "none"] = "tvl1"
+    """Optical flow to compute, or none."""
+    flow_backend: Literal["opencv"] = "opencv"
+    """Implementation of TV-L1."""
+    flow_bound: float = 20.0
+    """Flow is clipped to +- this many pixels a frame before it is quantised."""
+    tvl1: TVL1 = field(default_factory=TVL1)
+    """Parameters of TV-L1."""
+    rgb_quality: int = 95
+    """JPEG quality of frames, 1 to 100."""
+    flow_quality: int = 95
+    """JPEG quality of quantised flow, 1 to 100."""
+    shard_samples: int = 256
+    """Videos a shard."""
+    max_sample_frames: int = 1000
+    """A longer video becomes several consecutive samples."""
+    min_frames: int = 2
+    """A video with fewer frames is a failed record (too_short)."""
+    seed: int = 0
+    """Decides which video goes into which shard, and the split where the source brings none."""
+    val_fraction: float = 0.15
+    """Share of the videos in `val` where the source brings no split."""
+    test_fraction: float = 0.15
+    """Share of the videos in `test` where the source brings no split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """How a clip is cut from a sample. Filled from the network's description and the recipe."""
+
+    stream: Literal["rgb", "flow"] = "rgb"
+    sampling: Literal["segments", "dense"] = "segments"
+    """TSN segments, or consecutive frames at a stride."""
+    segments: int = 8
+    """K segments (or T frames, when dense)."""
+    snippet: int = 1
+    """L consecutive items a segment: 1 frame, or 5 flow pairs."""
+    stride: int = 1
+    """Distance of two frames when dense."""
+    size: int = 224
+    """Height and width of the clip in pixels."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Subtracted from values in [0, 1], one a colour (rgb) or one for all (flow)."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    """Relative sizes of the multi-scale training crop."""
+    max_distort: int = 1
+    """Largest difference of the indices of width and height among the scales."""
+    flip: float = 0.5
+    """Probability of a horizontal flip in training (x-flow is inverted with it)."""
+    seed: int = 0

@@ -1,0 +1,49 @@
+"""Settings of the training loop; standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training run."""
+
+    epochs: int = 50
+    batch_size: int = 64
+    """Clips an optimisation step, over all workers together."""
+    lr: float = 0.01
+    """Base learning rate, as given: it is not scaled by batch size or workers."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    """Of SGD."""
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
+    weight_decay: float = 5e-4
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = (30, 40, 45)
+    """Epochs at which the step schedule multiplies the learning rate by `gamma`."""
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    """Linear warm-up from zero, in epochs (fractions allowed)."""
+    min_lr: float = 0.0
+    """Where the cosine ends."""
+    clip_norm: float | None = None
+    """Largest total gradient norm; null switches clipping off."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """Mixed precision; on a GPU only."""
+    channels_last: bool = False
+    """Memory format of the convolutions."""
+    log_every: int = 10
+    """Steps between two logged points."""
+    validate_every: int = 1
+    """Epochs between two validations."""
+    checkpoint_steps: int = 0
+    """Also keep a checkpoint every so many steps within an epoch; 0 for the ends of epochs only."""
+    keep_checkpoints: int = 2
+    """Checkpoints kept beside the best one."""
+    loader_threads: int = 2
+    """Threads a worker that decode and augment clips."""
+    seed: int = 0

@@ -1,0 +1,31 @@
+"""Settings of optical flow; standard library only, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TVL1:
+    """Dual TV-L1 optical flow (Zach, Pock, Bischof 2007), with OpenCV's defaults."""
+
+    tau: float = 0.25
+    """Time step of the dual update."""
+    lambda_: float = 0.15
+    """Weight of the data term: smaller gives smoother flow."""
+    theta: float = 0.3
+    """Tightness of the coupling between the flow and its auxiliary field."""
+    scales: int = 5
+    """Levels of the image pyramid."""
+    warps: int = 5
+    """Warpings per level; fewer is faster and less exact."""
+    epsilon: float = 0.01
+    """Stopping threshold of the inner iterations."""
+    inner_iterations: int = 30
+    """Primal-dual iterations between two median filterings."""
+    outer_iterations: int = 10
+    """Rounds of inner iterations a warp."""
+    scale_step: float = 0.8
+    """Size of a pyramid level relative to the one below."""
+    median: int = 5
+    """Window of the median filter in pixels; 1 switches it off."""
