@@ -1,0 +1,143 @@
+"""What each network is and how its paper uses it; standard library only, so that nothing waits for torch.
+
+`marey models`, clip cutting and evaluation read this: they never ask a network's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+from models.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedCost:
+    """Size and cost as printed by the paper or its public tables, and what they were printed for."""
+
+    parameters_m: float
+    """Millions of parameters."""
+    gmacs: float
+    """Billions of multiply-accumulates of one view, batch norm counted as 2 an output element."""
+    classes: int
+    frames: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedAccuracy:
+    """An accuracy that others printed. Ours stand in docs/results.md, with the command that gave them."""
+
+    data: str
+    top1_percent: float
+    top5_percent: float | None = None
+    condition: str
+    """Frames, start weights, views: what must be the same for a comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """One network and its published protocol."""
+
+    name: str
+    factory: str
+    """`module:Class` of the `models.network.Network`."""
+    title: str
+    paper: str
+    streams: tuple[str, ...] = ("rgb", "flow")
+    sampling: Literal["segments", "dense"] = "segments"
+    """TSN segments, or consecutive frames at a stride."""
+    segments: int
+    """K segments (T) of a training clip."""
+    test_segments: int
+    """K segments (T) of a test clip."""
+    snippet: dict[str, int] = field(default_factory=lambda: {"rgb": 1, "flow": 5})
+    """L consecutive items a segment, by stream: frames of rgb, pairs of flow."""
+    clips: int
+    """Clips a video of the published N-view protocol."""
+    crops: int
+    """Crops a clip of the published N-view protocol."""
+    score_space: Literal["logits", "softmax"]
+    """What is averaged over views."""
+    mean: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"rgb": (0.485, 0.456, 0.406), "flow": (0.5,)})
+    """Subtracted from values in [0, 1], by stream: one a colour, or one for all channels."""
+    std: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"rgb": (0.229, 0.224, 0.225), "flow": (0.226,)})
+    """Divided by after `mean`, by stream."""
+    cost: PublishedCost | None = None
+    accuracy: tuple[PublishedAccuracy, ...] = ()
+
+
+_ALL = (
+    Description(
+        name="tsn",
+        factory="models.tsn:TSN",
+        title="Temporal Segment Network, ResNet-50: the time-blind baseline",
+        paper="Wang et al., Temporal Segment Networks, ECCV 2016",
+        segments=3,
+        test_segments=25,
+        clips=1,
+        crops=10,
+        score_space="logits",
+        cost=PublishedCost(parameters_m=23.87, gmacs=32.88, classes=174, frames=8, size=224),
+        accuracy=(
+            PublishedAccuracy(data="UCF101", top1_percent=83.03, condition="split 1, ResNet-50, RGB alone"),
+            PublishedAccuracy(data="UCF101", top1_percent=94.2, condition="3 splits, BN-Inception, three modalities"),
+            PublishedAccuracy(data="HMDB51", top1_percent=69.4, condition="3 splits, BN-Inception, three modalities"),
+        ),
+    ),
+    Description(
+        name="stm",
+        factory="models.stm:STM",
+        title="SpatioTemporal and Motion encoding, ResNet-50",
+        paper="Jiang et al., STM, ICCV 2019, arXiv 1908.02486",
+        segments=8,
+        test_segments=8,
+        clips=10,
+        crops=3,
+        score_space="softmax",
+        cost=PublishedCost(parameters_m=24, gmacs=66.5, classes=174, frames=16, size=224),
+        accuracy=(
+            PublishedAccuracy(
+                data="Something-Something v1",
+                top1_percent=50.7,
+                top5_percent=80.4,
+                condition="16 frames, from ImageNet, 10 clips x 3 crops",
+            ),
+            PublishedAccuracy(
+                data="Something-Something v2",
+                top1_percent=64.2,
+                top5_percent=89.8,
+                condition="16 frames, from ImageNet, 10 clips x 3 crops",
+            ),
+            PublishedAccuracy(
+                data="Kinetics-400",
+                top1_percent=73.7,
+                top5_percent=91.6,
+                condition="16 frames, from ImageNet, 10 clips x 3 crops",
+            ),
+            PublishedAccuracy(data="Jester", top1_percent=96.7, condition="16 frames, from ImageNet"),
+            PublishedAccuracy(data="UCF101", top1_percent=96.2, condition="16 frames, 3 splits, from Kinetics-400"),
+            PublishedAccuracy(data="HMDB51", top1_percent=72.2, condition="16 frames, 3 splits, from Kinetics-400"),
+        ),
+    ),
+)
+_BY_NAME = {description.name: description for description in _ALL}
+
+
+def names() -> list[str]:
+    """Every network that `build` knows."""
+    return list(_BY_NAME)
+
+
+def describe(name: str) -> Description:
+    """The network of this name; another name is a `ModelError` with the nearest known one."""
+    if name not in _BY_NAME:
+        raise ModelError(f"There is no network {name!r}; {nearest(name, names(), 'networks')}.")
+    return _BY_NAME[name]
+
+
+def nearest(word: object, known: list[str], kind: str) -> str:
+    """The second half of a sentence about an unknown word: the nearest known one, then all of them."""
+    close = get_close_matches(str(word), known, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]!r}? The " if close else "the ") + f"{kind} are {', '.join(known)}"

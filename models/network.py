@@ -1,0 +1,149 @@
+"""What all networks share: clip checks, folding time, losses, optimiser groups and partial batch norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.errors import ModelError
+from models.options import Options
+
+CHANNELS = {"rgb": 3, "flow": 10}
+"""Channels of a clip by stream; flow has 5 consecutive pairs a segment: x1, y1, ..., x5, y5."""
+SMALLEST = 32
+"""Least height and width: four stages leave one position of it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that the optimiser treats alike."""
+
+    names: list[str]
+    lr_multiplier: float
+    weight_decay: bool
+    role: str
+    """`ordinary`; networks with auxiliary training (DSTS) have others."""
+
+
+class Network(nn.Module):
+    """Clip in, logits out. Subclasses define `Options` and `forward(clip [B, C, T, H, W]) -> [B, K]`."""
+
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.stream = stream
+        self.options = options
+        self.partial_bn = False
+
+    def check(self, clip: Tensor) -> None:
+        """Raise `ModelError` unless clip is [B, C, T, H, W] with this stream's C, T >= 1 and H, W >= 32."""
+        channels = CHANNELS[self.stream]
+        if clip.dim() != 5 or clip.shape[1] != channels:
+            raise ModelError(
+                f"{type(self).__name__} ({self.stream}) takes clips [B, {channels}, T, H, W]; got {list(clip.shape)}."
+            )
+        if clip.shape[2] < 1 or clip.shape[3] < SMALLEST or clip.shape[4] < SMALLEST:
+            raise ModelError(
+                f"{type(self).__name__} takes clips of at least 1 frame of {SMALLEST}x{SMALLEST} pixels; "
+                f"got {clip.shape[2]} of {clip.shape[3]}x{clip.shape[4]}."
+            )
+
+    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """What a training step needs of one forward pass.
+
+        Args:
+            clip: [B, C, T, H, W].
+            labels: int64 [B].
+            weights: [B], 0 for filler samples that complete a batch; all 1 where None.
+
+        Returns:
+            `total`, the weighted mean loss, which is minimised (0, with zero gradients, where all weights are 0);
+            `logits` [B, K], detached, from which the loop computes accuracy without a second forward pass;
+            anything else is a scalar to be logged (networks with auxiliary heads).
+        """
+        logits = self(clip)
+        return {"total": cross_entropy(logits, labels, weights), "logits": logits.detach()}
+
+    def parameter_groups(self) -> list[Group]:
+        """Optimiser groups of tsn-pytorch: each parameter that takes a gradient is in exactly one.
+
+        Biases learn twice as fast and do not decay, nor does batch norm; the first convolution of a flow network
+        learns five times as fast. Parameters of other layers count as weights from two axes on, else as batch norm.
+        """
+        first = 5.0 if self.stream == "flow" else 1.0
+        settings = {
+            "first weight": (first, True),
+            "first bias": (2 * first, False),
+            "weight": (1.0, True),
+            "bias": (2.0, False),
+            "norm": (1.0, False),
+        }
+        names: dict[str, list[str]] = {kind: [] for kind in settings}
+        first_conv = next(module for module in self.modules() if isinstance(module, _WEIGHTED))
+        for path, module in self.named_modules():
+            for name, parameter in module.named_parameters(path, recurse=False):
+                if not parameter.requires_grad:
+                    continue
+                if isinstance(module, _WEIGHTED):
+                    kind = name.rpartition(".")[2]
+                else:
+                    kind = "weight" if parameter.dim() >= 2 else "norm"
+                names[f"first {kind}" if module is first_conv else kind].append(name)
+        return [Group(names[kind], *values, role="ordinary") for kind, values in settings.items() if names[kind]]
+
+    def freeze_bn(self) -> None:
+        """Partial batch norm: all but the first layer keep their statistics and affine parameters, for good."""
+        self.partial_bn = True
+        for layer in self._batch_norms()[1:]:
+            layer.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, but what `freeze_bn` froze stays frozen."""
+        super().train(mode)
+        if self.partial_bn:
+            for layer in self._batch_norms()[1:]:
+                layer.eval()
+        return self
+
+    def _batch_norms(self) -> list[nn.Module]:
+        return [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of logits [B, K], weighted by [B], in float32 whatever the logits' precision."""
+    each = F.cross_entropy(logits.float(), labels, reduction="none")
+    if weights is None:
+        return each.mean()
+    # A rank may get nothing but filler: its loss is then 0, not 0/0.
+    return (each * weights).sum() / weights.sum().clamp_min(torch.finfo(each.dtype).tiny)
+
+
+def fold(clip: Tensor) -> Tensor:
+    """[B, C, T, H, W] -> [B*T, C, H, W], row b*T + t, in channels-last memory.
+
+    Folding copies anyway, and this order makes every temporal operation of a block a view (`unfold`).
+    """
+    batch, channels, frames, height, width = clip.shape
+    pixels = clip.permute(0, 2, 3, 4, 1).reshape(batch * frames, height, width, channels)
+    return pixels.permute(0, 3, 1, 2)
+
+
+def unfold(x: Tensor, frames: int) -> Tensor:
+    """[B*T, C, H, W] -> [B, T, H, W, C], a view; the inverse of `refold`."""
+    pixels = x.permute(0, 2, 3, 1)
+    return pixels.view(-1, frames, *pixels.shape[1:])
+
+
+def refold(x: Tensor) -> Tensor:
+    """[B, T, H, W, C] -> [B*T, C, H, W], a view of contiguous memory."""
+    return x.flatten(0, 1).permute(0, 3, 1, 2)
