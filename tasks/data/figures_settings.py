@@ -1,0 +1,38 @@
+"""Settings of the built-in videos; standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureSettings:
+    """How many built-in videos to make, of whom, and how they look. The defaults are a handful for tests."""
+
+    train_clips: int = 4
+    """Videos a class in `train`."""
+    val_clips: int = 1
+    """Videos a class in `val`."""
+    test_clips: int = 2
+    """Videos a class in `test`."""
+    train_people: int = 2
+    """People of `train`; nobody appears in two parts."""
+    val_people: int = 1
+    test_people: int = 1
+    size: int = 64
+    """Height and width of a frame in pixels; even, as the codec wants."""
+    frames: int = 16
+    """Frames a video. Fast actions repeat every 5.5 frames of 16, so fewer than 12 are hard to tell apart."""
+    fps: int = 8
+    shake: float = 1.0
+    """Camera shake: typical displacement in percent of the frame's height."""
+    noise: float = 4.0
+    """Sensor noise: standard deviation in grey levels."""
+    qp: int = 20
+    """Constant quantiser of the encoder, 0 (lossless) to 51."""
+    seed: int = 0
+
+    @classmethod
+    def demo(cls) -> FigureSettings:
+        """Return the settings of `marey demo`."""
+        return cls(train_clips=24, val_clips=4, test_clips=16, train_people=24, val_people=4, test_people=8)
