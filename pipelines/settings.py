@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tasks.checks import above, at_least, within
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 
@@ -27,6 +29,11 @@ class DataSettings:
     """`group=NAME`: test on that group and train on all others, instead of a split."""
     max_failed: float = 0.05
     """Share of videos that may fail before preparation ends with exit 3."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "max_failed")
+        if self.split is not None and self.fold is not None:
+            raise ValueError("split and fold exclude each other: give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,11 @@ class InputSettings:
     flip: float | None = None
     """Probability of a horizontal flip; null is 0.5, and 0 where a class name holds left or right."""
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "segments", "size")
+        at_least(self, 0, "max_distort")
+        within(self, 0, 1, "flip")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
@@ -67,6 +79,9 @@ class EvaluateSettings:
     batch_size: int = 16
     """Clips at once a worker."""
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "clips", "segments", "batch_size")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
@@ -77,6 +92,11 @@ class ComputeSettings:
     gpus_per_worker: float = 0
     max_failures: int = 3
     """Restarts of a failed worker group before the training gives up."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "workers")
+        above(self, 0, "cpus_per_worker")
+        at_least(self, 0, "gpus_per_worker", "max_failures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +116,10 @@ class SearchSettings:
     """ASHA keeps one in so many at each rung."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "trials", "concurrent", "grace_epochs")
+        at_least(self, 2, "reduction")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -111,3 +135,7 @@ class Recipe:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"name is {self.name!r}, but names a folder: use letters, digits, '.', '_' and '-'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tasks.checks import above, at_least, within
 from tasks.video.settings import TVL1
 
 
@@ -39,6 +40,16 @@ class PrepareSettings:
     test_fraction: float = 0.15
     """Share of the videos in `test` where the source brings no split."""
 
+    def __post_init__(self) -> None:
+        at_least(self, 16, "short_side")
+        above(self, 0, "flow_bound")
+        within(self, 1, 100, "rgb_quality", "flow_quality")
+        at_least(self, 1, "shard_samples", "min_frames")
+        at_least(self, 2, "max_sample_frames")
+        within(self, 0, 1, "val_fraction", "test_fraction")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction and test_fraction leave nothing to train on: their sum must be below 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
@@ -65,3 +76,7 @@ class ClipSettings:
     flip: float = 0.5
     """Probability of a horizontal flip in training (x-flow is inverted with it)."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "segments", "snippet", "stride", "size")
+        within(self, 0, 1, "flip")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.checks import above, at_least, within
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
@@ -47,3 +49,9 @@ class TrainSettings:
     loader_threads: int = 2
     """Threads a worker that decode and augment clips."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "epochs", "batch_size", "log_every", "validate_every", "loader_threads")
+        above(self, 0, "lr", "gamma", "clip_norm")
+        at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "keep_checkpoints")
+        within(self, 0, 1, "momentum")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.checks import above, at_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class TVL1:
@@ -29,3 +31,11 @@ class TVL1:
     """Size of a pyramid level relative to the one below."""
     median: int = 5
     """Window of the median filter in pixels; 1 switches it off."""
+
+    def __post_init__(self) -> None:
+        above(self, 0, "tau", "lambda_", "theta", "epsilon")
+        at_least(self, 1, "scales", "warps", "inner_iterations", "outer_iterations")
+        if not 0 < self.scale_step < 1:
+            raise ValueError(f"scale_step is {self.scale_step}, but must lie between 0 and 1")
+        if self.median not in (1, 3, 5):
+            raise ValueError(f"median is {self.median}, but must be 1, 3 or 5")

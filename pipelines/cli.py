@@ -1,0 +1,173 @@
+"""The command line: the table of verbs, and how a line of words becomes a call of one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from tyro._errors import ParseErrorEvent
+
+# The only list of verbs. A verb is the module of that name in pipelines/commands: a frozen dataclass `Args`, whose
+# docstrings are the help, and `main(args) -> exit code`.
+VERBS: dict[str, dict[str, str]] = {
+    "the whole workflow": {
+        "demo": "make small videos, run everything on them, print the results (minutes, needs no data)",
+        "run": "prepare, train, evaluate and register what a recipe names, resuming at each step",
+    },
+    "step by step": {
+        "prepare": "decode videos, compute optical flow, pack both into shards",
+        "verify": "re-read a prepared dataset and compare it with its checksums and counts",
+        "train": "train the network of a recipe",
+        "tune": "search the hyper-parameters of a recipe",
+        "evaluate": "score trained runs on a dataset, alone or fused",
+        "predict": "name the action in a video, or in a folder of them",
+        "models": "list the networks",
+    },
+    "on a cluster": {
+        "submit": "run a verb as a job on a Ray cluster",
+        "jobs": "list the jobs of a cluster",
+        "stop": "stop a job",
+        "cluster": "start, show or stop a cluster on this machine",
+    },
+    "looking": {
+        "ui": "open the MLflow UI: runs, curves, pictures, models",
+    },
+}
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def verbs() -> list[str]:
+    """Every verb, in the order of the table."""
+    return [verb for group in VERBS.values() for verb in group]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 2 for what the user can mend, in one sentence."""
+    words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
+    try:
+        code = dispatch(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has left; without this the interpreter complains while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        from pipelines.errors import user_error
+
+        cause = user_error(error)
+        if debug or cause is None:
+            raise
+        _say(" ".join(str(cause).split()))
+        return 2
+
+
+def dispatch(words: list[str]) -> int:
+    """Find the verb, read its arguments, call it."""
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(table())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"marey {version('marey')}\n")
+        return 0
+    verb, *rest = words
+    if verb.startswith("-"):
+        raise UserError(f"{verb} comes before a verb: write `marey VERB {verb}`, or see `marey --help`")
+    if verb not in verbs():
+        raise UserError(f"unknown verb {verb}{did_you_mean(verb, verbs())}")
+    command = import_module(f"pipelines.commands.{verb}")
+    args = parse(command.Args, verb, rest)
+    # Ours from INFO, other libraries from WARNING; on stderr, so that stdout holds results only.
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    for package in ("pipelines", "tasks", "models", "cluster"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    return int(command.main(args))
+
+
+def table() -> str:
+    """Return the text of `marey --help`."""
+    lines = ["usage: marey VERB ...    (`marey VERB --help` tells a verb's arguments)", ""]
+    for group, members in VERBS.items():
+        lines += [f"{group}:", *(f"  {verb:<10}{does}" for verb, does in members.items()), ""]
+    lines += ["everywhere: --debug shows the traceback of an error; `marey --version`", ""]
+    return "\n".join(lines)
+
+
+def parse(args: type, verb: str, words: list[str]) -> Any:
+    """Fill the verb's `Args` from the words.
+
+    Raises:
+        UserError: an unknown, missing or wrong argument.
+    """
+    import tyro
+    from tyro._errors import on_parse_error
+
+    def refuse(event: ParseErrorEvent) -> None:
+        raise UserError(f"{_problem(event, args)} (`marey {verb} --help` lists all)")
+
+    try:
+        with on_parse_error(refuse):
+            return tyro.cli(args, prog=f"marey {verb}", args=words, config=[tyro.conf.PositionalMetavarFromFieldName])
+    except ValueError as error:  # from a settings' __post_init__
+        raise UserError(str(error)) from error
+
+
+def _problem(event: ParseErrorEvent, args: type) -> str:
+    """Say in one clause what tyro would draw a box around. Its hook is private, hence the pin in pyproject.toml."""
+    from tyro import _errors
+
+    unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", [])
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        return f"unknown flag {flag}{did_you_mean(flag, _flags(args))}" if flag[0] == "-" else f"what is {flag} for?"
+    match event:
+        case _errors.MissingArgs():
+            return f"missing: {', '.join(_name(context.arg) for context in event.missing_arguments)}"
+        case _errors.InvalidChoice():
+            return f"{_name(event.argument)}: unknown {event.value}{did_you_mean(event.value, event.choices)}"
+        case _errors.BadValue():
+            return f"{_name(event.argument)} needs a value"
+        case _errors.InstantiationFailure():
+            message = re.sub(r"^(invalid literal|could not convert) .*: ", "not a number: ", event.message)
+            return f"{_name(event.argument)}: {message}" if event.argument else message
+    return type(event).__name__
+
+
+def _name(argument: Any) -> str:
+    return argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[-1]
+
+
+def _flags(args: type) -> list[str]:
+    import contextlib
+    import io
+
+    import tyro
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(args, args=["--help"])
+    return sorted(set(re.findall(r"--[a-z][\w.-]*", text.getvalue())))
+
+
+def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+    # What follows `--` belongs to the verb that `marey submit` sends.
+    own = words[: words.index("--")] if "--" in words else words
+    return [word for word in own if word != "--debug"] + words[len(own) :], "--debug" in own
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"marey: {sentence}\n")

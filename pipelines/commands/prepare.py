@@ -1,0 +1,49 @@
+"""`marey prepare SOURCE OUT`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from tasks.data.settings import PrepareSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Decode videos, compute optical flow between their frames and pack both into shards.
+
+    The same command goes on where an interrupted one stopped. Exit 3: done, but too many videos failed.
+    """
+
+    source: Positional[str]
+    """Videos: a folder of class folders, or a table of files and labels (`--layout csv`)."""
+    out: Positional[str]
+    """Folder or URL of the dataset to write."""
+    layout: str = "folder"
+    """How the source is arranged: folder or csv."""
+    group: str | None = None
+    """Regular expression searched in a video's path; its first group names the video's group, such as a person."""
+    max_failed: float = 0.05
+    """Share of videos that may fail before the exit code is 3; 1.0 means never."""
+    address: str | None = None
+    """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
+    settings: Annotated[PrepareSettings, arg(name="")] = field(default_factory=PrepareSettings)
+
+
+def main(args: Args) -> int:
+    """Prepare, print the table, and tell by the exit code whether too many videos failed."""
+    from pipelines.prepare import prepare, table
+
+    result = prepare(
+        args.source,
+        args.out,
+        layout=args.layout,
+        settings=args.settings,
+        group=args.group,
+        max_failed=args.max_failed,
+        address=args.address,
+    )
+    print(table(result))
+    return 3 if result.too_many_failed else 0

@@ -1,0 +1,33 @@
+"""The errors that a user can cause, and how to find one below what a cluster wraps around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.video.decode import VideoError
+
+from cluster.errors import ClusterError
+from models.errors import ModelError
+from tasks.errors import UserError as UserError
+from tasks.errors import did_you_mean as did_you_mean
+
+USER_ERRORS = (UserError, VideoError, ClusterError, ModelError)
+
+
+def user_error(error: BaseException) -> BaseException | None:
+    """Return the user's error that `error` is or was raised from, on this machine or on a worker; else None."""
+    return next((cause for cause in _causes(error) if isinstance(cause, USER_ERRORS)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    # Innermost first: Ray's wrapper is an instance of the wrapped class too, but its text is a whole traceback.
+    wrapped = [
+        error.__cause__,
+        getattr(error, "cause", None),  # ray.exceptions.RayTaskError
+        getattr(error, "controller_failure", None),  # ray.train.ControllerError
+        *getattr(error, "worker_failures", {}).values(),  # ray.train.WorkerGroupError
+    ]
+    for cause in wrapped:
+        if isinstance(cause, BaseException) and cause is not error:
+            yield from _causes(cause)
+    yield error

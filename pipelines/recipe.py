@@ -1,0 +1,178 @@
+"""Recipe files: YAML read strictly into `pipelines.settings.Recipe`, and written back.
+
+A relative path in a recipe is relative to the current folder, as a path on the command line is; it is made absolute
+here, before it reaches a worker that runs in another folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from models import describe
+from pipelines.errors import UserError, did_you_mean
+from pipelines.settings import Recipe
+
+BUILT_IN = Path(__file__).parent / "recipes"
+"""A recipe in this folder is found by its name alone."""
+
+_ADAPTER = TypeAdapter(Recipe)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, or a built-in one by name.
+
+    Args:
+        path: a YAML file, or the name of a file in `pipelines/recipes` without its ending.
+        overrides: `field=value` with the full name of the field and a YAML value, such as `train.lr=0.02`.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown or missing field, a value of the wrong type or out of range.
+        ModelError: an unknown network.
+    """
+    file = _find(Path(path))
+    where = f"recipe {file.name if file.parent == BUILT_IN else path}"
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} is not YAML: {_yaml_problem(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{where} holds no fields: it should read `name: ...`, `data: ...`, `model: ...`")
+    return parse(content, dict(_assignment(text) for text in overrides), where)
+
+
+def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, where: str = "recipe") -> Recipe:
+    """Make a recipe of nested mappings, as `to_dict` returns; `overrides` are values by dotted field name.
+
+    Raises:
+        UserError: as `load`.
+    """
+    _check_names(content, Recipe, "", where)
+    content = json.loads(json.dumps(content))
+    for name, value in (overrides or {}).items():
+        _assign(content, name, value)
+        _check_names(content, Recipe, "", f"--set {name}")
+    try:
+        recipe = _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_problem(error)}") from error
+    describe(recipe.model.name)
+    data = dataclasses.replace(
+        recipe.data,
+        dataset=_absolute(recipe.data.dataset),
+        source=None if recipe.data.source is None else _absolute(recipe.data.source),
+    )
+    return dataclasses.replace(recipe, data=data)
+
+
+def replaced(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with other values at the given dotted field names, checked as a file's are."""
+    return parse(to_dict(recipe), values)
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return every field, the defaults too, as plain mappings and lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def digest(recipe: Recipe) -> str:
+    """Return the SHA-256 of every field, in hex."""
+    return hashlib.sha256(json.dumps(to_dict(recipe), sort_keys=True).encode()).hexdigest()
+
+
+def dump(recipe: Recipe) -> str:
+    """Return the text of a recipe file that `load` reads back as the same recipe."""
+    return yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that knows 1e-3 as a number and refuses to give a field twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 asks for a point in every float; people write 1e-3.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(f"no recipe at {path}")
+    names = [file.stem for file in BUILT_IN.glob("*.yaml")]
+    if path.name not in names:
+        raise UserError(f"no recipe file {path}, and no built-in recipe of that name{did_you_mean(path.name, names)}")
+    return BUILT_IN / f"{path.name}.yaml"
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: write it as field=value, such as train.lr=0.02")
+    try:
+        return name.strip(), yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: the value is not YAML") from error
+
+
+def _assign(content: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise UserError(f"--set {name}: {section} is a value, not a section")
+    content[last] = value
+
+
+def _check_names(content: Any, owner: type, path: str, where: str) -> None:
+    """Raise UserError for the first field, at any depth, that its settings class does not have."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"{where}: {path.rstrip('.')} should be a section of fields, not {content!r}")
+    hints = get_type_hints(owner)
+    for name, value in content.items():
+        if name not in hints:
+            known = [f"{path}{known}" for known in hints]
+            raise UserError(f"{where}: unknown field {path}{name}{did_you_mean(f'{path}{name}', known)}")
+        if dataclasses.is_dataclass(hints[name]):
+            _check_names(value, hints[name], f"{path}{name}.", where)
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error)
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    # Branches of a union come as names such as `int` or `literal[1,3,10]`, after the field's own name.
+    field = ".".join(str(part) for part in first["loc"] if not re.search(r"[\[(]|^(int|float|str|bool)$", str(part)))
+    match first["type"]:
+        case "missing":
+            return f"{field} is missing"
+        case "value_error":
+            return f"{field}{'.' if field else ''}{first['ctx']['error']}"
+    wanted = first["msg"].removeprefix("Input should be ")
+    if first["type"] != "literal_error":
+        wanted = wanted.partition(",")[0].replace("valid tuple", "list")
+    return f"{field} should be {wanted}, but is {first['input']!r}"
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())

@@ -1,0 +1,29 @@
+"""Checks of settings' values, for their `__post_init__`; standard library only. A field that is None passes."""
+
+from __future__ import annotations
+
+
+def at_least(settings: object, low: float, *fields: str) -> None:
+    """Raise ValueError naming the first of the fields that is below `low`."""
+    for name, value in _given(settings, fields):
+        if not value >= low:
+            raise ValueError(f"{name} is {value}, but must be at least {low}")
+
+
+def above(settings: object, low: float, *fields: str) -> None:
+    """Raise ValueError naming the first of the fields that is not above `low`."""
+    for name, value in _given(settings, fields):
+        if not value > low:
+            raise ValueError(f"{name} is {value}, but must be above {low}")
+
+
+def within(settings: object, low: float, high: float, *fields: str) -> None:
+    """Raise ValueError naming the first of the fields that is outside [low, high]."""
+    for name, value in _given(settings, fields):
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}, but must be from {low} to {high}")
+
+
+def _given(settings: object, fields: tuple[str, ...]) -> list[tuple[str, float]]:
+    values = [(name, getattr(settings, name)) for name in fields]
+    return [(name, value) for name, value in values if value is not None]
