@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from pathlib import Path
 
+from cluster import token
 from cluster.errors import ClusterError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds models/, tasks/, pipelines/ and cluster/."""
 
 PROBE_SECONDS = 5.0
-"""How long a cluster may take to answer; Ray itself would try for a minute."""
+"""How long a cluster may take to answer; Ray itself would try for minutes."""
 
 
 def attach(
     address: str | None = None, *, num_cpus: int | None = None, dashboard: bool = False, worker_logs: bool = False
 ) -> None:
     """Connect this process to Ray; a process that is connected already stays as it is.
+
+    Workers start in the folder that holds our packages (in a job: the submitted one), so paths sent to them must be
+    absolute.
 
     Args:
         address: `host:port` of a cluster, or `local` for one that lives and dies with this process. None takes
@@ -37,44 +40,59 @@ def attach(
     if ray.is_initialized():
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options = {"num_cpus": num_cpus, "include_dashboard": dashboard} if address == "local" else {}
-    if address not in ("local", "auto"):
+    local = address == "local"
+    if not local and address != "auto":
         probe(address)
+    if "RAY_AUTH_MODE" not in os.environ and (local or token.read()):
+        _send_token()
     # Ray puts the driver's folder before everything else on the workers' path, unless there is a working_dir. A job
     # has one (what was submitted); elsewhere it is the folder these packages lie in, used in place.
     runtime_env = None if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else {"working_dir": f"local://{ROOT}"}
     try:
         ray.init(
             address,
+            num_cpus=num_cpus if local else None,
+            include_dashboard=dashboard if local else None,
             runtime_env=runtime_env,
             log_to_driver=worker_logs,
             logging_level=logging.WARNING,
-            **options,
         )
-    except ray.exceptions.AuthenticationError as error:
-        raise ClusterError(
-            f"the cluster at {address} refuses this token: set RAY_AUTH_TOKEN_PATH to the file of its token "
-            "(`marey cluster status` shows it for a local cluster)"
-        ) from error
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ClusterError(f"cannot join the Ray cluster at {address}: {reason}") from error
 
 
 def probe(address: str) -> None:
-    """Raise ClusterError unless something listens at `host:port`."""
-    if "://" in address:
-        raise ClusterError(
-            f"{address} is not the address of a Ray cluster's head (host:port): "
-            "from outside the cluster use `marey submit --address`"
-        )
+    """Raise ClusterError unless a Ray cluster at `host:port` answers, and takes our token."""
+    import grpc
+
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ClusterError(f"{address} is not the address of a Ray cluster's head: it should read host:port")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
-    except OSError as error:
+    if "://" in address or not host or not port.isdecimal():
         raise ClusterError(
-            f"no Ray cluster answers at {address} ({error}): "
-            "start one (`marey cluster up`), or correct --address or RAY_ADDRESS"
-        ) from error
+            f"{address} is not the address of a Ray cluster's head, which reads host:port "
+            "(from outside the cluster, use `marey submit --address`)"
+        )
+    if os.environ.get("RAY_USE_TLS", "0") in ("1", "true"):
+        return  # needs the certificates that only Ray itself loads
+    with grpc.insecure_channel(address) as channel:
+        alive = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        try:
+            alive(b"", timeout=PROBE_SECONDS, metadata=list(token.header(token.read()).items()))
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise ClusterError(
+                    f"the Ray cluster at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the file that holds "
+                    "its token (`marey cluster status` names it for a local cluster)"
+                ) from error
+            raise ClusterError(
+                f"no Ray cluster answers at {address}: start one (`marey cluster up`), "
+                "or correct the address given or set in RAY_ADDRESS"
+            ) from error
+
+
+def _send_token() -> None:
+    """Turn token authentication on, also when Ray was imported, and so configured, before."""
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    os.environ["RAY_AUTH_MODE"] = "token"
+    Config.initialize("")
