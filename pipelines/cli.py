@@ -117,7 +117,7 @@ def parse(args: type, verb: str, words: list[str]) -> Any:
     from tyro._errors import on_parse_error
 
     def refuse(event: ParseErrorEvent) -> None:
-        raise UserError(f"{_problem(event, args)} (`marey {verb} --help` lists all)")
+        raise UserError(f"{_problem(event, args, words)} (`marey {verb} --help` lists all)")
 
     try:
         with on_parse_error(refuse):
@@ -126,15 +126,18 @@ def parse(args: type, verb: str, words: list[str]) -> Any:
         raise UserError(str(error)) from error
 
 
-def _problem(event: ParseErrorEvent, args: type) -> str:
+def _problem(event: ParseErrorEvent, args: type, words: list[str]) -> str:
     """Say in one clause what tyro would draw a box around. Its hook is private, hence the pin in pyproject.toml."""
     from tyro import _errors
 
-    unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", [])
-    if unknown:
-        flag = unknown[0].partition("=")[0]
-        return f"unknown flag {flag}{did_you_mean(flag, _flags(args))}" if flag[0] == "-" else f"what is {flag} for?"
+    known = _flags(args)
+    given = [word.partition("=")[0] for word in _own(words) if re.match(r"--?[a-zA-Z]", word)]
+    unknown = next((flag for flag in given if flag.replace("_", "-") not in known), None)
+    if unknown is not None:
+        return f"unknown flag {unknown}{did_you_mean(unknown, known)}"
     match event:
+        case _errors.UnrecognizedArgs():
+            return f"what is {event.tokens[0]} for?"
         case _errors.MissingArgs():
             return f"missing: {', '.join(_name(context.arg) for context in event.missing_arguments)}"
         case _errors.InvalidChoice():
@@ -148,10 +151,10 @@ def _problem(event: ParseErrorEvent, args: type) -> str:
 
 
 def _name(argument: Any) -> str:
-    return argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[-1]
+    return str(argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[-1])
 
 
-def _flags(args: type) -> list[str]:
+def _flags(args: type) -> set[str]:
     import contextlib
     import io
 
@@ -160,13 +163,17 @@ def _flags(args: type) -> list[str]:
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         tyro.cli(args, args=["--help"])
-    return sorted(set(re.findall(r"--[a-z][\w.-]*", text.getvalue())))
+    return {flag.replace("_", "-") for flag in re.findall(r"(?<!\w)--?[a-z][\w.-]*", text.getvalue())}
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
-    # What follows `--` belongs to the verb that `marey submit` sends.
-    own = words[: words.index("--")] if "--" in words else words
+    own = _own(words)
     return [word for word in own if word != "--debug"] + words[len(own) :], "--debug" in own
+
+
+def _own(words: list[str]) -> list[str]:
+    # What follows `--` belongs to the verb that `marey submit` sends.
+    return words[: words.index("--")] if "--" in words else words
 
 
 def _say(sentence: str) -> None:

@@ -56,7 +56,7 @@ def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
         UserError: as `load`.
     """
     _check_names(content, Recipe, "", where)
-    content = json.loads(json.dumps(content))
+    content = json.loads(json.dumps(content))  # a copy
     for name, value in (overrides or {}).items():
         _assign(content, name, value)
         _check_names(content, Recipe, "", f"--set {name}")
@@ -80,7 +80,8 @@ def replaced(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return every field, the defaults too, as plain mappings and lists."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+    # Validated once more, because a default of 0 for a float field would differ from the 0.0 that is read back.
+    return _plain(_ADAPTER.validate_python(_plain(recipe)))
 
 
 def digest(recipe: Recipe) -> str:
@@ -110,6 +111,11 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return plain
+
+
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
@@ -131,7 +137,7 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text}: the value is not YAML") from error
 
 
-def _assign(content: dict[str, Any], name: str, value: Any) -> None:
+def _assign(content: Any, name: str, value: Any) -> None:
     *sections, last = name.split(".")
     for section in sections:
         content = content.setdefault(section, {})

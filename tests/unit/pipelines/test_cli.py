@@ -1,0 +1,152 @@
+"""The command line as a user meets it: sentences, exit codes, start-up."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from ray.exceptions import RayTaskError
+from ray.train import WorkerGroupError
+
+from pipelines import cli
+from pipelines.errors import UserError, user_error
+from tasks.video import VideoError
+
+ROOT = Path(cli.__file__).parent.parent
+pytestmark = pytest.mark.quick
+
+
+def marey(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines", *words]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+def sentence(*words: str) -> str:
+    """The one line on stderr of a command line that must be refused."""
+    done = marey(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("marey: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_every_verb_of_the_table_is_a_module(verb: str) -> None:
+    command = import_module(f"pipelines.commands.{verb}")
+    assert dataclasses.is_dataclass(command.Args)
+    assert command.Args.__doc__
+    assert callable(command.main)
+
+
+def test_every_module_is_a_verb_of_the_table() -> None:
+    modules = {file.stem for file in (ROOT / "pipelines/commands").glob("*.py")} - {"__init__"}
+    assert modules == set(cli.verbs())
+
+
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_help_of_a_verb_loads_nothing_heavy(verb: str) -> None:
+    code = f"""
+import sys
+from pipelines import cli
+try:
+    cli.main([{verb!r}, "--help"])
+except SystemExit as stop:
+    assert not stop.code
+print(*sorted({{"ray", "torch", "mlflow", "cv2", "pyarrow"}} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"usage: marey {verb}" in done.stdout
+    assert done.stderr.split() == []
+
+
+def test_help_needs_no_imports() -> None:
+    code = (
+        "import sys; from pipelines import cli; cli.main(['--help']); assert not {'tyro', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(f"  {verb} " in done.stdout for verb in cli.verbs())
+
+
+def test_version() -> None:
+    assert marey("--version").stdout.startswith("marey 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "unknown verb trian; did you mean train?"),
+        (["--workers", "2", "train"], "--workers comes before a verb"),
+        (["prepare", "videos"], "missing: OUT"),
+        (["prepare", "videos", "out", "--shrot-side", "9"], "unknown flag --shrot-side; did you mean --short-side?"),
+        (["prepare", "--shrot-side=9"], "unknown flag --shrot-side; did you mean --short-side?"),
+        (["prepare", "videos", "out", "more"], "what is more for?"),
+        (["prepare", "videos", "out", "--flow", "tvl2"], "--flow: unknown tvl2; did you mean tvl1?"),
+        (["prepare", "videos", "out", "--short-side"], "--short-side needs a value"),
+        (["prepare", "videos", "out", "--short-side", "many"], "--short-side: not a number: 'many'"),
+        (["prepare", "videos", "out", "--short-side", "1"], "short_side is 1, but must be at least 16"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(words: list[str], says: str) -> None:
+    assert says in sentence(*words)
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = marey("prepare", "videos", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "UserError: missing: OUT" in done.stderr
+
+
+def test_debug_behind_two_dashes_belongs_to_the_submitted_verb() -> None:
+    assert cli._take_debug(["submit", "--", "train", "--debug"]) == (["submit", "--", "train", "--debug"], False)
+    assert cli._take_debug(["submit", "--debug", "--", "train"]) == (["submit", "--", "train"], True)
+
+
+def test_a_users_error_is_found_below_what_ray_wraps_around_it() -> None:
+    cause = UserError("the folder x is empty: name another")
+    task = RayTaskError("work", "Traceback ...", cause).as_instanceof_cause()
+    assert user_error(task) is cause
+    assert user_error(WorkerGroupError("rank 0 failed", {0: task})) is cause
+    video = VideoError("missing", "x.mp4 does not exist")
+    assert user_error(RayTaskError("work", "Traceback ...", video).as_instanceof_cause()) is video
+
+
+def test_a_defect_of_ours_is_not_taken_for_a_users_error() -> None:
+    defect = KeyError("a defect while handling it")
+    defect.__context__ = UserError("handled")
+    assert user_error(defect) is None
+
+
+def test_interrupt_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "dispatch", lambda words: signal.raise_signal(signal.SIGINT))
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err.startswith("marey: interrupted")
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+def test_starts_from_a_folder_with_foreign_packages(tmp_path: Path) -> None:
+    for package in ("models", "tasks", "cluster"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('a foreign package')")
+    done = marey("prepare", "nowhere", "out", folder=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "foreign" not in done.stderr

@@ -1,0 +1,75 @@
+"""The house rules: imports go one way, settings are light, built-in recipes load."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipelines
+from pipelines import recipe
+
+ROOT = Path(pipelines.__file__).parent.parent
+OURS = {"models", "tasks", "pipelines", "cluster"}
+FORBIDDEN = {
+    "models": {"ray", "mlflow", "numpy", "torchvision"},
+    "tasks": {"ray", "mlflow"},
+    "tasks/learn": {"ray", "mlflow", "cv2", "pyarrow", "fsspec"},
+    "cluster": {"torch"},
+}
+pytestmark = pytest.mark.quick
+
+
+def imports(file: Path) -> set[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} uses a relative import"
+            found.add(str(node.module))
+    return found
+
+
+def packages(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(file)}
+
+
+@pytest.mark.parametrize("package", ["models", "tasks", "cluster"])
+def test_imports_go_one_way(package: str) -> None:
+    for file in (ROOT / package).rglob("*.py"):
+        assert packages(file) & OURS <= {package}, file
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_packages_stay_with_their_libraries(folder: str) -> None:
+    for file in (ROOT / folder).rglob("*.py"):
+        assert not packages(file) & FORBIDDEN[folder], file
+
+
+def test_only_the_tracker_and_the_runs_know_mlflow() -> None:
+    users = {file.name for file in (ROOT / "pipelines").rglob("*.py") if "mlflow" in packages(file)}
+    assert users <= {"tracker.py", "runs.py"}
+
+
+def test_only_one_file_knows_decord() -> None:
+    users = [str(f.relative_to(ROOT)) for name in OURS for f in (ROOT / name).rglob("*.py") if "decord" in packages(f)]
+    assert users == ["tasks/video/decode.py"]
+
+
+def test_settings_need_the_standard_library_only() -> None:
+    light = {"tasks.checks"}
+    files = [file for name in OURS for file in (ROOT / name).rglob("*settings.py")]
+    assert len(files) >= 4
+    light |= {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
+    for file in [*files, ROOT / "tasks/checks.py"]:
+        heavy = {name for name in imports(file) - light if name.partition(".")[0] not in sys.stdlib_module_names}
+        assert not heavy, file
+
+
+@pytest.mark.parametrize("file", sorted(recipe.BUILT_IN.glob("*.yaml")), ids=lambda file: file.stem)
+def test_built_in_recipes_load_by_name(file: Path) -> None:
+    assert recipe.load(file.stem) == recipe.load(file)
