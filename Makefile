@@ -1,0 +1,52 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-quick lint bench ui clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.dev  ## Make .venv with marey, its pinned dependencies and the tools of its developers
+
+demo: $(VENV)/.runtime  ## Built-in videos -> flow -> shards -> two trained networks -> MLflow, in minutes
+	@$(BIN)/marey demo
+
+test: $(VENV)/.dev  ## Run every test (under 30 minutes on 2 cores)
+	@$(BIN)/pytest
+
+test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (under 3 minutes)
+	@$(BIN)/pytest -m quick
+
+lint: $(VENV)/.dev  ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## Measure speed and memory; prints the tables of docs/results.md
+	@$(BIN)/python tests/bench
+
+ui: $(VENV)/.runtime  ## Open the MLflow UI on this machine
+	@$(BIN)/marey ui
+
+clean:  ## Remove the environment and caches; marey-work and its runs stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The runtime alone is a minute faster to install than the tools beside it, and is all the demo needs.
+# torch comes first and alone: its CPU build is then what the others find.
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("marey needs Python 3.11 or newer; name one with make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV) || { echo 'No venv module: apt-get install python3-venv, then run make again.' >&2; exit 2; }
+	@echo 'Installing the pinned dependencies into $(VENV) (a minute or two) ...'
+	@$(PIP) torch
+	@$(PIP) -e .
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { echo 'OpenCV does not load: apt-get update && apt-get install -y libgl1 libglib2.0-0, then run make again.' >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@$(PIP) -e '.[dev]'
+	@touch $@
