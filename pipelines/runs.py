@@ -1,0 +1,101 @@
+"""What a RUN on the command line may be: a run id, a run name, `models:/name@alias`, `models:/name/3`, a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import UserError, did_you_mean
+from pipelines.tracker import client, tracking_uri
+from pipelines.workspace import workspace
+
+CHECKPOINT = "checkpoint"
+"""Folder of a run's artifacts that holds the network it is known by."""
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A trained network and, where it is tracked, its MLflow run."""
+
+    run_id: str | None
+    name: str
+    checkpoint: Path
+
+
+def resolve(run: str) -> ResolvedRun:
+    """Find a trained network.
+
+    Raises:
+        UserError: nothing, or more than one run, goes by that name, or the run has no checkpoint.
+    """
+    folder = Path(run)
+    if folder.is_dir():
+        return _from_folder(folder)
+    uri = tracking_uri(workspace())
+    if uri.startswith("sqlite") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise UserError(f"there is no run {run!r}: {workspace()} holds no run yet (`marey train` makes one)")
+    if run.startswith("models:/"):
+        return _from_registry(run, uri)
+    return _from_runs(run, uri)
+
+
+def _from_folder(folder: Path) -> ResolvedRun:
+    from tasks.learn.checkpoint import read_identity
+
+    identity = read_identity(folder)
+    return ResolvedRun(identity.run_id, folder.resolve().name, folder.resolve())
+
+
+def _from_registry(reference: str, uri: str) -> ResolvedRun:
+    from mlflow.exceptions import MlflowException
+
+    store = client(uri)
+    path = reference.removeprefix("models:/")
+    name, at, alias = path.partition("@")
+    if not at:
+        name, _, number = path.rpartition("/")
+    names = [model.name for model in store.search_registered_models()]
+    if name not in names:
+        raise UserError(
+            f"{reference} names no registered model (models:/NAME@ALIAS or models:/NAME/VERSION)"
+            f"{did_you_mean(name or path, names)}"
+        )
+    try:
+        version = store.get_model_version_by_alias(name, alias) if at else store.get_model_version(name, number)
+    except MlflowException as error:
+        model = store.get_registered_model(name)
+        raise UserError(
+            f"model {name!r} has no {f'alias {alias!r}' if at else f'version {number!r}'}: "
+            f"its aliases are {', '.join(sorted(model.aliases)) or 'none'}"
+        ) from error
+    if not version.run_id:
+        raise UserError(f"{reference} was registered without a run: only models that `marey train` made can be used")
+    return _from_runs(version.run_id, uri)
+
+
+def _from_runs(run: str, uri: str) -> ResolvedRun:
+    from mlflow.exceptions import MlflowException
+
+    store = client(uri)
+    try:
+        found = [store.get_run(run)]
+    except MlflowException:
+        experiments = [experiment.experiment_id for experiment in store.search_experiments()]
+        every = list(store.search_runs(experiments, max_results=10_000))
+        found = [one for one in every if one.info.run_name == run]
+        if not found:
+            names = sorted({one.info.run_name for one in every})
+            raise UserError(
+                f"there is no run {run} (a run's id or name, models:/NAME@ALIAS or a checkpoint folder)"
+                f"{did_you_mean(run, names)}"
+            ) from None
+    if len(found) > 1:
+        ids = ", ".join(one.info.run_id for one in found[:5])
+        raise UserError(f"{len(found)} runs are named {run!r}: name one by its id ({ids})")
+    info = found[0].info
+    if not store.list_artifacts(info.run_id, CHECKPOINT):
+        raise UserError(
+            f"run {info.run_name!r} has no checkpoint, its status is {info.status}: "
+            "`marey train` with the same recipe goes on with it"
+        )
+    return ResolvedRun(info.run_id, info.run_name, Path(store.download_artifacts(info.run_id, CHECKPOINT)))

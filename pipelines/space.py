@@ -1,0 +1,65 @@
+"""The `search.space` of a recipe: which fields a sweep varies, and over what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pipelines.errors import UserError, did_you_mean
+from pipelines.settings import Recipe
+
+DISTRIBUTIONS = ("uniform", "log_uniform", "int_uniform", "choice")
+OPEN = ("model.options.",)
+"""Free-form parts of a recipe, whose fields the network knows and checks."""
+
+
+def check(recipe: Recipe) -> dict[str, tuple[str, list[Any]]]:
+    """Return field -> (distribution, its values).
+
+    Raises:
+        UserError: an empty space, an unknown field or distribution, or values that make none.
+    """
+    if not recipe.search.space:
+        raise UserError(
+            "the recipe has no search.space: name the fields to vary, as in `train.lr: {log_uniform: [1e-4, 1e-1]}`"
+        )
+    fields = _fields(asdict(recipe))
+    return {field: _distribution(field, value, fields) for field, value in recipe.search.space.items()}
+
+
+def _distribution(field: str, value: Any, fields: list[str]) -> tuple[str, list[Any]]:
+    if field not in fields and not field.startswith(OPEN):
+        raise UserError(f"search.space names {field}, which a sweep cannot vary{did_you_mean(field, fields)}")
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise UserError(
+            f"search.space.{field} is {value!r}: write one distribution with its values, as in "
+            f"{{uniform: [0.1, 0.9]}}; there are {', '.join(DISTRIBUTIONS)}"
+        )
+    ((name, values),) = value.items()
+    if name not in DISTRIBUTIONS:
+        raise UserError(f"search.space.{field}: unknown distribution {name}{did_you_mean(str(name), DISTRIBUTIONS)}")
+    if not isinstance(values, list) or not values:
+        raise UserError(f"search.space.{field}: {name} takes a list of values")
+    if name == "choice":
+        return name, values
+    numbers = all(isinstance(value, int | float) for value in values)
+    if not numbers or len(values) != 2 or not values[0] < values[1] or (name == "log_uniform" and values[0] <= 0):
+        limits = "0 < lowest < highest" if name == "log_uniform" else "lowest < highest"
+        raise UserError(f"search.space.{field}: {name} takes [lowest, highest] with {limits}, not {values}")
+    return name, values
+
+
+def _fields(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if path in ("name", "search", "evaluate", "data", "prepare", "compute"):
+            continue  # a trial varies the network, its input and its training, never what they are judged on
+        found += _fields(value, f"{path}.") if isinstance(value, Mapping) else [path]
+    return found
+
+
+def overrides(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sampled point with plain Python values, as a recipe takes them."""
+    return {field: value.item() if hasattr(value, "item") else value for field, value in point.items()}

@@ -1,0 +1,278 @@
+"""MLflow behind one class: the driver opens a run, rank 0 of the training writes its metrics, the driver ends it.
+
+Everything goes through `MlflowClient` and an explicit run id, so that drivers, workers and trials never share state.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from torch import Tensor, nn
+
+EXPERIMENT = "marey"
+BATCH = 100
+"""Parameters or tags that MLflow takes in one request."""
+VALUE_LENGTH = 6000
+"""Characters of a parameter that MLflow keeps; the recipe is an artifact as well, so nothing is lost."""
+SYSTEM_SECONDS = 5
+"""Between two samples of CPU, memory, disk, network and GPU."""
+
+
+def tracking_uri(workspace: Path) -> str:
+    """Return MLFLOW_TRACKING_URI, or else the workspace's own database under its absolute path."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.resolve() / 'mlflow.db'}"
+
+
+def refuse_shared_sqlite(uri: str, machines: int) -> None:
+    """Raise UserError where workers on several machines would write to one SQLite file."""
+    if uri.startswith("sqlite") and machines > 1:
+        raise UserError(
+            f"the cluster has {machines} machines and MLflow's database is a file of this one "
+            f"({uri.removeprefix('sqlite:///')}): start a server (`mlflow server`) and set MLFLOW_TRACKING_URI to it"
+        )
+
+
+def client(uri: str) -> MlflowClient:
+    """Return a client; importing MLflow takes about a second, making a new SQLite database two more."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn a nested recipe into parameters such as `train.lr`."""
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)[:VALUE_LENGTH]
+    return flat
+
+
+def git_tags() -> dict[str, str]:
+    """Return commit and state of the checkout this code runs from; nothing where it runs from an installed copy."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # a virtual environment may lie inside another checkout
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return {}
+    return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+
+
+class Tracker:
+    """One MLflow run. As a context manager it ends the run: FINISHED, FAILED, or KILLED where it was interrupted."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.uri = uri
+        self.run_id = run_id
+        self._client = client(uri)
+        self._last_step: dict[str, int] = {}
+        self._monitor: Any = None
+
+    @classmethod
+    def start(
+        cls,
+        workspace: Path,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent_run_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Tracker:
+        """Open a run in the driver.
+
+        Args:
+            workspace: folder of database and artifacts where MLFLOW_TRACKING_URI names no server.
+            name: the run's name.
+            params: nested settings; logged flattened.
+            tags: logged beside the commit of this code.
+            parent_run_id: the sweep this run is a trial of.
+            run_id: an interrupted run to go on with; it keeps its parameters.
+        """
+        uri = tracking_uri(workspace)
+        workspace.mkdir(parents=True, exist_ok=True)
+        if run_id is None:
+            run_id = _create_run(uri, workspace, name, parent_run_id)
+            tracker = cls(uri, run_id)
+            tracker.params(params)
+        else:
+            tracker = cls(uri, run_id)
+            tracker._client.update_run(run_id, status="RUNNING")
+        tracker.tags({**git_tags(), **tags})
+        return tracker
+
+    @classmethod
+    def attach(cls, uri: str, run_id: str, *, system_metrics: bool = False) -> Tracker:
+        """Go on writing to a run from another process; what it holds already is not written again."""
+        tracker = cls(uri, run_id)
+        logged = tracker._client.get_run(run_id).data.to_proto().metrics
+        tracker._last_step = {metric.key: metric.step for metric in logged}
+        if system_metrics:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            tracker._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+                run_id, sampling_interval=SYSTEM_SECONDS, resume_logging=True, tracking_uri=uri
+            )
+            tracker._monitor.start()
+        return tracker
+
+    def detach(self) -> None:
+        """Stop the system metrics and leave the run open."""
+        if self._monitor is not None:
+            self._monitor.finish()
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log one point of several metrics, but for those that have one at this step or a later one.
+
+        A training that restarts from a checkpoint repeats the steps since then; they were logged the first time.
+        """
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        fresh = [key for key in values if step > self._last_step.get(key, -1)]
+        self._client.log_batch(self.run_id, metrics=[Metric(key, float(values[key]), now, step) for key in fresh])
+        self._last_step.update(dict.fromkeys(fresh, step))
+
+    def params(self, tree: Mapping[str, Any]) -> None:
+        """Log nested settings as flattened parameters."""
+        from mlflow.entities import Param
+
+        params = [Param(key, value) for key, value in flatten(tree).items()]
+        for first in range(0, len(params), BATCH):
+            self._client.log_batch(self.run_id, params=params[first : first + BATCH])
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, over earlier ones of the same name."""
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def note(self, markdown: str) -> None:
+        """Set the description at the head of the run's page."""
+        self.tags({"mlflow.note.content": markdown})
+
+    def dataset(self, uri: str, digest: str) -> None:
+        """Name the dataset as the run's input; MLflow holds 36 characters of a digest, the tag holds all 64."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entity = Dataset(name=Path(uri).name, digest=digest[:32], source_type="local", source=uri)
+        self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+        self.tags({"dataset.digest": digest, "dataset.uri": uri})
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Store a file, or all files of a folder, under `folder` of the run's artifacts."""
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Return every metric but the system's as (step, value) points in order of step."""
+        keys = [key for key in self._client.get_run(self.run_id).data.metrics if not key.startswith("system/")]
+        points = {key: self._client.get_metric_history(self.run_id, key) for key in sorted(keys)}
+        return {key: sorted((point.step, point.value) for point in line) for key, line in points.items()}
+
+    def model(self, network: nn.Module, example: Tensor, name: str, alias: str) -> str:
+        """Log the network as a `torch.export` programme (no pickle) and register it; return its version.
+
+        Args:
+            network: in eval mode, on the CPU.
+            example: a clip [2, C, T, H, W]; the batch size stays free, the other sizes are fixed.
+            name: of the registered model.
+            alias: moved to the new version.
+        """
+        import mlflow.pytorch
+        import numpy as np
+        import torch
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        with torch.no_grad():
+            logits = network(example)
+        float32 = np.dtype("float32")
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(float32, (-1, *example.shape[1:]), "clip")]),
+            outputs=Schema([TensorSpec(float32, (-1, *logits.shape[1:]), "logits")]),
+        )
+        # Step by step, because mlflow.pytorch.log_model works on the process's one tracking URI and active run.
+        experiment = self._client.get_run(self.run_id).info.experiment_id
+        logged = self._client.create_logged_model(experiment, "network", source_run_id=self.run_id)
+        self._client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        with tempfile.TemporaryDirectory() as scratch:
+            mlflow.pytorch.save_model(
+                network,
+                f"{scratch}/network",
+                mlflow_model=Model(artifact_path="network", run_id=self.run_id, model_id=logged.model_id),
+                input_example=example,
+                signature=signature,
+                serialization_format="pt2",
+                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],  # guessing them takes seconds
+            )
+            self._client.log_model_artifacts(logged.model_id, f"{scratch}/network")
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return self._register(name, alias, logged.artifact_location, logged.model_id)
+
+    def _register(self, name: str, alias: str, source: str, model_id: str) -> str:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+        version = str(self._client.create_model_version(name, source, self.run_id, model_id=model_id).version)
+        self._client.set_registered_model_alias(name, alias, version)
+        return version
+
+    def end(self, status: str) -> None:
+        """Set the run's status: FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, status)
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.end("FINISHED")
+        elif isinstance(error, Exception):
+            self.tags({"error": (str(error).strip() or kind.__name__)[-VALUE_LENGTH:]})  # type: ignore[union-attr]
+            self.end("FAILED")
+        else:  # KeyboardInterrupt, SystemExit by a signal
+            self.end("KILLED")
+
+
+def _create_run(uri: str, workspace: Path, name: str, parent_run_id: str | None) -> str:
+    store = client(uri)
+    wanted = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = store.get_experiment_by_name(wanted)
+    if experiment is not None:
+        experiment_id = experiment.experiment_id
+    else:
+        # A file database leaves artifacts in ./mlruns unless told; a server knows its own place.
+        place = (workspace.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+        experiment_id = store.create_experiment(wanted, artifact_location=place)
+    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey"}
+    if parent_run_id is not None:
+        tags["mlflow.parentRunId"] = parent_run_id
+    return str(store.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
