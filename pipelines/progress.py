@@ -1,0 +1,55 @@
+"""How far long work has come: a bar on a terminal, else a line in the log every ten seconds."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import timedelta
+from types import TracebackType
+
+from tqdm import tqdm
+
+EVERY_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts units of work; a context manager."""
+
+    def __init__(self, total: int, unit: str, *, shown: bool = True) -> None:
+        """Start counting to `total`; `unit` is a plural such as `videos`; not `shown`, it is silent."""
+        self.total, self.unit, self.shown = total, unit, shown
+        self.done = 0
+        self.started = self._logged = time.monotonic()
+        terminal = shown and sys.stderr.isatty()
+        self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, smoothing=0.05) if terminal else None
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start."""
+        return time.monotonic() - self.started
+
+    def update(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more as done; `note` follows the count, such as a rate or failures so far."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+        elif self.shown and time.monotonic() - self._logged >= EVERY_S:
+            self._logged = time.monotonic()
+            rate = self.done / self.seconds
+            left = timedelta(seconds=round((self.total - self.done) / rate)) if rate else "unknown"
+            log.info(
+                "%d of %d %s, %.3g/s, %s left%s", self.done, self.total, self.unit, rate, left, f", {note}" * bool(note)
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
