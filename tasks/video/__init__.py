@@ -5,27 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Not on demand like the rest: the module of the same name would take the function's place once it is imported.
+from tasks.video.decode import Frames as Frames
+from tasks.video.decode import VideoError as VideoError
+from tasks.video.decode import decode as decode
+
 if TYPE_CHECKING:
     from tasks.video.child import DecoderProcess as DecoderProcess
-    from tasks.video.decode import Frames as Frames
-    from tasks.video.decode import VideoError as VideoError
-    from tasks.video.decode import decode as decode
     from tasks.video.flow import dequantize as dequantize
     from tasks.video.flow import quantize as quantize
     from tasks.video.flow import tvl1 as tvl1
     from tasks.video.settings import TVL1 as TVL1
 
-_HOME = {
-    "DecoderProcess": "child",
-    "Frames": "decode",
-    "VideoError": "decode",
-    "decode": "decode",
-    "dequantize": "flow",
-    "quantize": "flow",
-    "tvl1": "flow",
-    "TVL1": "settings",
-}
-__all__ = sorted(_HOME)
+_HOME = {"DecoderProcess": "child", "dequantize": "flow", "quantize": "flow", "tvl1": "flow", "TVL1": "settings"}
 
 
 def __getattr__(name: str) -> Any:

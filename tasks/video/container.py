@@ -1,0 +1,167 @@
+"""Containers and their frames by PyAV: what a file promises, sequential decoding, and whether the promise was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.video.decode import Reading, VideoError, Window
+
+av.logging.set_level(av.logging.PANIC)
+# A playlist among the videos must not make the decoder fetch what it names.
+OPEN: dict[str, Any] = {"options": {"protocol_whitelist": "file"}, "metadata_errors": "ignore"}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a container says about its best video stream."""
+
+    shape: tuple[int, int]
+    """Height and width, upright."""
+    rotation: int
+    """Degrees, counter-clockwise, that make the stored frames upright."""
+    fps: float
+    """0 where it says nothing."""
+    frames: int
+    """0 where it says nothing."""
+    seconds: float
+    """Of the video stream, or of the file; 0 where neither is said."""
+    of_file: bool
+    """Whether `seconds` is the duration of all streams together."""
+    edited: bool
+    """Whether the container may count frames that it does not show (edit lists of mp4 and mov)."""
+
+
+def probe(path: str) -> Probe:
+    """Read what the container of a local file promises.
+
+    Raises:
+        VideoError: unreadable, no_video.
+    """
+    try:
+        with av.open(path, **OPEN) as file:
+            stream = _video(file)
+            rate = stream.average_rate or 0
+            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+            seconds = seconds or _clock(stream.metadata.get("DURATION", ""))
+            whole = 0.0 if seconds or not file.duration else file.duration / av.time_base
+            edited = "mov" in file.format.name.split(",")
+            turned = _rotation(file, stream)
+            shape = (stream.height, stream.width) if turned % 180 == 0 else (stream.width, stream.height)
+            return Probe(shape, turned, float(rate), stream.frames, seconds or whole, not seconds, edited)
+    except (av.FFmpegError, UnicodeError) as error:
+        raise VideoError("unreadable", _sentence(error)) from error
+
+
+def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
+    """Decode a window sequentially with one thread; frames before it are decoded but not converted.
+
+    Raises:
+        VideoError: truncated (a packet cannot be decoded), unreadable (none can).
+    """
+    kept: list[float] = []
+    seen = inside = 0
+    origin: float | None = None
+    start = end = 0.0
+    step = 1 / probe.fps if probe.fps else 0.0
+    broken = unusable = ""
+    try:
+        with av.open(path, **OPEN) as file:
+            stream = _video(file)
+            for packet in file.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError as error:
+                    if seen:
+                        broken = _sentence(error)
+                        break
+                    unusable = _sentence(error)  # a stream cut out of a longer one begins with what needs the rest
+                    continue
+                for frame in frames:
+                    time = end if frame.time is None else frame.time
+                    origin = time if origin is None else origin
+                    start = time - origin
+                    end = start + (float(frame.duration * frame.time_base) if frame.duration else step)
+                    seen += 1
+                    if start < window.start_s or start >= window.end_s:
+                        continue
+                    inside += 1
+                    if inside > window.stop:
+                        return Reading(kept, None, None, end)
+                    if inside > window.first:
+                        put(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+                        kept.append(start)
+                if start >= window.end_s:
+                    return Reading(kept, inside, None, end)
+    except av.FFmpegError as error:
+        broken = _sentence(error)
+    if not seen:
+        raise VideoError("unreadable", f"no frame can be decoded ({broken or unusable or 'no packets'})")
+    if broken:
+        promise = f" of {probe.frames}" if probe.frames else ""
+        raise VideoError("truncated", f"frame {seen + 1}{promise} cannot be decoded ({broken})")
+    return Reading(kept, inside, seen, end)
+
+
+def check_whole(path: str, probe: Probe, reading: Reading) -> None:
+    """Raise VideoError("truncated") where the end of the file came clearly before the promised one."""
+    if reading.frames is None:
+        return
+    step = 1 / probe.fps if probe.fps else 0.0
+    few = reading.frames < probe.frames - max(3, 0.02 * probe.frames)
+    early = reading.end_s < probe.seconds - max(3 * step, 0.1, 0.02 * probe.seconds)
+    if few and (early or not probe.edited):
+        raise VideoError("truncated", f"{reading.frames} frames of {probe.frames} promised")
+    if early and not probe.frames and not (probe.of_file and _lasts(path, probe.seconds - 3 * step)):
+        raise VideoError("truncated", f"{reading.end_s:.2f} s of {probe.seconds:.2f} s promised")
+
+
+def _lasts(path: str, seconds: float) -> bool:
+    """Whether any stream, such as sound, goes on until then."""
+    with av.open(path, **OPEN) as file:
+        begin = (file.start_time or 0) / av.time_base
+        try:
+            ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in file.demux() if p.pts is not None)
+            return any(end - begin >= 0.98 * seconds for end in ends)
+        except av.FFmpegError:
+            return False
+
+
+def _video(file: Any) -> Any:
+    stream = file.streams.best("video")
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        kinds = sorted({s.type for s in file.streams if s is not stream})
+        raise VideoError("no_video", f"no video stream, only {', '.join(kinds)}" if kinds else "no stream at all")
+    if stream.codec_context is None:
+        raise VideoError("unreadable", "no decoder for its codec")
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _rotation(file: Any, stream: Any) -> int:
+    """Display rotation: side data of the stream, which PyAV shows on decoded frames only."""
+    for packet in file.demux(stream):
+        try:
+            for frame in packet.decode():
+                return int(frame.rotation)
+        except av.FFmpegError:
+            continue
+    return 0
+
+
+def _clock(text: str) -> float:
+    """Seconds of Matroska's 00:18:52.048000000; 0 where it is something else."""
+    try:
+        hours, minutes, seconds = (float(x) for x in text.split(":"))
+    except ValueError:
+        return 0.0
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _sentence(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,250 @@
+"""Videos to frames: decord, and PyAV where decord fails. Nothing outside this file knows decord.
+
+What "whole" means
+    A container promises a number of frames (mp4, avi) or a duration (webm, mkv), and either may be wrong. A video is
+    `truncated` when a packet behind the first good frame cannot be decoded, or when what decodes ends clearly before
+    what was promised: more than 3 frames (0.1 s) and more than 2 % short. In mp4 and mov the count and the duration
+    must both be short, as edit lists leave counted frames out of a complete video. A duration of the whole file, which
+    a longer sound track stretches, counts only when every stream ends before it. More frames than promised are
+    welcome. Containers that promise nothing (a webm made for streaming, gif) are whole wherever they end, and a hole
+    that a container steps over without an error is not seen where it has no count (mkv, webm).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # the package exports from here, and its settings must not cost an import of numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tasks.video.container import Probe
+    from tasks.video.stack import FrameStack
+
+Kind = Literal[
+    "missing", "empty", "no_video", "unreadable", "truncated", "too_short", "timeout", "crash", "io"
+]  # fmt: skip
+TRANSIENT: frozenset[str] = frozenset({"timeout", "crash", "io"})
+"""Kinds of failure that another attempt may not meet; all others are final."""
+
+Decoder = Literal["auto", "decord", "pyav"]
+
+
+class VideoError(Exception):
+    """Why a video (or the asked range of it) gives no frames: `kind`, and a sentence in `message`."""
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind: Kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+@dataclass
+class Frames:
+    """Decoded frames of a range of a video."""
+
+    images: NDArray[np.uint8]
+    """RGB, [T,H,W,3], upright."""
+    timestamps: NDArray[np.float64]
+    """[T], seconds since the first frame of the file."""
+    fps: float
+    """Frames per second as the container says, or as the timestamps show; 0 where neither does."""
+    decoder: str
+    """`decord` or `pyav`."""
+    total: int | None
+    """Frames between `start_s` and `end_s`, where that is known without decoding them all."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames to read: of those in [start_s, end_s), the ones numbered [first, first + count)."""
+
+    start_s: float
+    end_s: float
+    first: int
+    count: float
+
+    @property
+    def stop(self) -> float:
+        """Number of the first frame behind the window."""
+        return self.first + self.count
+
+
+@dataclass
+class Reading:
+    """What a decoder found besides the images."""
+
+    timestamps: list[float]
+    total: int | None
+    """Frames in [start_s, end_s), where known."""
+    frames: int | None
+    """Frames in the whole file, where its end was seen."""
+    end_s: float
+    """Where the last frame that was seen ends."""
+
+
+class _Unfit(Exception):
+    """decord cannot read this file; PyAV may."""
+
+
+def decode(
+    uri: str,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    first: int = 0,
+    count: int | None = None,
+    short_side: int | None = None,
+    decoder: Decoder = "auto",
+) -> Frames:
+    """Decode a range of a video in this process; `DecoderProcess` does it in one that may crash.
+
+    Args:
+        uri: Path or fsspec URL.
+        start_s: Leave out frames before this time, counted from the first frame of the file.
+        end_s: Leave out frames from this time on. A range that reaches beyond the end of the video ends with it.
+        first: Of the frames in that time, leave out this many.
+        count: Of those left, take at most this many; there are fewer only at the end.
+        short_side: Resize so that the shorter side has this many pixels (area average down, bilinear up), after the
+            rotation that the container asks for. Pixels are taken to be square, as other tools for flow do.
+        decoder: `auto` is decord, and PyAV where decord fails. PyAV decodes all frames before the range.
+
+    Returns:
+        Frames, at least one. Memory is bounded by the range.
+
+    Raises:
+        VideoError: missing, empty, no_video, unreadable, truncated, too_short (nothing in the range), io.
+    """
+    from tasks.video.stack import FrameStack
+
+    with FrameStack(short_side) as stack:
+        reading, fps, used = decode_into(
+            stack, uri, start_s=start_s, end_s=end_s, first=first, count=count, decoder=decoder
+        )
+        return frames_of(stack.images(), reading, fps, used)
+
+
+def frames_of(images: NDArray[np.uint8], reading: Reading, fps: float, decoder: str) -> Frames:
+    """Join the images and what was found beside them."""
+    import numpy as np
+
+    return Frames(images, np.asarray(reading.timestamps, np.float64), fps, decoder, reading.total)
+
+
+def decode_into(
+    stack: FrameStack,
+    uri: str,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    first: int = 0,
+    count: int | None = None,
+    decoder: Decoder = "auto",
+) -> tuple[Reading, float, str]:
+    """Decode as `decode` does, into a stack of the caller's; return what was found, fps and the decoder's name."""
+    from tasks.video import container
+
+    window = Window(start_s or 0.0, math.inf if end_s is None else end_s, first, math.inf if count is None else count)
+    with _local(uri) as path:
+        probe = container.probe(path)
+        used = "decord"
+        try:
+            if decoder == "pyav":
+                raise _Unfit
+            reading = _read_decord(path, probe, window, stack.append)
+            container.check_whole(path, probe, reading)
+        except (_Unfit, VideoError) as error:
+            if decoder == "decord":
+                raise VideoError("unreadable", f"decord: {error}") if isinstance(error, _Unfit) else error from None
+            used = "pyav"
+            stack.clear()
+            reading = container.read(path, probe, window, stack.append)
+            container.check_whole(path, probe, reading)
+    if not reading.timestamps:
+        raise VideoError("too_short", f"no frame in the range: the video ends at {reading.end_s:.2f} s")
+    return reading, probe.fps or _fps(reading.timestamps), used
+
+
+def _read_decord(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
+    try:
+        import decord
+    except ImportError as error:  # no wheel for this machine: PyAV reads everything
+        raise _Unfit(str(error)) from error
+    import numpy as np
+
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        # Without fault_tol decord fills in the last good frame for a broken one, and says nothing.
+        reader = decord.VideoReader(path, num_threads=1, fault_tol=1)
+        times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)
+        starts, ends = _clean(times, probe.fps or reader.get_avg_fps())
+        low, high = (int(x) for x in np.searchsorted(starts, (window.start_s, window.end_s)))
+        begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
+        if begin < stop:
+            reader.seek_accurate(begin)
+        for _ in range(begin, stop):
+            image = reader.next().asnumpy()
+            if image.shape != (*probe.shape, 3):  # decord gives frames narrower than 32 pixels more than 3 channels
+                raise _Unfit(f"decord gives {image.shape} for frames of {probe.shape}")
+            put(image)
+    except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, StopIteration) as error:
+        raise _Unfit(str(error).partition("\n")[0]) from error
+    return Reading(starts[begin:stop].tolist(), high - low, len(starts), float(ends[-1]))
+
+
+def _clean(times: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Start and end of each frame, from 0; frames without a time (in AVI) are given as -1e17 and follow at `fps`."""
+    import numpy as np
+
+    if (np.abs(times) > 1e9).any():
+        starts = np.arange(len(times)) / fps
+        return starts, starts + 1 / fps
+    return times[:, 0] - times[0, 0], times[:, 1] - times[0, 0]
+
+
+def _fps(timestamps: list[float]) -> float:
+    span = timestamps[-1] - timestamps[0]
+    return (len(timestamps) - 1) / span if span > 0 else 0.0
+
+
+@contextmanager
+def _local(uri: str) -> Iterator[str]:
+    """Give a path that FFmpeg can open: the file itself, or a copy of what fsspec opens."""
+    if "://" not in uri or uri.startswith("file://"):
+        path = os.path.abspath(uri.removeprefix("file://"))  # absolute: "pipe:0" and "-" are names, not addresses
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise VideoError("missing", f"{path} does not exist") from None
+        except OSError as error:
+            raise VideoError("io", str(error)) from error
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            raise VideoError("unreadable", f"{path} is no regular file")
+        if status.st_size == 0:
+            raise VideoError("empty", f"{path} has no bytes")
+        yield path
+        return
+    import fsspec
+
+    with tempfile.TemporaryDirectory(prefix="marey-") as folder:
+        path = os.path.join(folder, "video")
+        try:
+            system, remote = fsspec.core.url_to_fs(uri)
+            system.get_file(remote, path)
+        except FileNotFoundError:
+            raise VideoError("missing", f"{uri} does not exist") from None
+        except OSError as error:
+            raise VideoError("io", f"{uri}: {error}") from error
+        if os.path.getsize(path) == 0:
+            raise VideoError("empty", f"{uri} has no bytes")
+        yield path

@@ -1,0 +1,68 @@
+"""Dual TV-L1 optical flow and its 8-bit form, as the tools for two-stream networks make them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.video.settings import TVL1
+
+
+def to_gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma (BT.601) of uint8 RGB [T,H,W,3], as uint8 [T,H,W]."""
+    gray = np.empty(images.shape[:3], np.uint8)
+    for image, target in zip(images, gray, strict=True):
+        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY, dst=target)
+    return gray
+
+
+def tvl1(
+    gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Literal["opencv"] = "opencv"
+) -> NDArray[np.float32]:
+    """Motion between each frame and the next.
+
+    Args:
+        gray: uint8 [T,H,W].
+        settings: Parameters of the scheme; OpenCV's by default.
+        backend: `opencv`, the reference implementation (DualTVL1OpticalFlow).
+
+    Returns:
+        float32 [T-1,2,H,W] in pixels a frame, x (to the right) before y (down).
+
+    Source: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007.
+    """
+    s = settings or TVL1()
+    cv2.setNumThreads(1)  # a worker has one core: parallelism is over videos
+    solver = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]
+        tau=s.tau,
+        lambda_=s.lambda_,
+        theta=s.theta,
+        nscales=s.scales,
+        warps=s.warps,
+        epsilon=s.epsilon,
+        innnerIterations=s.inner_iterations,  # spelt so in OpenCV
+        outerIterations=s.outer_iterations,
+        scaleStep=s.scale_step,
+        medianFiltering=s.median,
+    )
+    flow = np.empty((max(len(gray) - 1, 0), 2, *gray.shape[1:]), np.float32)
+    for pair in range(len(flow)):
+        flow[pair] = solver.calc(gray[pair], gray[pair + 1], None).transpose(2, 0, 1)
+    return flow
+
+
+def quantize(flow: NDArray[np.float32], bound: float = 20.0) -> NDArray[np.uint8]:
+    """Map [-bound, bound] to 0..255, to nearest and ties to even: no motion is 128.
+
+    denseflow and OpenCV's tools round so; scripts that truncate give 127 (papers/tsn-protocol.md section 3).
+    """
+    clipped = np.clip(flow, -bound, bound)
+    return np.rint((clipped + np.float32(bound)) * np.float32(255 / (2 * bound))).astype(np.uint8)
+
+
+def dequantize(quantized: NDArray[np.uint8], bound: float = 20.0) -> NDArray[np.float32]:
+    """Pixels a frame of quantised flow, to bound/255 within the bound; no motion comes back as +bound/255."""
+    return quantized.astype(np.float32) * np.float32(2 * bound / 255) - np.float32(bound)

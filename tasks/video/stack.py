@@ -1,0 +1,71 @@
+"""A growing stack of frames that another process can be given without a copy."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+class FrameStack:
+    """Frames of one size in an anonymous file in memory; `descriptor` is what a child hands to its parent."""
+
+    def __init__(self, short_side: int | None = None) -> None:
+        self.short_side = short_side
+        self.shape: tuple[int, ...] = (0, 0, 0, 3)
+        self.descriptor = os.memfd_create("marey-frames")
+
+    def append(self, image: Image) -> None:
+        """Resize uint8 [H,W,3] and add it; the first frame decides the size, also where a stream changes it."""
+        if self.shape[0] == 0:
+            self.shape = (0, *resized_shape(image.shape[0], image.shape[1], self.short_side), 3)
+        data = np.ascontiguousarray(resize(image, self.shape[1], self.shape[2])).data.cast("B")
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+        self.shape = (self.shape[0] + 1, *self.shape[1:])
+
+    def clear(self) -> None:
+        """Start again."""
+        os.ftruncate(self.descriptor, 0)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        self.shape = (0, 0, 0, 3)
+
+    def images(self) -> Image:
+        """View the frames as uint8 [T,H,W,3]; the view outlives the stack."""
+        return map_images(self.descriptor, self.shape)
+
+    def __enter__(self) -> FrameStack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.descriptor)
+
+
+def map_images(descriptor: int, shape: tuple[int, ...]) -> Image:
+    """View the bytes behind a descriptor as uint8 `shape`; they are freed with the array."""
+    return np.frombuffer(mmap.mmap(descriptor, int(np.prod(shape))), np.uint8).reshape(shape)
+
+
+def resized_shape(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width with the given shorter side and the same proportions, to the nearest pixel."""
+    if short_side is None:
+        return height, width
+    short = min(height, width)
+    return round(height * short_side / short), round(width * short_side / short)
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """Resize uint8 [H,W,C]: area average when it becomes smaller, bilinear when larger."""
+    if image.shape[:2] == (height, width):
+        return image
+    smaller = height * width < image.shape[0] * image.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8, copy=False)

@@ -1,0 +1,192 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.video import DecoderProcess, VideoError, decode
+from tasks.video.encode import write_mp4
+
+VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
+ODD = VIDEOS / "odd_files"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    images = np.random.default_rng(0).integers(0, 256, (90, 12, 16, 3), dtype=np.uint8)
+    write_mp4(path, np.repeat(np.repeat(images, 24, 1), 24, 2), 30)
+    return str(path)
+
+
+@pytest.fixture
+def child():
+    with DecoderProcess(timeout_s=60) as process:
+        yield process
+
+
+def gone(pid, seconds=10.0):
+    """Wait until a process has ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        threading.Event().wait(0.02)
+    return False
+
+
+@pytest.mark.quick
+def test_same_frames_as_in_process_and_one_child_for_many(child, clip):
+    here, there = decode(clip, short_side=96), child.decode(clip, short_side=96)
+    pid = child.pid
+    assert np.array_equal(here.images, there.images)
+    assert np.array_equal(here.timestamps, there.timestamps)
+    assert (here.fps, here.decoder, here.total) == (there.fps, there.decoder, there.total)
+    second = child.decode(clip, first=3, count=2)
+    assert child.pid == pid
+    assert len(second.images) == 2
+    assert np.array_equal(here.images, there.images)  # a later video does not write over an earlier one
+
+
+@pytest.mark.quick
+def test_errors_come_through_and_the_child_stays(child, tmp_path):
+    (tmp_path / "page.mp4").write_text("<html>")
+    for name, kind in [("none.mp4", "missing"), ("page.mp4", "unreadable")]:
+        with pytest.raises(VideoError) as error:
+            child.decode(str(tmp_path / name))
+        assert error.value.kind == kind
+    assert child.pid is not None
+
+
+def during(child, signal_number):
+    """Send a signal to the child that is about to decode: it is stopped first, so that it cannot have finished."""
+    os.kill(child.pid, signal.SIGSTOP)
+    if signal_number != signal.SIGSTOP:
+        threading.Timer(0.2, os.kill, (child.pid, signal_number)).start()
+
+
+@pytest.mark.quick
+def test_crash_is_an_error_and_the_child_is_replaced(child, clip):
+    child.decode(clip, count=1)
+    pid = child.pid
+    during(child, signal.SIGKILL)
+    with pytest.raises(VideoError, match="SIGKILL") as error:
+        child.decode(clip, decoder="pyav")
+    assert error.value.kind == "crash"
+    assert gone(pid)
+    assert len(child.decode(clip).images) == 90
+
+
+@pytest.mark.quick
+def test_a_child_killed_by_others_is_tried_again_with_the_same_decoder(child, clip):
+    child.decode(clip, count=1)
+    during(child, signal.SIGKILL)
+    assert child.decode(clip, count=5).decoder == decode(clip, count=1).decoder
+
+
+def test_hang_is_a_timeout(clip):
+    with DecoderProcess(timeout_s=1) as child:
+        child.decode(clip, count=1)
+        pid = child.pid
+        during(child, signal.SIGSTOP)
+        with pytest.raises(VideoError, match="within 1 s") as error:
+            child.decode(clip, decoder="pyav")
+        assert error.value.kind == "timeout"
+        assert gone(pid)
+        child.decode(clip, count=1)
+        during(child, signal.SIGSTOP)
+        assert child.decode(clip, count=3).decoder == "pyav"  # where one decoder hangs, the other may not
+
+
+def test_child_dies_with_a_killed_parent(clip):
+    code = (
+        "import sys; from tasks.video import DecoderProcess; d = DecoderProcess(); d.decode(sys.argv[1], count=1);"
+        "print(d.pid, flush=True); sys.stdin.read()"
+    )
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, clip], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    assert gone(pid)
+
+
+def test_starts_from_a_folder_with_foreign_packages(tmp_path, clip):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError('foreign')")
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('foreign')")
+    root = Path(__file__).parents[3]
+    code = (
+        f"import sys; sys.path[0] = {str(root)!r}; from tasks.video import DecoderProcess;"
+        "print(len(DecoderProcess().decode(sys.argv[1], count=4).images))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, clip], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "4", done.stderr
+
+
+EXPECTED = {
+    "bitflips.mp4": "truncated",
+    "html_error_page.mp4": "unreadable",
+    "random_bytes.avi": "unreadable",
+    "trunc_header_only.avi": "unreadable",
+    "zero_length.mp4": "empty",
+    "fixture_fixture-bad-offset.mp3": "no_video",
+    "fixture_fixture-dash.mp4": "unreadable",
+    "fixture_fixture-isomv2.mp4": "unreadable",
+    "fixture_fixture-moov.mov": "unreadable",
+    "fixture_fixture-mp4v2.mp4": "no_video",
+    "fixture_fixture.mp3": "no_video",
+    "fixture_fixture.ogv": "unreadable",
+    "fixture_fixture2.mkv": "truncated",
+    "media_doc_medias_result.webm": "empty",
+    "media_rain.mp3": "no_video",
+    "test_resources_nasa_13013.mp4.audio_44100.mp3": "no_video",
+    "test_resources_sine_mono_s32.wav": "no_video",
+    "test_resources_sine_mono_s32_8000.wav": "no_video",
+}
+COUNTS = {
+    "C3D-v1.0_examples_c3d_feature_extraction_input_avi_v_ApplyEyeMakeup_g01_c01.avi": (164, "decord"),
+    "newtonscradle.gif": (36, "pyav"),
+    "test.webm": (94, "pyav"),
+    "media_no_duration.webm": (74, "pyav"),
+    "ps7_vfr.mp4": (109, "decord"),
+    "ps7_tiny_16x16.mp4": (109, "pyav"),
+    "media_test_video.mp4": (5, "pyav"),
+    "resource_media_ta_chi.mp4": (300, "decord"),
+    "test_resources_nasa_13013.mp4": (390, "decord"),
+    "fixture_fixture.wmv.asf": (1, "pyav"),
+    "sample_v_GGSY1Qvo990.mp4": (355, "decord"),
+}
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason=f"no real clips at {ODD} (MAREY_TEST_VIDEOS)")
+def test_every_odd_file_ends_as_frames_or_one_kind(child, capfd):
+    files = sorted(path for path in ODD.rglob("*") if path.is_file())
+    assert len(files) == 68
+    found, counts, pids = {}, {}, set()
+    for path in files:
+        try:
+            frames = child.decode(str(path), short_side=64)
+        except VideoError as error:
+            found[path.name] = error.kind
+        else:
+            counts[path.name] = (len(frames.images), frames.decoder)
+            assert min(frames.images.shape[1:3]) == 64
+            assert len(frames.images) == len(frames.timestamps) == frames.total
+            assert (np.diff(frames.timestamps) >= 0).all()
+            assert frames.timestamps[0] == 0
+            assert frames.fps > 0 or len(frames.images) == 1
+        pids.add(child.pid)
+    assert found == EXPECTED
+    assert {name: counts[name] for name in COUNTS} == COUNTS
+    assert len(pids) == 1
+    assert capfd.readouterr().err == ""
