@@ -13,16 +13,17 @@ from models.errors import ModelError
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedCost:
-    """Size and cost as printed by the paper or its public tables, and what they were printed for."""
+class ReferenceCost:
+    """The view at which size and cost are compared, and what the paper or its public tables print for it."""
 
-    parameters_m: float
-    """Millions of parameters."""
-    gmacs: float
-    """Billions of multiply-accumulates of one view, batch norm counted as 2 an output element."""
     classes: int
     frames: int
     size: int
+    """Height and width in pixels."""
+    parameters_m: float | None = None
+    """Millions of parameters; None where nothing is published."""
+    gmacs: float | None = None
+    """Billions of multiply-accumulates, batch norm counted as 2 an output element."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Description:
     """Subtracted from values in [0, 1], by stream: one a colour, or one for all channels."""
     std: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"rgb": (0.229, 0.224, 0.225), "flow": (0.226,)})
     """Divided by after `mean`, by stream."""
-    cost: PublishedCost | None = None
+    cost: ReferenceCost
     accuracy: tuple[PublishedAccuracy, ...] = ()
 
 
@@ -79,7 +80,7 @@ _ALL = (
         clips=1,
         crops=10,
         score_space="logits",
-        cost=PublishedCost(parameters_m=23.87, gmacs=32.88, classes=174, frames=8, size=224),
+        cost=ReferenceCost(classes=174, frames=8, size=224, parameters_m=23.87, gmacs=32.88),
         accuracy=(
             PublishedAccuracy(data="UCF101", top1_percent=83.03, condition="split 1, ResNet-50, RGB alone"),
             PublishedAccuracy(data="UCF101", top1_percent=94.2, condition="3 splits, BN-Inception, three modalities"),
@@ -96,7 +97,7 @@ _ALL = (
         clips=10,
         crops=3,
         score_space="softmax",
-        cost=PublishedCost(parameters_m=24, gmacs=66.5, classes=174, frames=16, size=224),
+        cost=ReferenceCost(classes=174, frames=16, size=224, parameters_m=24, gmacs=66.5),
         accuracy=(
             PublishedAccuracy(
                 data="Something-Something v1",

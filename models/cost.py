@@ -1,0 +1,43 @@
+"""Size and cost of a network, counted as the papers count (papers/README.md). Works on the meta device."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Cost(NamedTuple):
+    """Multiply-accumulates of one forward pass in evaluation mode."""
+
+    macs: int
+    """Of convolutions, linear layers and matrix products."""
+    batch_norm: int
+    """2 an output element of batch norm, which many published tables add."""
+
+
+def parameters(network: nn.Module) -> int:
+    """Every parameter once; buffers are not parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def cost(network: nn.Module, clip: Tensor) -> Cost:
+    """Cost of `network(clip)`; leaves the network in the mode it was in."""
+    elements = 0
+
+    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal elements
+        elements += output.numel()
+
+    layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(clip)
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    return Cost(counter.get_total_flops() // 2, 2 * elements)

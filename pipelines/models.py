@@ -1,0 +1,119 @@
+"""What `marey models` shows: every network's size and cost as we count them, beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+import models
+from models.cost import cost, parameters
+from models.describe import PublishedAccuracy, ReferenceCost
+
+CLASSES = 400
+"""Those of Kinetics-400: the number at which all networks' sizes are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One network. What is counted is ours, at the view that `reference` names."""
+
+    name: str
+    title: str
+    paper: str
+    streams: tuple[str, ...]
+    parameters: int
+    """At 400 classes, RGB."""
+    reference: ReferenceCost
+    reference_parameters: int
+    """Ours, at the reference's number of classes."""
+    gmacs: float
+    """Convolutions, linear layers and matrix products of one view."""
+    gmacs_with_bn: float
+    """The same, and 2 for every output element of batch norm: the rule of most published figures."""
+    accuracy: tuple[PublishedAccuracy, ...]
+
+
+def entries() -> list[Entry]:
+    """Every network; only shapes are computed, no weights are made."""
+    return [_entry(name) for name in models.names()]
+
+
+def table(shown: Iterable[Entry]) -> str:
+    """Sizes and costs, then published accuracies, as text."""
+    shown = list(shown)
+    rows: list[tuple[str, ...]] = [("network", "streams", "parameters", "view", "GMACs", "+ BN", "published", "paper")]
+    for entry in shown:
+        view = entry.reference
+        rows.append(
+            (
+                entry.name,
+                " ".join(entry.streams),
+                f"{entry.parameters:,}",
+                f"{view.frames}x{view.size}x{view.size}",
+                f"{entry.gmacs:.2f}",
+                f"{entry.gmacs_with_bn:.2f}",
+                _published(entry),
+                entry.paper,
+            )
+        )
+    lines = _columns(rows, right=(2, 4, 5))
+    lines += [
+        "",
+        f"Parameters: ours, exactly, at {CLASSES} classes, RGB. GMACs: ours, one view; + BN also counts batch norm, as",
+        "the published figures do. Published: parameters and cost that others printed; ours under the same conditions",
+        "in brackets.",
+        "",
+        "Published accuracies, not ours (those stand in docs/results.md with their commands):",
+    ]
+    results = [
+        (entry.name, result.data, _percent(result), result.condition) for entry in shown for result in entry.accuracy
+    ]
+    return "\n".join(lines + _columns([("network", "data", "top-1 / top-5 %", "condition"), *results])) + "\n"
+
+
+def _entry(name: str) -> Entry:
+    about = models.describe(name)
+    view = about.cost
+    with torch.device("meta"):
+        at_400 = parameters(models.build(name, CLASSES))
+        network = models.build(name, view.classes)
+        macs, batch_norm = cost(network, torch.empty(1, 3, view.frames, view.size, view.size))
+    return Entry(
+        name=name,
+        title=about.title,
+        paper=about.paper,
+        streams=about.streams,
+        parameters=at_400,
+        reference=view,
+        reference_parameters=parameters(network),
+        gmacs=macs / 1e9,
+        gmacs_with_bn=(macs + batch_norm) / 1e9,
+        accuracy=about.accuracy,
+    )
+
+
+def _published(entry: Entry) -> str:
+    view = entry.reference
+    if view.parameters_m is None or view.gmacs is None:
+        return "none"
+    return (
+        f"{view.parameters_m:g} M [{entry.reference_parameters / 1e6:.2f}], {view.gmacs:g} G "
+        f"[{entry.gmacs_with_bn:.2f}], {view.classes} classes"
+    )
+
+
+def _percent(result: PublishedAccuracy) -> str:
+    return f"{result.top1_percent:g}" + (f" / {result.top5_percent:g}" if result.top5_percent is not None else "")
+
+
+def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,214 @@
+"""What all networks promise: shapes, losses, groups, partial batch norm, precision."""
+
+import pytest
+import torch
+from torch import nn
+
+import models
+from models.errors import ModelError
+from models.network import Network, fold, refold, unfold
+
+pytestmark = pytest.mark.quick
+every_network = pytest.mark.parametrize("name", models.names())
+
+
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+# Shapes.
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("stream", "shape", "sentence"),
+    [
+        ("rgb", (3, 8, 64, 64), "takes clips [B, 3, T, H, W]; got [3, 8, 64, 64]"),
+        ("rgb", (2, 10, 8, 64, 64), "(rgb) takes clips [B, 3, T, H, W]; got [2, 10, 8, 64, 64]"),
+        ("rgb", (2, 8, 3, 64, 64), "takes clips [B, 3, T, H, W]"),
+        ("flow", (2, 3, 8, 64, 64), "(flow) takes clips [B, 10, T, H, W]; got [2, 3, 8, 64, 64]"),
+        ("rgb", (2, 3, 0, 64, 64), "at least 1 frame of 32x32 pixels; got 0 of 64x64"),
+        ("rgb", (2, 3, 8, 64, 31), "at least 1 frame of 32x32 pixels; got 8 of 64x31"),
+    ],
+)
+def test_a_wrong_clip_is_one_sentence(name: str, stream: str, shape: tuple[int, ...], sentence: str) -> None:
+    network = models.build(name, 3, stream=stream, tiny=True)
+    with pytest.raises(ModelError) as error:
+        network(torch.zeros(shape))
+    assert sentence in str(error.value)
+
+
+@every_network
+@pytest.mark.parametrize("size", [(32, 32), (56, 72), (33, 47), (112, 112)])
+def test_any_size_from_32_pixels_on(name: str, size: tuple[int, int]) -> None:
+    network = models.build(name, 3, tiny=True).eval()
+    clip = torch.randn(1, 3, 2, *size)
+    assert network(clip).shape == (1, 3)
+    features = network.forward_features(clip)
+    assert features.shape[0] == 1
+    assert features.shape[2] == 2
+
+
+@every_network
+def test_eval_is_deterministic_and_training_draws_dropout(name: str) -> None:
+    network = models.build(name, 3, tiny=True, dropout=0.5)
+    nn.init.normal_(network.fc.weight)
+    clip = torch.randn(2, 3, 4, 48, 48)
+    assert not torch.equal(network(clip), network(clip))
+    network.eval()
+    assert torch.equal(network(clip), network(clip))
+
+
+def test_folding_time_keeps_frames_in_order() -> None:
+    clip = torch.randn(2, 3, 4, 5, 6)
+    frames = fold(clip)
+    assert torch.equal(frames, clip.transpose(1, 2).reshape(8, 3, 5, 6))
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    assert unfold(frames, 4).data_ptr() == frames.data_ptr()
+    assert torch.equal(refold(unfold(frames, 4)), frames)
+
+
+# Losses.
+
+
+@every_network
+def test_losses_are_the_weighted_mean(name: str) -> None:
+    network = models.build(name, 3, tiny=True).eval()
+    clip, labels = torch.randn(3, 3, 2, 32, 32), torch.tensor([0, 1, 2])
+    plain = network.losses(clip, labels)
+    assert set(plain) == {"total", "logits"}
+    expected = nn.functional.cross_entropy(network(clip), labels)
+    torch.testing.assert_close(plain["total"], expected)
+    torch.testing.assert_close(network.losses(clip, labels, torch.ones(3))["total"], expected)
+    filler = network.losses(clip, labels, torch.tensor([1.0, 1.0, 0.0]))["total"]
+    torch.testing.assert_close(filler, network.losses(clip[:2], labels[:2])["total"])
+    tilted = network.losses(clip, labels, torch.tensor([1.0, 3.0, 0.0]))["total"]
+    each = nn.functional.cross_entropy(network(clip), labels, reduction="none")
+    torch.testing.assert_close(tilted, (each[0] + 3 * each[1]) / 4)
+
+
+@every_network
+def test_a_batch_of_filler_costs_nothing_and_teaches_nothing(name: str) -> None:
+    network = models.build(name, 3, tiny=True)
+    total = network.losses(torch.randn(2, 3, 2, 32, 32), torch.tensor([0, 1]), torch.zeros(2))["total"]
+    total.backward()
+    assert total == 0
+    assert all((p.grad == 0).all() for p in network.parameters())
+
+
+# Optimiser groups and partial batch norm.
+
+
+@every_network
+@pytest.mark.parametrize(("stream", "first"), [("rgb", 1.0), ("flow", 5.0)])
+def test_groups_hold_each_trainable_parameter_once(name: str, stream: str, first: float) -> None:
+    with torch.device("meta"):
+        network = models.build(name, 3, stream=stream)
+    groups = network.parameter_groups()
+    grouped = [parameter for group in groups for parameter in group.names]
+    assert sorted(grouped) == sorted(name for name, _ in network.named_parameters())
+    by_name = {parameter: group for group in groups for parameter in group.names}
+    assert (by_name["conv1.weight"].lr_multiplier, by_name["conv1.weight"].weight_decay) == (first, True)
+    assert (by_name["fc.weight"].lr_multiplier, by_name["fc.weight"].weight_decay) == (1, True)
+    assert (by_name["fc.bias"].lr_multiplier, by_name["fc.bias"].weight_decay) == (2, False)
+    assert (by_name["bn1.bias"].lr_multiplier, by_name["bn1.bias"].weight_decay) == (1, False)
+    assert {group.role for group in groups} == {"ordinary"}
+
+
+def test_groups_of_layers_that_the_protocol_does_not_name() -> None:
+    class Odd(Network):
+        def __init__(self) -> None:
+            super().__init__(2, stream="flow", options=None)
+            self.stem = nn.Conv2d(10, 4, 3)
+            self.norm = nn.LayerNorm(4)
+            self.cell = nn.GRU(4, 4)
+            self.token = nn.Parameter(torch.zeros(1, 4))
+            self.scale = nn.Parameter(torch.zeros(4))
+            self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+    groups = {(g.lr_multiplier, g.weight_decay): set(g.names) for g in Odd().parameter_groups()}
+    assert groups == {
+        (5, True): {"stem.weight"},
+        (10, False): {"stem.bias"},
+        (1, True): {"token", "cell.weight_ih_l0", "cell.weight_hh_l0"},
+        (1, False): {"scale", "norm.weight", "norm.bias", "cell.bias_ih_l0", "cell.bias_hh_l0"},
+    }
+
+
+def test_partial_bn_counts() -> None:
+    with torch.device("meta"):
+        network = models.build("tsn", 101, partial_bn=True)
+    layers = batch_norms(network)
+    assert len(layers) == 53
+    assert sum(not layer.training for layer in layers) == 52
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 23_661_989
+    assert sum(p.numel() for p in network.parameters()) == 23_714_981
+    grouped = [parameter for group in network.parameter_groups() for parameter in group.names]
+    assert sorted(grouped) == sorted(name for name, p in network.named_parameters() if p.requires_grad)
+
+
+def test_partial_bn_survives_train_and_keeps_its_statistics() -> None:
+    network = models.build("tsn", 3, tiny=True, partial_bn=True)
+    network.eval()
+    network.train()
+    layers = batch_norms(network)
+    assert [layer.training for layer in layers] == [True] + [False] * (len(layers) - 1)
+    before = [layer.running_mean.clone() for layer in layers]
+    network.losses(torch.randn(2, 3, 2, 32, 32), torch.tensor([0, 1]))["total"].backward()
+    moved = [not torch.equal(layer.running_mean, old) for layer, old in zip(layers, before, strict=True)]
+    assert moved == [True] + [False] * (len(layers) - 1)
+    assert not network.eval().bn1.training
+
+
+# Keys, precision.
+
+
+def test_keys_are_torchvisions() -> None:
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    expected = ["conv1.weight", *(f"bn1.{part}" for part in norm), "fc.weight", "fc.bias"]
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        for index in range(blocks):
+            block = f"layer{stage}.{index}"
+            for n in (1, 2, 3):
+                expected += [f"{block}.conv{n}.weight", *(f"{block}.bn{n}.{part}" for part in norm)]
+            if index == 0:
+                expected += [f"{block}.downsample.0.weight", *(f"{block}.downsample.1.{part}" for part in norm)]
+    with torch.device("meta"):
+        state = models.build("tsn", 1000).state_dict()
+        shapes = {key: tuple(value.shape) for key, value in state.items()}
+    assert sorted(shapes) == sorted(expected)
+    assert len(shapes) == 320
+    assert shapes["conv1.weight"] == (64, 3, 7, 7)
+    assert shapes["layer2.0.conv1.weight"] == (128, 256, 1, 1)
+    assert shapes["layer2.0.conv2.weight"] == (128, 128, 3, 3)
+    assert shapes["layer2.0.downsample.0.weight"] == (512, 256, 1, 1)
+    assert shapes["fc.weight"] == (1000, 2048)
+
+
+def test_the_stride_is_on_the_3x3_convolution() -> None:
+    with torch.device("meta"):
+        block = models.build("tsn", 2).layer3[0]
+    assert [conv.stride for conv in (block.conv1, block.conv2, block.conv3)] == [(1, 1), (2, 2), (1, 1)]
+
+
+@every_network
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_no_nan(name: str, precision: torch.dtype) -> None:
+    network = models.build(name, 3, tiny=True)
+    clip, labels = 3 * torch.randn(2, 3, 4, 48, 48), torch.tensor([0, 2])
+    with torch.autocast("cpu", dtype=precision):
+        losses = network.losses(clip, labels)
+    losses["total"].backward()
+    assert losses["total"].dtype == torch.float32
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+    assert network.to(precision).eval()(clip.to(precision)).isfinite().all()
+
+
+@every_network
+def test_the_state_survives_a_file(name: str, tmp_path) -> None:
+    network = models.build(name, 3, tiny=True).eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    again = models.build(name, 3, tiny=True).eval()
+    again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    clip = torch.randn(1, 3, 2, 32, 32)
+    assert torch.equal(network(clip), again(clip))
