@@ -1,0 +1,249 @@
+"""The training loop: plain torch, on one worker or many, with or without Ray around it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+
+from tasks.errors import UserError
+from tasks.learn import checkpoint, parallel
+from tasks.learn.batch import Batch
+from tasks.learn.checkpoint import Identity, Position
+from tasks.learn.optim import build_optimizer, set_lr
+from tasks.learn.precision import autocast, grad_scaler
+from tasks.learn.schedule import lr_at
+from tasks.learn.score import measure, score
+from tasks.learn.settings import TrainSettings
+from tasks.seeds import seed
+
+
+class TrainingSource(Protocol):
+    """Batches of one epoch after another."""
+
+    def steps(self, world: int) -> int:
+        """Return the steps of an epoch: the same on every rank."""
+
+    def batches(self, epoch: int, rank: int, world: int, start_step: int) -> Generator[Batch, None, None]:
+        """Yield a rank's batches of an epoch from `start_step` on."""
+
+
+class ValidationSource(Protocol):
+    """Batches of the videos to validate on."""
+
+    def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
+        """Yield a rank's own videos, whole and unpadded."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells its caller."""
+
+    kind: Literal["step", "epoch"]
+    """"step" comes on rank 0 alone; "epoch" on every rank, and also where `checkpoint_steps` asks for a checkpoint."""
+    epoch: int
+    """Epochs finished."""
+    step: int
+    """Steps taken since the start."""
+    metrics: dict[str, float]
+    """The same on every rank. `train/*` and `speed/*` cover the steps since the report before."""
+    checkpoint: Path | None = None
+    """A folder, on rank 0 alone; from here on it is the caller's to keep, move or delete."""
+
+
+@dataclass
+class _Window:
+    """What happened since the last report."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    waited_s: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, sums: dict[str, float]) -> None:
+        self.steps += 1
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+
+def fit(
+    network: nn.Module,
+    training: TrainingSource,
+    validation: ValidationSource | None,
+    settings: TrainSettings,
+    report: Callable[[Progress], None],
+    *,
+    identity: Identity,
+    device: torch.device | str = "cpu",
+    group: ProcessGroup | None = None,
+    resume: Path | None = None,
+    scratch: Path,
+) -> None:
+    """Train a network and report as it goes.
+
+    Called alike on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can
+    read; from it training goes on bit for bit as if it had never stopped. Checkpoints are written below `scratch`.
+    Raises UserError when the loss is no longer finite, or where a setting does not suit the device.
+    """
+    loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch)
+    if resume is not None:
+        loop.position = checkpoint.resume(resume, network, loop.optimizer, loop.scaler, identity)
+    loop.model = parallel.wrap(network, loop.device, group)
+    while loop.position.step < settings.epochs * loop.steps_per_epoch:
+        loop.train_epoch()
+        epoch = loop.position.epoch
+        metrics = loop.window_metrics()
+        if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
+            metrics |= loop.validate(validation)
+        loop.report_checkpoint(metrics)
+
+
+class _Loop:
+    """State of one `fit`."""
+
+    model: nn.Module
+
+    def __init__(
+        self,
+        network: nn.Module,
+        training: TrainingSource,
+        settings: TrainSettings,
+        report: Callable[[Progress], None],
+        identity: Identity,
+        device: torch.device,
+        group: ProcessGroup | None,
+        scratch: Path,
+    ) -> None:
+        self.autocast = autocast(device, settings.amp)
+        self.network = network.to(device)
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.training, self.settings, self.report = training, settings, report
+        self.identity, self.device, self.group, self.scratch = identity, device, group, scratch
+        self.rank, self.world = parallel.rank_and_world(group)
+        self.optimizer = build_optimizer(network, settings)
+        self.scaler = grad_scaler(device, settings.amp)
+        self.steps_per_epoch = training.steps(self.world)
+        self.position = Position()
+        self.lr = self.grad_norm = 0.0
+        self.window = _Window()
+
+    def train_epoch(self) -> None:
+        """Take the (remaining) steps of the epoch that the position is in."""
+        settings, epoch = self.settings, self.position.epoch
+        done = self.position.step - epoch * self.steps_per_epoch
+        self.model.train()
+        self.window = _Window()
+        with closing(self.training.batches(epoch, self.rank, self.world, done)) as batches:
+            while done < self.steps_per_epoch:
+                before = time.perf_counter()
+                batch = next(batches).to(self.device)
+                self.window.waited_s += time.perf_counter() - before
+                self.window.add(self.train_step(batch))
+                done += 1
+                last = done == self.steps_per_epoch
+                self.position = Position(epoch + last, self.position.step + 1)
+                if last:
+                    return
+                if settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
+                    self.report_checkpoint(self.window_metrics())
+                elif done % settings.log_every == 0:
+                    metrics = self.window_metrics()
+                    if self.rank == 0:
+                        self.report(Progress("step", epoch, self.position.step, metrics))
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Change the weights once; returns sums over the step's clips on all ranks."""
+        settings, step = self.settings, self.position.step
+        torch.manual_seed(seed(settings.seed, step, self.rank))
+        self.lr = lr_at(step, self.steps_per_epoch, settings)
+        set_lr(self.optimizer, self.lr)
+        self.optimizer.zero_grad()
+        with self.autocast:
+            losses = self.model(batch.clip, batch.labels, batch.weights)
+        scale = parallel.global_mean_scale(batch.weights, batch.count, self.world)
+        torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
+        sums = self._reduce(losses, batch)
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if settings.clip_norm is not None:
+            parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
+            nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm, norm)
+        self.grad_norm = float(norm)
+        self._require_finite(sums["loss"])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return sums
+
+    def _reduce(self, losses: dict[str, Tensor], batch: Batch) -> dict[str, float]:
+        """One collective a step: exact training figures, and all ranks learn of a bad loss at once."""
+        local = batch.weights.sum()
+        correct = ((losses["logits"].argmax(1) == batch.labels) * batch.weights).sum()
+        named = {"clips": local, "loss": losses["total"] * local, "correct": correct}
+        named |= {name: losses[name] * local for name in sorted(losses) if name not in ("total", "logits")}
+        values = torch.stack([value.detach().double() for value in named.values()])
+        return dict(zip(named, parallel.all_sum(values, self.group).tolist(), strict=True))
+
+    def _require_finite(self, loss: float) -> None:
+        # fp16 gradients overflow now and then; the scaler skips such a step.
+        finite = math.isfinite(loss) and (math.isfinite(self.grad_norm) or self.scaler.is_enabled())
+        if not finite:
+            bf16 = ", or use train.amp=bf16" if self.settings.amp == "fp16" else ""
+            raise UserError(
+                f"The loss or its gradient is no longer finite at step {self.position.step + 1} (learning rate "
+                f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}."
+            )
+
+    def window_metrics(self) -> dict[str, float]:
+        """Close the window: its means, and its speed.
+
+        The wait is the slowest rank's: the others spend that time in the gradient's collective.
+        """
+        window, self.window = self.window, _Window()
+        clock = torch.tensor(
+            [window.waited_s, time.perf_counter() - window.started], dtype=torch.float64, device=self.device
+        )
+        waited_s, elapsed_s = parallel.all_max(clock, self.group).tolist()
+        clips = window.sums.pop("clips")
+        correct = window.sums.pop("correct")
+        return {
+            "epoch": self.position.step / self.steps_per_epoch,
+            "train/lr": self.lr,
+            "train/grad_norm": self.grad_norm,
+            "train/top1_percent": 100 * correct / clips,
+            **{f"train/{name}": value / clips for name, value in window.sums.items()},
+            "speed/clips_per_s": clips / elapsed_s,
+            "speed/step_ms": 1000 * elapsed_s / window.steps,
+            "speed/data_wait_percent": 100 * waited_s / elapsed_s,
+        }
+
+    def validate(self, validation: ValidationSource) -> dict[str, float]:
+        """Score every validation video once."""
+        parallel.sync_buffers(self.network, self.group)
+        with closing(validation.batches(self.rank, self.world)) as batches:
+            scores = score(self.network, batches, self.device, amp=self.settings.amp, group=self.group)
+        metrics = measure(scores)
+        return {
+            "val/loss": metrics.loss,
+            "val/top1_percent": metrics.top1_percent,
+            "val/top5_percent": metrics.top5_percent,
+            "val/mean_class_percent": metrics.mean_class_percent,
+        }
+
+    def report_checkpoint(self, metrics: dict[str, float]) -> None:
+        """Report on every rank, with a checkpoint from rank 0."""
+        folder = None
+        if self.rank == 0:
+            folder = self.scratch / f"checkpoint-{self.position.step:08d}"
+            checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
+        self.report(Progress("epoch", self.position.epoch, self.position.step, metrics, folder))
+        self.window = _Window()  # saving and validating are not the steps' time

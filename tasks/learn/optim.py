@@ -1,0 +1,45 @@
+"""Optimisers by parameter groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from tasks.learn.settings import TrainSettings
+
+
+def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
+    """Make the optimiser of a network from its `parameter_groups()`.
+
+    Parameters without a gradient (a frozen batch norm) are left out. Raises ValueError where the groups do not hold
+    every other parameter exactly once: the network would silently not be trained.
+    """
+    parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    groups: list[dict[str, Any]] = []
+    seen: list[str] = []
+    for group in network.parameter_groups():  # type: ignore[operator]
+        names = [name for name in group.names if name in parameters]
+        seen += names
+        if names:
+            groups.append(
+                {
+                    "params": [parameters[name] for name in names],
+                    "weight_decay": settings.weight_decay if group.weight_decay else 0.0,
+                    "lr_multiplier": group.lr_multiplier,
+                    "lr": settings.lr * group.lr_multiplier,
+                }
+            )
+    if sorted(seen) != sorted(parameters):
+        wrong = sorted({name for name in parameters if seen.count(name) != 1})
+        raise ValueError(f"parameter_groups() of {type(network).__name__} must hold once each of {', '.join(wrong)}")
+    if settings.optimizer == "adamw":
+        return AdamW(groups, lr=settings.lr, betas=settings.betas)
+    return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the base learning rate; each group keeps its multiplier."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_multiplier"]

@@ -1,0 +1,85 @@
+"""Several workers: DistributedDataParallel and the few collectives of the loop.
+
+Everywhere a `group` of None means one worker without torch.distributed.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+
+class Losses(nn.Module):
+    """A module whose forward is the network's `losses`.
+
+    DistributedDataParallel synchronises gradients in its own forward only: `ddp.module.losses(...)` would skip it
+    without a word.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clip: Tensor, labels: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Return the network's training losses."""
+        return self.network.losses(clip, labels, weights)  # type: ignore[operator]
+
+
+def rank_and_world(group: ProcessGroup | None) -> tuple[int, int]:
+    """Return this worker's number and how many there are."""
+    return (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
+
+
+def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None) -> nn.Module:
+    """Return the module to call for losses; its gradients are averaged over the group."""
+    losses = Losses(network)
+    if group is None:
+        return losses
+    device_ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True)
+
+
+def global_mean_scale(weights: Tensor, count: int, world: int) -> Tensor:
+    """Return the factor that turns a rank's weighted mean into its share of the mean over all ranks.
+
+    DistributedDataParallel averages gradients over `world` ranks whatever their numbers of samples; with this factor
+    the average is the mean over the step's `count` samples.
+    """
+    return weights.sum() * world / count
+
+
+def sync_buffers(network: nn.Module, group: ProcessGroup | None) -> None:
+    """Copy rank 0's buffers (batch norm statistics), which are those in the checkpoint, to every rank."""
+    if group is not None:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, group=group, group_src=0)
+
+
+def all_sum(values: Tensor, group: ProcessGroup | None) -> Tensor:
+    """Return the sum over ranks."""
+    if group is not None:
+        dist.all_reduce(values, dist.ReduceOp.SUM, group)
+    return values
+
+
+def all_max(values: Tensor, group: ProcessGroup | None) -> Tensor:
+    """Return the element-wise largest over ranks."""
+    if group is not None:
+        dist.all_reduce(values, dist.ReduceOp.MAX, group)
+    return values
+
+
+def gather(value: T, group: ProcessGroup | None) -> list[T]:
+    """Return every rank's value, in order of rank, on every rank."""
+    if group is None:
+        return [value]
+    values: list[T] = [value] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group)
+    return values

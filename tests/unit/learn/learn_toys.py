@@ -1,0 +1,72 @@
+"""A network and batches small enough to train in milliseconds."""
+
+import torch
+from torch import nn
+
+from models.network import Network
+from tasks.data.order import deal, epoch_order, num_steps
+from tasks.learn.batch import Batch
+from tasks.learn.checkpoint import Identity
+
+CLASSES = ["jump", "run", "walk"]
+IDENTITY = Identity(
+    model="toy", stream="rgb", options={}, classes=CLASSES, recipe={"name": "toy"}, dataset_digest="0" * 64
+)
+
+
+class Toy(Network):
+    """A convolution, batch norm where asked for, dropout and a linear layer."""
+
+    def __init__(self, dropout=0.5, norm=True):
+        super().__init__(len(CLASSES), stream="rgb", options=None)
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4) if norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(4 * 36, len(CLASSES))
+
+    def forward(self, clip):
+        x = self.norm(self.conv(clip.mean(2))).relu()
+        return self.fc(self.dropout(x.flatten(1)))
+
+
+class Table:
+    """Clips in memory: a source of training and validation batches alike."""
+
+    def __init__(self, n=22, batch_size=4, shape=(3, 2, 6, 6), seed=0):
+        """Classes differ in brightness."""
+        rng = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(n) % len(CLASSES)
+        self.clips = torch.randn(n, *shape, generator=rng) + 2 * self.labels.view(-1, 1, 1, 1, 1)
+        self.batch_size = batch_size
+
+    def steps(self, world):
+        return num_steps(len(self.labels), self.batch_size)
+
+    def training(self):
+        return _Training(self)
+
+    def batch(self, indices, weights, count):
+        return Batch(
+            clip=self.clips[indices],
+            labels=self.labels[indices],
+            weights=weights,
+            count=count,
+            video_ids=[f"video{int(i):03}" for i in indices],
+            views=torch.zeros(len(indices), dtype=torch.int64),
+        )
+
+    def batches(self, rank, world):
+        for own in torch.arange(len(self.labels))[rank::world].split(self.batch_size):
+            yield self.batch(own, torch.ones(len(own)), len(own))
+
+
+class _Training:
+    def __init__(self, table):
+        self.table, self.steps = table, table.steps
+
+    def batches(self, epoch, rank, world, start_step):
+        order = epoch_order([0] * len(self.table.labels), 0, epoch)
+        for share in deal(order, self.table.batch_size, rank, world)[start_step:]:
+            weights = torch.full((len(share.indices),), 0.0 if share.filler else 1.0)
+            yield self.table.batch(torch.from_numpy(share.indices), weights, share.count)

@@ -1,0 +1,110 @@
+"""One worker of test_parallel.py: `learn_worker.py JOB RANK WORLD STORE OUT`."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from learn_toys import IDENTITY, Table, Toy
+
+import models
+from tasks.data.order import deal
+from tasks.learn import parallel
+from tasks.learn.loop import fit
+from tasks.learn.score import score
+from tasks.learn.settings import TrainSettings
+
+
+def gradients(name, rank, world, group):
+    """Gradients of one step of 3 clips (of 1 clip for `filler`), batch norm on its running statistics.
+
+    Batch statistics are each worker's own, so that with them two workers are by design not one.
+    """
+    torch.manual_seed(0)
+    network = models.build(name.removesuffix("-filler"), 3, tiny=True).eval()
+    count = 1 if name.endswith("-filler") else 3
+    table = Table(n=count, shape=(3, 2, 32, 32))
+    (share,) = deal(torch.arange(count).numpy(), count, rank, world)
+    batch = table.batch(torch.from_numpy(share.indices), torch.full((len(share.indices),), 1.0 - share.filler), count)
+    model = parallel.wrap(network, torch.device("cpu"), group).eval()
+    total = model(batch.clip, batch.labels, batch.weights)["total"]
+    scaled = total * parallel.global_mean_scale(batch.weights, batch.count, world)
+    own = torch.autograd.grad(scaled, [p for p in network.parameters() if p.requires_grad], retain_graph=True)
+    scaled.backward()
+    return {
+        "own": [g.abs().max().item() for g in own],
+        "mean": {name: p.grad for name, p in network.named_parameters() if p.requires_grad},
+    }
+
+
+def training(rank, world, group, scratch):
+    """A whole training, without batch norm and dropout (each rank draws its own)."""
+    network, reports = Toy(dropout=0.0, norm=False), []
+    settings = TrainSettings(epochs=2, batch_size=4, lr=0.02, log_every=2, clip_norm=1.0)
+    fit(
+        network,
+        Table(n=21).training(),
+        Table(n=9, seed=1),
+        settings,
+        reports.append,
+        identity=IDENTITY,
+        group=group,
+        scratch=scratch,
+    )
+    return {
+        "weights": network.state_dict(),
+        "reports": [(p.kind, p.step, p.checkpoint is not None, p.metrics) for p in reports],
+    }
+
+
+def statistics(rank, world, group, scratch):
+    """Batch norm statistics that each rank validates with, and its scores of everything."""
+    network = Toy(dropout=0.0)
+    settings = TrainSettings(epochs=1, batch_size=4, lr=0.02)
+    valid = Table(n=9, seed=1)
+    fit(
+        network,
+        Table(n=21).training(),
+        valid,
+        settings,
+        lambda progress: None,
+        identity=IDENTITY,
+        group=group,
+        scratch=scratch,
+    )
+    return {"mean": network.norm.running_mean, "scores": score(network, valid.batches(rank, world), group=group)}
+
+
+def diverge(rank, world, group, scratch):
+    """One rank's clips are no numbers: all must learn of it."""
+    table = Table(n=8)
+    table.clips[3] = float("nan")
+    settings = TrainSettings(epochs=1, batch_size=4)
+    try:
+        fit(Toy(), table.training(), None, settings, lambda _: None, identity=IDENTITY, group=group, scratch=scratch)
+    except Exception as error:  # noqa: BLE001  (its name is the result)
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"error": None}
+
+
+def main():
+    job, rank, world, store, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5])
+    torch.set_num_threads(1)
+    group = None
+    if world > 1:
+        dist.init_process_group(
+            "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        )
+        group = dist.group.WORLD
+    name, _, argument = job.partition(":")
+    result = (
+        gradients(argument, rank, world, group) if name == "gradients" else globals()[name](rank, world, group, out)
+    )
+    torch.save(result, out / f"{rank}.pt")
+    if group is not None:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+import json
+import math
+
+import pytest
+import torch
+from learn_toys import IDENTITY, Table, Toy
+
+from tasks.errors import UserError
+from tasks.learn.loop import fit
+from tasks.learn.settings import TrainSettings
+
+pytestmark = pytest.mark.quick
+
+
+class Stop(Exception):
+    """The machine goes away."""
+
+
+def train(tmp_path, settings, *, network=None, resume=None, stop_at=None, validation=True, table=None):
+    """Train a toy and return its state and what was reported."""
+    network, table, reports = network or Toy(), table or Table(), []
+
+    def report(progress):
+        reports.append(progress)
+        if progress.checkpoint is not None and progress.step == stop_at:
+            raise Stop
+
+    valid = Table(n=9, seed=1) if validation else None
+    try:
+        fit(network, table.training(), valid, settings, report, identity=IDENTITY, resume=resume, scratch=tmp_path)
+    except Stop:
+        assert stop_at is not None
+    return network.state_dict(), reports
+
+
+def test_it_learns_and_reports(tmp_path):
+    settings = TrainSettings(epochs=15, batch_size=4, lr=0.02, schedule="constant", log_every=2)
+    _, reports = train(tmp_path, settings)
+    # 22 samples in batches of 4 are 6 steps; the sixth is reported with the epoch.
+    assert [(p.kind, p.epoch, p.step) for p in reports[:4]] == [
+        ("step", 0, 2),
+        ("step", 0, 4),
+        ("epoch", 1, 6),
+        ("step", 1, 8),
+    ]
+    common = {"epoch", "train/loss", "train/top1_percent", "train/lr", "train/grad_norm"}
+    common |= {"speed/clips_per_s", "speed/step_ms", "speed/data_wait_percent"}
+    assert set(reports[0].metrics) == common
+    assert reports[0].checkpoint is None
+    last = reports[-1]
+    assert set(last.metrics) - common == {
+        "val/loss",
+        "val/top1_percent",
+        "val/top5_percent",
+        "val/mean_class_percent",
+    }
+    assert last.metrics["epoch"] == 15
+    assert last.metrics["val/top1_percent"] == 100
+    assert last.metrics["train/loss"] < 0.5 * reports[0].metrics["train/loss"]
+    assert last.metrics["train/lr"] == 0.02
+    assert 0 <= last.metrics["speed/data_wait_percent"] < 100
+    assert last.checkpoint == tmp_path / "checkpoint-00000090"
+
+
+def test_figures_are_weighted_by_samples(tmp_path):
+    """With a rate next to nothing the weights stand still: the loss of an epoch is the mean over its samples."""
+    network = Toy(dropout=0.0, norm=False)
+    table = Table()
+    expected = network.losses(table.clips, table.labels)["total"].item()
+    settings = TrainSettings(epochs=1, batch_size=4, lr=1e-12, weight_decay=0, log_every=100)
+    _, reports = train(tmp_path, settings, network=network, table=table)
+    assert [p.kind for p in reports] == ["epoch"]
+    assert reports[0].metrics["train/loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stop_at", [2, 6, 10, 12])
+def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path, optimizer, stop_at):
+    settings = TrainSettings(
+        epochs=3,
+        batch_size=4,
+        lr=0.02,
+        optimizer=optimizer,
+        schedule="cosine",
+        warmup_epochs=0.5,
+        clip_norm=1.0,
+        checkpoint_steps=2,
+        log_every=1,
+    )
+    whole, reports = train(tmp_path / "whole", settings)
+    _, before = train(tmp_path / "first", settings, stop_at=stop_at)
+    checkpoint = before[-1].checkpoint
+    assert json.loads((checkpoint / "checkpoint.json").read_text())["position"]["step"] == stop_at
+    torch.manual_seed(12345)  # whatever the new process did before
+    resumed, after = train(tmp_path / "second", settings, resume=checkpoint)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [p.step for p in before + after] == [p.step for p in reports]
+    for ours, theirs in zip(before + after, reports, strict=True):
+        assert {k: v for k, v in ours.metrics.items() if not k.startswith("speed/")} == {
+            k: v for k, v in theirs.metrics.items() if not k.startswith("speed/")
+        }
+
+
+def test_a_finished_training_resumes_to_nothing(tmp_path):
+    settings = TrainSettings(epochs=1, batch_size=4)
+    whole, reports = train(tmp_path, settings)
+    again, none = train(tmp_path, settings, resume=reports[-1].checkpoint)
+    assert none == []
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_the_seed_decides_dropout(tmp_path):
+    runs = [train(tmp_path, TrainSettings(epochs=1, batch_size=4, seed=seed))[0] for seed in (0, 0, 1)]
+    assert torch.equal(runs[0]["fc.weight"], runs[1]["fc.weight"])
+    assert not torch.equal(runs[0]["fc.weight"], runs[2]["fc.weight"])
+
+
+def test_validation_comes_every_so_many_epochs_and_at_the_end(tmp_path):
+    _, reports = train(tmp_path, TrainSettings(epochs=5, batch_size=4, validate_every=2))
+    assert [p.epoch for p in reports if "val/loss" in p.metrics] == [2, 4, 5]
+    _, reports = train(tmp_path, TrainSettings(epochs=1, batch_size=4), validation=False)
+    assert "val/loss" not in reports[-1].metrics
+
+
+def test_gradients_are_clipped_to_the_norm(tmp_path):
+    """One step of plain SGD at rate 1 moves the weights by the gradient, whose norm is clipped."""
+    for clip_norm, expected in [(0.125, 0.125), (None, None)]:
+        network = Toy(dropout=0.0)
+        network.parameter_groups = plain_groups(network)
+        before = {name: p.detach().clone() for name, p in network.named_parameters()}
+        settings = TrainSettings(
+            epochs=1, batch_size=22, lr=1.0, momentum=0, weight_decay=0, schedule="constant", clip_norm=clip_norm
+        )
+        _, reports = train(tmp_path, settings, network=network, table=Table(batch_size=22))
+        moved = math.sqrt(sum((p - before[name]).square().sum().item() for name, p in network.named_parameters()))
+        assert moved == pytest.approx(expected or reports[-1].metrics["train/grad_norm"], rel=1e-4)
+        assert reports[-1].metrics["train/grad_norm"] > 0.2  # as it was before clipping
+
+
+def plain_groups(network):
+    from models.network import Group
+
+    return lambda: [Group([name for name, _ in network.named_parameters()], 1.0, True, "ordinary")]
+
+
+def test_a_loss_that_is_no_number_is_a_sentence(tmp_path):
+    settings = TrainSettings(epochs=9, batch_size=4, lr=1e30, schedule="constant")
+    words = r"no longer finite at step \d+ \(learning rate 1e\+30\): lower train\.lr, lengthen train\.warmup_epochs"
+    with pytest.raises(UserError, match=words):
+        train(tmp_path, settings)
+
+
+def test_mixed_precision_needs_a_gpu(tmp_path):
+    with pytest.raises(UserError, match=r"train\.amp=bf16 needs a GPU and this worker runs on the CPU"):
+        train(tmp_path, TrainSettings(epochs=1, batch_size=4, amp="bf16"))
+
+
+def test_channels_last_changes_the_memory_and_not_the_result(tmp_path):
+    plain, _ = train(tmp_path, TrainSettings(epochs=2, batch_size=4))
+    network = Toy()
+    last, reports = train(tmp_path, TrainSettings(epochs=2, batch_size=4, channels_last=True), network=network)
+    assert network.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not plain["conv.weight"].is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.allclose(plain[name], last[name], atol=1e-4) for name in plain)
+    resumed, _ = train(tmp_path, TrainSettings(epochs=2, batch_size=4), resume=reports[0].checkpoint)
+    assert all(torch.allclose(resumed[name], last[name], atol=1e-4) for name in last)
+
+
+def test_batches_are_closed_when_the_caller_stops(tmp_path):
+    closed = []
+
+    class Watched:
+        def __init__(self):
+            self.source = Table().training()
+            self.steps = self.source.steps
+
+        def batches(self, *args):
+            try:
+                yield from self.source.batches(*args)
+            finally:
+                closed.append(True)
+
+    def report(progress):
+        raise Stop
+
+    settings = TrainSettings(epochs=1, batch_size=4, log_every=1)
+    with pytest.raises(Stop):
+        fit(Toy(), Watched(), None, settings, report, identity=IDENTITY, scratch=tmp_path)
+    assert closed == [True]

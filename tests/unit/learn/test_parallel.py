@@ -1,0 +1,69 @@
+"""Two real gloo workers against one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+def run(job, world, folder):
+    """Run a job of learn_worker.py on `world` processes and return each rank's result."""
+    folder.mkdir()
+    script = Path(__file__).with_name("learn_worker.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, script, job, str(rank), str(world), folder / "store", folder], env=environment
+        )
+        for rank in range(world)
+    ]
+    assert [worker.wait(timeout=120) for worker in workers] == [0] * world
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
+
+
+@pytest.mark.parametrize("name", ["tsn", "stm"])
+@pytest.mark.parametrize("filler", ["", "-filler"])
+def test_two_workers_have_the_gradients_of_one(tmp_path, name, filler):
+    """3 clips do not divide by 2; of 1 clip the second rank gets a filler alone."""
+    (one,) = run(f"gradients:{name}{filler}", 1, tmp_path / "one")
+    two = run(f"gradients:{name}{filler}", 2, tmp_path / "two")
+    for name, expected in one["mean"].items():
+        assert torch.equal(two[0]["mean"][name], two[1]["mean"][name])
+        torch.testing.assert_close(two[0]["mean"][name], expected, rtol=1e-4, atol=1e-6)
+    assert max(one["own"]) > 0
+    assert any(two[1]["own"]) is (not filler)
+
+
+def test_two_workers_train_as_one(tmp_path):
+    (one,) = run("training", 1, tmp_path / "one")
+    two = run("training", 2, tmp_path / "two")
+    for name, expected in one["weights"].items():
+        assert torch.equal(two[0]["weights"][name], two[1]["weights"][name])
+        torch.testing.assert_close(two[0]["weights"][name], expected, rtol=1e-4, atol=1e-6)
+    assert [entry[:3] for entry in two[0]["reports"]] == [entry[:3] for entry in one["reports"]]
+    # Steps are rank 0's to tell; the ends of epochs everybody's, the checkpoint rank 0's.
+    assert [entry[:3] for entry in two[1]["reports"]] == [("epoch", 6, False), ("epoch", 12, False)]
+    for ours, theirs in zip(two[0]["reports"], one["reports"], strict=True):
+        assert ours[3].keys() == theirs[3].keys()
+        for name, value in theirs[3].items():
+            if not name.startswith("speed/"):
+                assert ours[3][name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_all_ranks_validate_with_the_statistics_of_the_checkpoint(tmp_path):
+    first, second = run("statistics", 2, tmp_path / "two")
+    assert torch.equal(first["mean"], second["mean"])
+    assert len(first["scores"]) == 9
+    assert first["scores"].keys() == second["scores"].keys()
+    for video_id, (label, mean) in first["scores"].items():
+        assert label == second["scores"][video_id][0]
+        np.testing.assert_array_equal(mean, second["scores"][video_id][1])
+
+
+def test_a_bad_loss_of_one_rank_stops_all(tmp_path):
+    for result in run("diverge", 2, tmp_path / "two"):
+        assert result["error"].startswith("UserError: The loss or its gradient is no longer finite at step")
