@@ -37,7 +37,7 @@ class Table:
         """Classes differ in brightness."""
         rng = torch.Generator().manual_seed(seed)
         self.labels = torch.arange(n) % len(CLASSES)
-        self.clips = torch.randn(n, *shape, generator=rng) + 2 * self.labels.view(-1, 1, 1, 1, 1)
+        self.clips = 0.3 * torch.randn(n, *shape, generator=rng) + self.labels.view(-1, 1, 1, 1, 1) - 1
         self.batch_size = batch_size
 
     def steps(self, world):
