@@ -1,0 +1,47 @@
+"""The HTTP side of a cluster: its nodes and jobs."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from cluster import token
+from cluster.errors import ClusterError
+
+ANSWER_SECONDS = 10.0
+
+
+def get(url: str, path: str, value: str | None) -> Any:
+    """Return the JSON that the dashboard at `url` gives for `path`, asked with the token `value`.
+
+    Raises:
+        ClusterError: nothing answers there, it is no Ray dashboard, or it refuses the token.
+    """
+    request = urllib.request.Request(url + path, headers=token.header(value))
+    # Never through a proxy of the environment: the token is for the cluster alone.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=ANSWER_SECONDS) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            raise ClusterError(
+                f"the Ray cluster at {url} refuses the token: set RAY_AUTH_TOKEN_PATH to the file that holds its token"
+            ) from error
+        raise ClusterError(f"{url} answers, but not as a Ray dashboard does ({error.code} {error.reason})") from error
+    except ValueError as error:
+        raise ClusterError(f"{url} answers, but not as a Ray dashboard does") from error
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ClusterError(
+            f"no Ray dashboard answers at {url} ({reason}): start a cluster (`marey cluster up`), "
+            "or correct the address given or set in RAY_ADDRESS, such as http://HEAD:8265"
+        ) from error
+
+
+def nodes(url: str, value: str | None) -> list[dict[str, Any]]:
+    """Return Ray's record of every node, alive or dead: `state`, `node_ip`, `resources_total`, ..."""
+    answer = get(url, "/api/v0/nodes?limit=10000", value)
+    return list(answer["data"]["result"]["result"])

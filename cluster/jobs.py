@@ -1,0 +1,163 @@
+"""Ray Jobs of one cluster: list, follow, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster import dashboard, token
+from cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+END_SECONDS = 60.0
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A cluster that takes jobs."""
+
+    url: str
+    """Its dashboard."""
+    token: str | None
+    local: bool
+    """Started by `cluster up` in this workspace, so it sees this machine's files."""
+
+    def client(self) -> JobSubmissionClient:
+        """Connect.
+
+        Raises:
+            ClusterError: nothing answers there, it is no Ray dashboard, or it refuses the token.
+        """
+        dashboard.get(self.url, "/api/version", self.token)
+        from ray.job_submission import JobSubmissionClient
+
+        logging.getLogger("ray").setLevel(logging.WARNING)
+        return JobSubmissionClient(self.url, headers=token.header(self.token))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submitted job."""
+
+    job_id: str
+    command: str
+    """The verb and its arguments as the user wrote them."""
+    status: str
+    """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
+    started: float | None
+    """Seconds since 1970."""
+    seconds: float | None
+    """How long it has run, or ran."""
+    exit_code: int | None
+    message: str
+
+
+def target(address: str | None, environment: str | None, workspace: Path) -> Target:
+    """Return the cluster meant by the address given, else by RAY_ADDRESS, else the last one started by `cluster up`.
+
+    Raises:
+        ClusterError: none of the three, or an address of another kind.
+    """
+    from cluster import local
+
+    mine = local.current(workspace)
+    address = address or environment
+    if mine and address in (None, mine.address, mine.dashboard):
+        return Target(mine.dashboard, mine.token, local=True)
+    if address is None:
+        raise ClusterError(
+            "no cluster to talk to: give --address, set RAY_ADDRESS, or start one here (`marey cluster up --local 2`)"
+        )
+    if address.startswith(("http://", "https://")):
+        return Target(address.rstrip("/"), token.read(), local=False)
+    if "://" in address or address in ("auto", "local"):
+        raise ClusterError(f"{address} is not where a cluster takes jobs: that reads http://HEAD:8265, its dashboard")
+    return Target(f"http://{address}", token.read(), local=False)
+
+
+def jobs(client: JobSubmissionClient) -> list[Job]:
+    """Return all submitted jobs, the oldest first."""
+    details = [each for each in client.list_jobs() if each.submission_id]
+    return [_job(each) for each in sorted(details, key=lambda each: each.start_time or 0)]
+
+
+def find(client: JobSubmissionClient, job_id: str) -> Job:
+    """Return a job by its id.
+
+    Raises:
+        ClusterError: there is none; the nearest id is named.
+    """
+    known = {job.job_id: job for job in jobs(client)}
+    if job_id not in known:
+        near = difflib.get_close_matches(job_id, known, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else " (`marey jobs` lists them)"
+        raise ClusterError(f"no job {job_id} on this cluster{hint}")
+    return known[job_id]
+
+
+def follow(client: JobSubmissionClient, job_id: str, write: Callable[[str], object]) -> Job:
+    """Write the job's log as it grows, from its start to its end, and return the ended job.
+
+    Raises:
+        ClusterError: the connection was lost, or the log ended long before the job.
+    """
+
+    async def tail() -> None:
+        async for text in client.tail_job_logs(job_id):
+            write(text)
+
+    import aiohttp
+
+    try:
+        asyncio.run(tail())
+    except (RuntimeError, aiohttp.ClientError) as error:
+        raise ClusterError(f"lost sight of job {job_id} ({error}); it may go on: see `marey jobs`") from error
+    return wait(client, job_id)
+
+
+def stop(client: JobSubmissionClient, job_id: str) -> Job:
+    """Stop a job, wait until it has ended, and return it.
+
+    Raises:
+        ClusterError: no such job, or it had ended before.
+    """
+    job = find(client, job_id)
+    if job.status in ENDED:
+        raise ClusterError(f"job {job_id} has ended already: {job.status}")
+    client.stop_job(job_id)
+    return wait(client, job_id)
+
+
+def wait(client: JobSubmissionClient, job_id: str) -> Job:
+    """Return the job as soon as it has ended, which the caller knows to be near."""
+    deadline = time.monotonic() + END_SECONDS
+    while (job := find(client, job_id)).status not in ENDED:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"job {job_id} is still {job.status} after {END_SECONDS:.0f} s")
+        time.sleep(0.2)
+    return job
+
+
+def _job(details: JobDetails) -> Job:
+    status = details.status.value
+    started = details.start_time / 1000 if details.start_time else None
+    ended = details.end_time / 1000 if details.end_time else time.time()
+    return Job(
+        job_id=details.submission_id or "",
+        command=(details.metadata or {}).get("command", details.entrypoint),
+        status=status,
+        started=started,
+        seconds=None if started is None else max(0.0, ended - started),
+        exit_code=details.driver_exit_code,
+        message=(details.message or "").strip(),
+    )

@@ -1,0 +1,45 @@
+"""`marey jobs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.jobs import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """List the jobs of a cluster, the oldest first."""
+
+    address: str | None = None
+    """Where the cluster takes jobs, http://HEAD:8265; by default RAY_ADDRESS, else the last `marey cluster up`."""
+
+
+def main(args: Args) -> int:
+    """Print one line a job."""
+    import os
+
+    from cluster import jobs
+    from pipelines.workspace import workspace
+
+    found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client())
+    if not found:
+        print("no jobs yet; `marey submit -- VERB ARGS` starts one")
+        return 0
+    rows = [("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for line in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
+
+
+def row(job: Job) -> tuple[str, ...]:
+    """Return the cells of one job."""
+    import datetime
+
+    started = f"{datetime.datetime.fromtimestamp(job.started):%Y-%m-%d %H:%M:%S}" if job.started else "-"
+    took = str(datetime.timedelta(seconds=round(job.seconds))) if job.seconds is not None else "-"
+    code = "-" if job.exit_code is None else str(job.exit_code)
+    return job.job_id, job.status, started, took, code, job.command

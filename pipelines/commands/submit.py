@@ -1,0 +1,89 @@
+"""`marey submit -- VERB ARGS`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Run a verb as a job on a Ray cluster: `marey submit -- train recipe.yaml`.
+
+    Shows the job's log until it ends; the exit code is the job's. Ctrl-C leaves the job running.
+    """
+
+    command: Positional[tuple[str, ...]]
+    """After `--`: the verb and its arguments, as for `marey` itself."""
+    address: str | None = None
+    """Where the cluster takes jobs, http://HEAD:8265; by default RAY_ADDRESS, else the last `marey cluster up`."""
+    wait: bool = True
+    """Show the log until the job ends; --no-wait prints the job's id at once."""
+    shared: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FOLDER")] = ()
+    """A folder that the cluster's machines see under the same path; may be given several times."""
+
+
+def main(args: Args) -> int:
+    """Send the job, follow it, and return its exit code."""
+    import os
+
+    from cluster import jobs, submit
+    from pipelines.workspace import workspace
+
+    parsed = check(args.command)
+    target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace())
+    if not submit.sees_folder(target, args.shared):
+        refuse_lost(parsed)
+    client = target.client()
+    job_id = submit.submit(client, target, args.command, submit.forwarded(workspace()), args.shared)
+    if not args.wait:
+        print(job_id)
+        return 0
+    print(f"job {job_id} on {target.url}", file=sys.stderr)
+    try:
+        job = jobs.follow(client, job_id, lambda text: (sys.stdout.write(text), sys.stdout.flush()))
+    except KeyboardInterrupt:
+        print(f"\njob {job_id} goes on; `marey stop {job_id}` stops it", file=sys.stderr)
+        return 130
+    if job.exit_code is None:
+        print(f"job {job_id}: {job.status}{f', {job.message}' if job.message else ''}", file=sys.stderr)
+        return 1
+    return job.exit_code
+
+
+def check(command: tuple[str, ...]) -> object:
+    """Return the verb's arguments, so that a typing error is told here and not by a job minutes later."""
+    from importlib import import_module
+
+    from pipelines import cli
+    from pipelines.errors import UserError, did_you_mean
+
+    if not command:
+        raise UserError("no verb to submit: write `marey submit -- VERB ARGS`")
+    verb, *rest = command
+    possible = [each for each in cli.verbs() if each not in HERE_ONLY]
+    if verb not in possible:
+        raise UserError(f"cannot submit {verb}{did_you_mean(verb, possible)}")
+    words = [word for word in rest if word != "--debug"]
+    return cli.parse(import_module(f"pipelines.commands.{verb}").Args, verb, words)
+
+
+def refuse_lost(parsed: object) -> None:
+    """Refuse results that would be written where the job leaves nothing behind."""
+    import os
+    from pathlib import Path
+
+    from pipelines.errors import UserError
+
+    out = getattr(parsed, "out", None)
+    if isinstance(out, str) and "://" not in out and not Path(out).is_absolute():
+        raise UserError(
+            f"{out} is relative to this folder, which the cluster does not see: give a URL or an absolute path there"
+        )
+    if "MAREY_WORK" not in os.environ:
+        print("MAREY_WORK is not set: runs and checkpoints of this job go when the job goes", file=sys.stderr)
