@@ -1,0 +1,126 @@
+"""Speed of STM against TSN, and of the equal forms of its temporal filter. Prints markdown.
+
+    .venv/bin/python tests/bench/bench_models.py [--repeats 9]
+
+One thread, CPU time, medians; the networks take turns, so that what else the machine does falls on all alike.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import models
+
+CASES = [("tiny", 16, 8, 56), ("tiny", 4, 8, 224), ("full", 1, 8, 224)]
+
+
+def seconds(functions: list[Callable[[], object]], repeats: int) -> list[float]:
+    """Median CPU seconds of each function, called in turns after two turns of warm-up."""
+    taken: list[list[float]] = [[] for _ in functions]
+    for turn in range(repeats + 2):
+        for function, times in zip(functions, taken, strict=True):
+            start = time.process_time()
+            function()
+            if turn >= 2:
+                times.append(time.process_time() - start)
+    return [statistics.median(times) for times in taken]
+
+
+def step(name: str, tiny: bool, clip: Tensor) -> Callable[[], None]:
+    network = models.build(name, 16, tiny=tiny)
+    labels = torch.zeros(len(clip), dtype=torch.int64)
+
+    def run() -> None:
+        network.losses(clip, labels)["total"].backward()
+        network.zero_grad()
+
+    return run
+
+
+def steps(repeats: int) -> None:
+    print("| network | clips x frames x size | STM / TSN step | TSN ms a clip | STM ms a clip |\n|---|---|---|---|---|")
+    for size, batch, frames, side in CASES:
+        clip = torch.randn(batch, 3, frames, side, side)
+        tsn, stm = seconds([step(name, size == "tiny", clip) for name in ("tsn", "stm")], repeats)
+        print(
+            f"| {size} | {batch} x {frames} x {side} | **{stm / tsn:.2f}** | {1e3 * tsn / batch:.1f} "
+            f"| {1e3 * stm / batch:.1f} |",
+            flush=True,
+        )
+
+
+def conv2d_channels_last(x: Tensor, weight: Tensor, frames: int) -> Tensor:
+    """What `models.stm.CSTM` does."""
+    _, channels, height, width = x.shape
+    positions = x.permute(0, 2, 3, 1).reshape(-1, frames, height * width, channels).permute(0, 3, 1, 2)
+    y = F.conv2d(positions, weight.unsqueeze(-1), padding=(1, 0), groups=channels)
+    return y.permute(0, 2, 3, 1).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def conv1d(x: Tensor, weight: Tensor, frames: int) -> Tensor:
+    _, channels, height, width = x.shape
+    lines = x.view(-1, frames, channels, height, width).permute(0, 3, 4, 2, 1).reshape(-1, channels, frames)
+    y = F.conv1d(lines, weight, padding=1, groups=channels)
+    return y.view(-1, height, width, channels, frames).permute(0, 4, 3, 1, 2).reshape(x.shape)
+
+
+def conv3d(x: Tensor, weight: Tensor, frames: int) -> Tensor:
+    _, channels, height, width = x.shape
+    clips = x.view(-1, frames, channels, height, width).transpose(1, 2)
+    y = F.conv3d(clips, weight[..., None, None], padding=(1, 0, 0), groups=channels)
+    return y.transpose(1, 2).reshape(x.shape)
+
+
+def three_products(x: Tensor, weight: Tensor, frames: int) -> Tensor:
+    _, channels, height, width = x.shape
+    clips = F.pad(x.view(-1, frames, channels, height, width), (0, 0, 0, 0, 0, 0, 1, 1))
+    past, now, future = weight.view(channels, 3, 1, 1).unbind(1)
+    y = torch.addcmul(torch.addcmul(clips[:, 1:-1] * now, clips[:, :-2], past), clips[:, 2:], future)
+    return y.reshape(x.shape)
+
+
+def forward_and_backward(
+    form: Callable[[Tensor, Tensor, int], Tensor], x: Tensor, weight: Tensor, pull: Tensor
+) -> None:
+    torch.autograd.grad(form(x, weight, 8), (x, weight), pull)
+
+
+def temporal_filters(repeats: int) -> None:
+    """Each form in the memory order that suits it, forward and backward; all are checked to agree."""
+    forms = [conv2d_channels_last, conv1d, conv3d, three_products]
+    print(f"\n| feature map | {' | '.join(f'{form.__name__} ms' for form in forms)} |\n|---{'|---' * len(forms)}|")
+    for shape in ((128, 16, 14, 14), (16, 64, 56, 56), (16, 256, 14, 14)):
+        weight = torch.randn(shape[1], 1, 3, requires_grad=True)
+        pull, runs, results = torch.randn(shape), [], []
+        for form in forms:
+            memory = torch.channels_last if form is conv2d_channels_last else torch.contiguous_format
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=memory)
+            x.requires_grad_()
+            there = pull.to(memory_format=memory)
+            results.append(form(x, weight, 8).detach())
+            runs.append(partial(forward_and_backward, form, x, weight, there))
+        for other in results[1:]:
+            torch.testing.assert_close(other, results[0], rtol=1e-4, atol=1e-4)
+        times = " | ".join(f"{1e3 * value:.1f}" for value in seconds(runs, repeats))
+        print(f"| {'x'.join(map(str, shape))} | {times} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9, help="timed turns, of which the median is shown")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, one thread, median of {arguments.repeats}\n")
+    steps(arguments.repeats)
+    temporal_filters(arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
