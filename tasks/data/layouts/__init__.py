@@ -1,1 +1,53 @@
-"""Dataset layouts: one module each, found by its name."""
+"""Dataset layouts: one module each, found by its name.
+
+A layout is a module with `read(source, group=None) -> Listing`; adding one is adding a file.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.data.manifest import Listing
+
+
+def names() -> list[str]:
+    """Names of all layouts."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def read(layout: str, source: str, group: str | None = None) -> Listing:
+    """List the videos of a source.
+
+    Args:
+        layout: One of `names()`.
+        source: Folder or file, a path or fsspec URL.
+        group: Regular expression that finds the group of a video in its path below the source: its first bracket,
+            or all that it matches.
+
+    Raises:
+        UserError: unknown layout, or a source that is not laid out so.
+    """
+    from tasks.data.errors import unknown
+
+    if layout not in names():
+        raise unknown("layout", layout, names())
+    return import_module(f"{__name__}.{layout}").read(source, group)
+
+
+def group_of(path: str, pattern: str | None) -> str | None:
+    """Group of a video by its path below the source; UserError where the pattern finds nothing."""
+    from tasks.errors import UserError
+
+    if pattern is None:
+        return None
+    try:
+        found = re.search(pattern, path)
+    except re.error as error:
+        raise UserError(f"The group pattern {pattern!r} is no regular expression: {error}.") from error
+    if not found:
+        raise UserError(f"The group pattern {pattern!r} finds nothing in {path!r}; it must match every video's path.")
+    return found[1] if found.re.groups else found[0]

@@ -1,0 +1,108 @@
+"""A table of videos with a header line, which brings groups, time ranges and splits where there are any."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import PurePosixPath
+
+from tasks.data import storage
+from tasks.data.errors import first_ten, unknown
+from tasks.data.layouts import group_of
+from tasks.data.manifest import GIVEN, PARTS, Listing, Part, Row, video_id_of
+from tasks.errors import UserError
+
+_KNOWN = ("path", "label", "group", "start_s", "end_s", "video_id", "part")
+
+
+def read(source: str, group: str | None = None) -> Listing:
+    """List the rows of a csv.
+
+    Columns: `path` (absolute, an fsspec URL, or counted from the csv's folder) and `label`; optional `group`,
+    `start_s`, `end_s` (seconds), `video_id`, `part` (train, val or test, as the split `given`) or columns `split...`
+    with parts as values, each a split of that name. An empty cell is no value. The id of a video is its `video_id`,
+    or its path without the ending, with `@<start>-<end>` in milliseconds for a range.
+
+    Raises:
+        UserError: no such file, unknown or missing columns, a wrong value (with its line), videos that do not exist.
+    """
+    source = storage.absolute(source)
+    if not storage.exists(source):
+        raise UserError(f"{source} does not exist.")
+    try:
+        text = storage.read_bytes(source).decode("utf-8-sig")
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{source} is no csv file ({error}); is another layout meant?") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [name for name in reader.fieldnames or [] if name]
+    splits = [name for name in columns if name.startswith("split")]
+    for name in ("path", "label"):
+        if name not in columns:
+            raise UserError(f"{source} has no column {name!r}: its first line must name path and label.")
+    for name in columns:
+        if name not in _KNOWN and name not in splits:
+            raise unknown(f"csv column (in {source})", name, _KNOWN)
+    folder = source.rpartition("/")[0]
+    listing, absent = Listing([]), []
+    for cells in reader:
+        try:
+            row = _row({key: (value or "").strip() for key, value in cells.items() if key}, splits, folder, group)
+        except ValueError as error:
+            raise UserError(f"{source} line {reader.line_num}: {error}.") from error
+        listing.rows.append(row)
+        if "://" not in row.uri and not os.path.isfile(row.uri):
+            absent.append(cells["path"])
+    if absent:
+        raise UserError(f"{source} names {len(absent)} videos that are not there: {first_ten(absent)}.")
+    if not listing.rows:
+        raise UserError(f"{source} has no rows.")
+    return listing
+
+
+def _row(cells: dict[str, str], splits: list[str], folder: str, group: str | None) -> Row:
+    path, label = cells["path"], cells["label"]
+    if not path or not label:
+        raise ValueError("path and label must not be empty")
+    start, end = _seconds(cells, "start_s"), _seconds(cells, "end_s")
+    if end is not None and end <= (start or 0.0):
+        raise ValueError(f"end_s {end:g} is not behind start_s {start or 0.0:g}")
+    parts: dict[str, Part] = {}
+    for column in ["part", *splits]:
+        value = cells.get(column, "")
+        match = next((part for part in PARTS if part == value), None)
+        if value and match is None:
+            raise ValueError(f"{column} is {value!r}, not train, val or test")
+        if match:
+            parts[GIVEN if column == "part" else column] = match
+    uri = storage.absolute(path if "://" in path or path.startswith("/") else storage.join(folder, path))
+    below = uri.removeprefix(folder + "/").lstrip("/")
+    name = str(PurePosixPath(below).with_suffix("")) + _range(start, end)
+    return Row(
+        video_id=video_id_of(cells.get("video_id") or name),
+        uri=uri,
+        label=label,
+        group=group_of(below, group) if group else cells.get("group") or None,
+        start_s=start,
+        end_s=end,
+        parts=parts,
+    )
+
+
+def _seconds(cells: dict[str, str], column: str) -> float | None:
+    value = cells.get(column, "")
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{column} is {value!r}, not a number of seconds")
+    return seconds
+
+
+def _range(start: float | None, end: float | None) -> str:
+    if start is None and end is None:
+        return ""
+    return f"@{round(1000 * (start or 0))}-" + ("" if end is None else f"{round(1000 * end)}")

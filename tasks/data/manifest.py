@@ -1,0 +1,204 @@
+"""The manifest (which videos there are) and the splits (which part each belongs to)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+from tasks.data.errors import first_ten
+from tasks.data.settings import PrepareSettings
+from tasks.errors import UserError
+from tasks.seeds import generator
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+GIVEN, SEEDED = "given", "seeded"
+
+MANIFEST = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("label_id", pa.int32(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+    ]
+)
+SPLITS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("split", "video_id", "part")])
+
+
+@dataclass(kw_only=True)
+class Row:
+    """A video as a layout finds it."""
+
+    video_id: str
+    """Name below the source, made safe by `video_id_of`."""
+    uri: str
+    """Absolute path, or fsspec URL."""
+    label: str
+    group: str | None = None
+    """What must not be divided between train and test: a person, a source video."""
+    start_s: float | None = None
+    end_s: float | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+    """Split -> part, where the source brings splits."""
+
+
+@dataclass
+class Listing:
+    """All videos of a source, and what was left aside there."""
+
+    rows: list[Row]
+    ignored: list[str] = field(default_factory=list)
+    """Paths below the source."""
+
+
+def video_id_of(text: str) -> str:
+    """Make a name safe as the key of a sample, reversibly (`urllib.parse.unquote`).
+
+    Percent-encoded are: `%`, `.` (webdataset splits keys there), `/`, the backslash, `~` (it marks parts), control
+    characters, bytes that are no UTF-8, a leading `-`, and the second of two `_`. All else, spaces and any script
+    included, stays: `A1/PS7A1P1T1` becomes `A1%2FPS7A1P1T1`.
+    """
+    text = re.sub(r"^-", "%2D", re.sub(r"[%./\\~\x00-\x1f\x7f-\x9f\ud800-\udfff]", _percent, text))
+    return text.replace("__", "_%5F")
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
+def build(listing: Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
+    """Make both tables from a listing, the same whatever its order.
+
+    Returns:
+        The manifest, sorted by video_id with labels numbered in alphabetical order, and the splits, sorted by split
+        and video_id. Where the source brings no split, one named `seeded` is made by `seeded_split`.
+
+    Raises:
+        UserError: no videos, two of the same id, a class without training videos or too small to be divided.
+    """
+    if not listing.rows:
+        raise UserError("The source holds no videos.")
+    rows = sorted(listing.rows, key=lambda row: row.video_id)
+    _refuse_names(rows)
+    classes = {label: number for number, label in enumerate(sorted({row.label for row in rows}))}
+    columns = {name: [getattr(row, name) for row in rows] for name in MANIFEST.names if name != "label_id"}
+    manifest = pa.table({**columns, "label_id": [classes[row.label] for row in rows]}, schema=MANIFEST)
+    names = sorted({name for row in rows for name in row.parts})
+    if names:
+        splits = {name: {row.video_id: row.parts[name] for row in rows if name in row.parts} for name in names}
+    else:
+        splits = {SEEDED: seeded_split(rows, settings)}
+    for name, split in splits.items():
+        _refuse_untrained(name, split, rows)
+    entries = [(name, video_id, part) for name, split in splits.items() for video_id, part in split.items()]
+    return manifest, pa.table(dict(zip(SPLITS.names, zip(*entries, strict=True), strict=True)), schema=SPLITS)
+
+
+def classes_of(manifest: pa.Table) -> list[str]:
+    """Labels in the order of their numbers."""
+    return sorted(set(manifest["label"].to_pylist()))
+
+
+def digest(table: pa.Table) -> str:
+    """sha256 (hex) of the content of a table, whatever wrote its file."""
+    state = hashlib.sha256()
+    for name in table.column_names:
+        state.update(json.dumps([name, table[name].to_pylist()]).encode())
+    return state.hexdigest()
+
+
+def seeded_split(rows: list[Row], settings: PrepareSettings) -> dict[str, Part]:
+    """Divide videos into train, val and test by seed, keeping groups together and classes in proportion.
+
+    Each class asks for its share of each part, at least one video. Groups are dealt in seeded order, the rarest class
+    and the largest groups first, each to the part that wants its classes most; the last ones go to parts that have
+    none of their class yet. Videos without a group are groups of one.
+
+    Raises:
+        UserError: a class with fewer groups than there are parts.
+    """
+    shares = {"train": 1.0, "val": settings.val_fraction, "test": settings.test_fraction}
+    asked = [part for part in PARTS if shares[part] > 0]
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        groups[_group(row)][row.label] += 1
+    totals = Counter(row.label for row in rows)
+    spread = Counter(label for members in groups.values() for label in members)
+    for label in sorted(totals):
+        if spread[label] < len(asked):
+            raise UserError(
+                f"Class {label!r} has {_count(totals[label], 'video')} in {_count(spread[label], 'group')}, too few to "
+                f"be divided into {', '.join(asked)}: add videos, bring a split, or set val_fraction or test_fraction "
+                "to 0."
+            )
+    wanted: dict[str, Counter[str]] = {part: Counter() for part in asked}
+    for label, total in totals.items():
+        for part in asked[1:]:
+            wanted[part][label] = max(1, round(shares[part] * total))
+        wanted["train"][label] = total - sum(wanted[part][label] for part in asked[1:])
+
+    random = generator("split", settings.seed)
+    names = sorted(groups)
+    order = [names[i] for i in random.permutation(len(names))]
+    order.sort(key=lambda name: (min(spread[label] for label in groups[name]), -groups[name].total()))
+    part_of: dict[str, Part] = {}
+    lacking = {label: set(asked) for label in totals}
+    left = Counter(spread)
+    for name in order:
+        members = groups[name]
+        urgent = {part for label in members if left[label] <= len(lacking[label]) for part in lacking[label]}
+        best = max([part for part in asked if part in urgent] or asked, key=lambda part: _want(wanted[part], members))
+        part_of[name] = best
+        wanted[best].subtract(members)
+        left.subtract(members.keys())
+        for label in members:
+            lacking[label].discard(best)
+    return {row.video_id: part_of[_group(row)] for row in rows}
+
+
+def _want(wanted: Counter[str], members: Counter[str]) -> float:
+    """How much a part lacks of what a group brings, each class by its share of the group."""
+    return sum(wanted[label] * count for label, count in members.items()) / members.total()
+
+
+def _group(row: Row) -> str:
+    return f"group {row.group}" if row.group is not None else f"video {row.video_id}"
+
+
+def _refuse_names(rows: Iterable[Row]) -> None:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        for text in (row.uri, row.label, row.group or ""):
+            if not text.isascii() and text.encode(errors="replace").decode() != text:
+                raise UserError(f"The name {text!r} is no UTF-8; rename it.")
+        other = seen.setdefault(unicodedata.normalize("NFC", row.video_id).casefold(), row)
+        if other is not row:
+            raise UserError(
+                f"Two videos have the same id {row.video_id!r} (upper and lower case and endings do not count): "
+                f"{other.uri} and {row.uri}; rename one, or list them in a csv with a video_id column."
+            )
+
+
+def _refuse_untrained(name: str, split: dict[str, Part], rows: list[Row]) -> None:
+    trained = {row.label for row in rows if split.get(row.video_id) == "train"}
+    missing = sorted({row.label for row in rows if row.video_id in split} - trained)
+    if missing:
+        raise UserError(
+            f"Split {name!r} has no training video of {first_ten([repr(label) for label in missing])}: every class "
+            "must be in train; add videos" + (", or choose another seed." if name == SEEDED else ", or leave it out.")
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

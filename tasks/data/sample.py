@@ -1,0 +1,101 @@
+"""Samples: what a shard holds of a video, and how to read it.
+
+A sample has three members, which plain `webdataset` groups by the name before the first dot:
+
+* `<key>.json`: video_id, part (from 1), first_frame, label, label_id, group, fps, width, height, frames, flows, source,
+  start_s, end_s, decoder
+* `<key>.rgb.arrow`: an Arrow IPC file, uncompressed, with one binary column `jpeg`, a row a frame
+* `<key>.flow.arrow`: the same with columns `x` and `y`, a row a pair of frames: grey JPEGs of the quantised flow
+
+Every row is a record batch of its own, so any frame is read without its neighbours. Width, height, quality and (flow)
+bound stand in the metadata of the schema. The key is the video id, with `~0001`, `~0002`, ... for a video in parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks.video.encode import decode_gray, decode_rgb
+
+RGB, FLOW, JSON = "rgb.arrow", "flow.arrow", "json"
+
+
+def sample_key(video_id: str, part: int, parts: int) -> str:
+    """Name of a sample in its shard; `part` counts from 1."""
+    return video_id if parts == 1 else f"{video_id}~{part:04d}"
+
+
+def write_rgb(jpegs: Sequence[bytes], *, height: int, width: int, quality: int) -> bytes:
+    """Pack one JPEG a frame as `<key>.rgb.arrow`."""
+    return _pack({"jpeg": jpegs}, {"height": height, "width": width, "quality": quality})
+
+
+def write_flow(x: Sequence[bytes], y: Sequence[bytes], *, height: int, width: int, quality: int, bound: float) -> bytes:
+    """Pack two grey JPEGs a pair of frames as `<key>.flow.arrow`."""
+    return _pack({"x": x, "y": y}, {"height": height, "width": width, "quality": quality, "bound": bound})
+
+
+class ArrowFile:
+    """Random access to the rows of a member, which may be a view into a memory-mapped shard.
+
+    Opening reads the index only. One reader serves one thread at a time; open as many as needed.
+    """
+
+    def __init__(self, data: bytes | memoryview | pa.Buffer) -> None:
+        self._reader = pa.ipc.open_file(pa.py_buffer(data))
+
+    def __len__(self) -> int:
+        return self._reader.num_record_batches
+
+    @property
+    def metadata(self) -> dict[str, float]:
+        """Height, width, quality and, for flow, bound."""
+        return {key.decode(): float(value) for key, value in (self._reader.schema.metadata or {}).items()}
+
+    def row(self, index: int) -> list[memoryview]:
+        """Encoded images of a row: [jpeg] or [x, y]."""
+        batch = self._reader.get_batch(index)
+        return [memoryview(column[0].as_buffer()) for column in batch.columns]
+
+    def rgb(self, indices: Iterable[int]) -> NDArray[np.uint8]:
+        """Frames as uint8 [n,H,W,3], in the order asked for."""
+        return np.stack([decode_rgb(self.row(int(i))[0]) for i in indices])
+
+    def flow(self, indices: Iterable[int]) -> NDArray[np.uint8]:
+        """Quantised flow as uint8 [n,2,H,W], x before y."""
+        return np.stack([[decode_gray(image) for image in self.row(int(i))] for i in indices])
+
+
+def decode_sample(sample: dict[str, Any]) -> dict[str, Any]:
+    """Decode a sample that plain webdataset read: `WebDataset(...).map(decode_sample)`.
+
+    Returns:
+        `__key__`, the fields of the JSON, `rgb` uint8 [T,H,W,3], and where there is flow `flow` uint8 [P,2,H,W] with
+        `bound`: `v = q * 2 * bound / 255 - bound` pixels a frame. P is T - 1, or T where another part follows.
+    """
+    rgb = ArrowFile(sample[RGB])
+    decoded = {"__key__": sample["__key__"], **json.loads(sample[JSON]), "rgb": rgb.rgb(range(len(rgb)))}
+    if FLOW in sample:
+        flow = ArrowFile(sample[FLOW])
+        decoded["bound"] = flow.metadata["bound"]
+        height, width = decoded["height"], decoded["width"]
+        decoded["flow"] = flow.flow(range(len(flow))) if len(flow) else np.empty((0, 2, height, width), np.uint8)
+    return decoded
+
+
+def _pack(columns: dict[str, Sequence[bytes]], metadata: dict[str, float]) -> bytes:
+    schema = pa.schema(
+        [pa.field(name, pa.binary(), nullable=False) for name in columns],
+        metadata={key: str(value) for key, value in metadata.items()},
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        for row in zip(*columns.values(), strict=True):
+            writer.write_batch(pa.record_batch([pa.array([value], pa.binary()) for value in row], schema=schema))
+    return sink.getvalue().to_pybytes()

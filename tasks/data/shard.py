@@ -1,0 +1,144 @@
+"""Shards: which video goes where, and how a shard is written so that it is there whole or not at all.
+
+A shard is `shards/000000.tar` and its sidecar `shards/000000.json`. The sidecar is written last and is the commit: a
+tar without one does not exist. It holds
+
+* format, shard, sha256 and bytes of the tar, settings (digest)
+* provisional: whether a video failed for a reason that another attempt may not meet; the next run redoes the shard
+* records: one for each of its videos, as `process_video` makes them, with the shard's number
+* members: [name, offset, size] of each file in the tar, so that readers go straight to the bytes
+
+Tar headers carry no times or owners, and videos stand in planned order, so the bytes depend on the videos alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.data import storage
+from tasks.data.process import Processed
+from tasks.data.settings import PrepareSettings
+from tasks.seeds import generator
+from tasks.video.decode import TRANSIENT
+
+FORMAT = 1
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The videos of a shard, as row numbers of the manifest."""
+
+    index: int
+    rows: tuple[int, ...]
+
+    def take(self, manifest: pa.Table) -> list[dict[str, Any]]:
+        """Rows of the manifest, in the order in which they stand in the shard."""
+        rows: list[dict[str, Any]] = manifest.take(pa.array(self.rows)).to_pylist()
+        return rows
+
+
+def plan(manifest: pa.Table, settings: PrepareSettings) -> list[ShardPlan]:
+    """Deal the videos to shards by seed; nothing but the manifest and the settings decides."""
+    order = generator("shards", settings.seed).permutation(manifest.num_rows).tolist()
+    size = settings.shard_samples
+    return [ShardPlan(i, tuple(order[first : first + size])) for i, first in enumerate(range(0, len(order), size))]
+
+
+def settings_digest(settings: PrepareSettings) -> str:
+    """sha256 (hex) of all settings."""
+    return hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()
+
+
+def tar_path(root: str, index: int) -> str:
+    """Where the tar of a shard is."""
+    return storage.join(root, "shards", f"{index:06d}.tar")
+
+
+def sidecar_path(root: str, index: int) -> str:
+    """Where the sidecar of a shard is."""
+    return storage.join(root, "shards", f"{index:06d}.json")
+
+
+def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], settings_digest: str) -> dict[str, Any]:
+    """Write a shard and commit it.
+
+    Args:
+        root: The prepared dataset.
+        plan: Which shard.
+        processed: Its videos in planned order; may be a generator, so that one video is in memory at a time.
+        settings_digest: Digest of the settings that they were made with.
+
+    Returns:
+        The sidecar.
+    """
+    storage.make_folder(storage.join(root, "shards"))
+    records: list[dict[str, Any]] = []
+    members: list[tuple[str, int, int]] = []
+    state = hashlib.sha256()
+    size = 0
+    with storage.writing(tar_path(root, plan.index)) as path, open(path, "wb") as file:
+
+        def put(data: bytes) -> None:
+            nonlocal size
+            file.write(data)
+            state.update(data)
+            size += len(data)
+
+        for video in processed:
+            records.append({**video.record, "shard": plan.index})
+            for name, content in video.members:
+                put(_header(name, len(content)))
+                members.append((name, size, len(content)))
+                put(content)
+                put(bytes(-len(content) % _BLOCK))
+        put(bytes(2 * _BLOCK))
+    if len(records) != len(plan.rows):
+        raise ValueError(f"shard {plan.index} was given {len(records)} of {len(plan.rows)} videos")
+    sidecar = {
+        "format": FORMAT,
+        "shard": plan.index,
+        "sha256": state.hexdigest(),
+        "bytes": size,
+        "settings": settings_digest,
+        "provisional": any(record["kind"] in TRANSIENT for record in records),
+        "records": records,
+        "members": members,
+    }
+    storage.publish(sidecar_path(root, plan.index), json.dumps(sidecar, sort_keys=True).encode())
+    return sidecar
+
+
+def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
+    """Sidecar of a shard; None where it has none, and so is not there."""
+    path = sidecar_path(root, index)
+    return json.loads(storage.read_bytes(path)) if storage.exists(path) else None
+
+
+def read_sidecars(root: str) -> Iterator[dict[str, Any]]:
+    """All sidecars, one at a time, in the order of their shards."""
+    folder = storage.join(root, "shards")
+    if storage.exists(folder):
+        for name, _ in storage.entries(folder):
+            if name.endswith(".json") and not name.startswith("."):
+                yield json.loads(storage.read_bytes(storage.join(folder, name)))
+
+
+def pending(root: str, plans: list[ShardPlan], settings_digest: str) -> list[ShardPlan]:
+    """Shards still to be made: those without a sidecar, provisional ones, and those made with other settings."""
+    done = {s["shard"] for s in read_sidecars(root) if not s["provisional"] and s["settings"] == settings_digest}
+    return [plan for plan in plans if plan.index not in done]
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")  # GNU: long and non-ASCII names in every reader

@@ -1,0 +1,150 @@
+"""Re-reading a prepared dataset: is every byte and every count what was promised?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.data import storage
+from tasks.data.manifest import digest
+from tasks.data.sample import FLOW, JSON, RGB, ArrowFile, sample_key
+from tasks.data.shard import plan, read_sidecar, read_sidecars, tar_path
+from tasks.data.tables import RECORDS, read_description, read_settings, read_table
+from tasks.video.encode import decode_gray, decode_rgb
+
+
+def verify_shard(root: str, index: int) -> list[str]:
+    """Read a shard again, whole: checksum, members, every image, and the counts of every video.
+
+    Returns:
+        A sentence for each difference; none when all is well. Damaged bytes are reported once, not image by image.
+    """
+    where = f"shard {index:06d}"
+    sidecar = read_sidecar(root, index)
+    if sidecar is None:
+        return [f"{where} has no sidecar: it was never finished; run the same `marey prepare` again"]
+    if not storage.exists(tar_path(root, index)):
+        return [f"{where} has a sidecar but no tar; delete the sidecar and run the same `marey prepare` again"]
+    data = storage.view(tar_path(root, index))
+    if len(data) != sidecar["bytes"]:
+        return [f"{where} has {len(data)} bytes, its sidecar says {sidecar['bytes']}"]
+    if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
+        return [f"{where} has other bytes than its sidecar's sha256 says"]
+    members = {name: data[offset : offset + size] for name, offset, size in sidecar["members"]}
+    flow = read_settings(read_description(root)).flow != "none"
+    differences = []
+    expected = set()
+    for record in sidecar["records"]:
+        expected |= _names(record, flow)
+        differences += [f"{where}, video {record['video_id']}: {text}" for text in _check(record, members, flow)]
+    differences += [f"{where}: member {name} belongs to no record" for name in sorted(members.keys() - expected)]
+    return differences
+
+
+def verify_dataset(root: str) -> list[str]:
+    """Compare dataset.json, manifest, splits, records and sidecars with one another; no shard is read.
+
+    Returns:
+        A sentence for each difference.
+
+    Raises:
+        UserError: no prepared dataset is there.
+    """
+    description = read_description(root)
+    missing = [name for name in ("manifest", "splits", "records") if not storage.exists(_parquet(root, name))]
+    if missing:
+        return [f"{name}.parquet is missing; run the same `marey prepare` again" for name in missing]
+    manifest, splits, records = (read_table(root, name) for name in ("manifest", "splits", "records"))
+    differences = []
+    for name, table in (("manifest", manifest), ("splits", splits)):
+        if digest(table) != description[name]:
+            differences.append(f"{name}.parquet is not the one that dataset.json describes")
+    if differences:
+        return differences
+    plans = plan(manifest, read_settings(description))
+    sidecars = {sidecar["shard"]: sidecar for sidecar in read_sidecars(root)}
+    for shard in plans:
+        sidecar = sidecars.pop(shard.index, None)
+        where = f"shard {shard.index:06d}"
+        if sidecar is None:
+            differences.append(f"{where} is missing")
+            continue
+        if sidecar["settings"] != description["settings_digest"]:
+            differences.append(f"{where} was made with other settings")
+        if sidecar["provisional"]:
+            differences.append(f"{where} is provisional: run the same `marey prepare` again")
+        if [r["video_id"] for r in sidecar["records"]] != [row["video_id"] for row in shard.take(manifest)]:
+            differences.append(f"{where} holds other videos than planned")
+        if not storage.exists(tar_path(root, shard.index)):
+            differences.append(f"{where} has no tar")
+    differences += [f"shard {index:06d} is not part of the plan" for index in sorted(sidecars)]
+    return differences + _compare_records(root, records)
+
+
+def _check(record: dict[str, Any], members: dict[str, memoryview], flow: bool) -> list[str]:
+    if record["status"] != "ok":
+        return []
+    parts = record["parts"]
+    frames, flows = sum(part["frames"] for part in parts), sum(part["flows"] for part in parts)
+    differences = []
+    if frames != record["frames"] or flows != record["flows"]:
+        differences.append("its parts do not add up to its frames and flows")
+    if record["flows"] != (record["frames"] - 1 if flow else 0):
+        differences.append(f"{record['flows']} flows for {record['frames']} frames")
+    lacking = sorted(_names(record, flow) - members.keys())
+    if lacking:
+        return [*differences, f"{lacking[0]} is missing"]
+    for number, part in enumerate(parts, 1):
+        key = sample_key(record["video_id"], number, len(parts))
+        content = json.loads(bytes(members[f"{key}.{JSON}"]))
+        for name in ("frames", "flows"):
+            if content[name] != part[name]:
+                differences.append(f"{key}.{JSON} says {content[name]} {name}, the record {part[name]}")
+        for suffix, count in [(RGB, part["frames"]), (FLOW, part["flows"])][: 2 if flow else 1]:
+            differences += _images(f"{key}.{suffix}", members[f"{key}.{suffix}"], count, record)
+    return differences
+
+
+def _images(name: str, data: memoryview, count: int, record: dict[str, Any]) -> list[str]:
+    try:
+        file = ArrowFile(data)
+    except pa.ArrowInvalid as error:
+        return [f"{name} is no Arrow file ({error})"]
+    if len(file) != count:
+        return [f"{name} has {len(file)} rows, the record says {count}"]
+    decode = decode_rgb if name.endswith(RGB) else decode_gray
+    for row in range(count):
+        for image in file.row(row):
+            try:
+                shape = decode(image).shape[:2]
+            except ValueError as error:
+                return [f"{name} row {row}: {error}"]
+            if shape != (record["height"], record["width"]):
+                return [f"{name} row {row} is {shape[1]} x {shape[0]} pixels, the record says otherwise"]
+    return []
+
+
+def _names(record: dict[str, Any], flow: bool) -> set[str]:
+    parts = len(record["parts"])
+    keys = [sample_key(record["video_id"], number, parts) for number in range(1, parts + 1)]
+    return {f"{key}.{suffix}" for key in keys for suffix in [JSON, RGB, *([FLOW] if flow else [])]}
+
+
+def _compare_records(root: str, records: pa.Table) -> list[str]:
+    made = {r["video_id"]: {name: r[name] for name in RECORDS.names} for s in read_sidecars(root) for r in s["records"]}
+    table = records.to_pylist()
+    counts = Counter(row["video_id"] for row in table)
+    differences = [f"records.parquet has {n} rows for {video_id}" for video_id, n in counts.items() if n > 1]
+    for row in table:
+        if made.get(row["video_id"]) != row:
+            differences.append(f"records.parquet differs from the sidecar for {row['video_id']}")
+    differences += [f"records.parquet lacks {video_id}" for video_id in sorted(made.keys() - counts.keys())]
+    return differences
+
+
+def _parquet(root: str, name: str) -> str:
+    return storage.join(root, f"{name}.parquet")
