@@ -41,8 +41,9 @@ class Target:
         dashboard.get(self.url, "/api/version", self.token)
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray").setLevel(logging.WARNING)
-        return JobSubmissionClient(self.url, headers=token.header(self.token))
+        client = JobSubmissionClient(self.url, headers=token.header(self.token))
+        logging.getLogger("ray").setLevel(logging.WARNING)  # which importing the client has set to INFO
+        return client
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""The MLflow server of one user, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cluster.errors import ClusterError
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def serve(uri: str, port: int, folder: Path) -> Iterator[Server]:
+    """Serve the UI and API of a tracking database while the context lasts.
+
+    Args:
+        uri: the database, such as `sqlite:////absolute/mlflow.db`.
+        port: 0 takes a free one.
+        folder: where the server runs, and keeps artifacts sent to it.
+
+    Raises:
+        ClusterError: no database yet, the port is taken, or the server ends before it answers.
+    """
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.is_file():
+        raise ClusterError(
+            f"there are no runs yet: {database} does not exist; `marey train` or `marey demo` makes it "
+            "(MAREY_WORK names another workspace)"
+        )
+    port = _claim(port)
+    url = f"http://{HOST}:{port}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
+        *("--artifacts-destination", (folder / "mlartifacts").as_uri(), "--workers", "1"),
+        # Names that a browser on this machine, or at the other end of a tunnel to it, sends; no page of another site.
+        *("--host", HOST, "--port", str(port), "--allowed-hosts", "localhost:*,127.0.0.1:*"),
+    ]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            _wait(process, url, log)
+            yield Server(url, process)
+        finally:
+            _stop(process)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=5):
+            return
+        time.sleep(0.1)
+    raise ClusterError(f"the MLflow server did not start: {_last_line(log)}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    # Its own session, so that its workers end with it, and Ctrl-C in the terminal reaches it through us alone.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _claim(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ClusterError(
+                f"port {port} cannot be used ({error.strerror}): choose another with --port, or 0 for a free one"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
