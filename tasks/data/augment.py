@@ -1,0 +1,124 @@
+"""Which part of a frame makes a clip: the crops and flips of TSN (`papers/tsn-protocol.md`, sections 2 and 6).
+
+Boxes are decided once a clip and hold for all its frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from tasks.data.settings import ClipSettings
+
+CENTRE_SHARE = 0.875
+"""Side of the 1- and 10-crop squares by the frame's shorter side: 224 of 256."""
+_PLACES = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
+"""Quarters of the free width and height: the corners, the centre, and eight between."""
+
+
+class Box(NamedTuple):
+    """Part of a frame, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class View:
+    """One clip of a test protocol."""
+
+    index: int = 0
+    """Number of the view among all of the protocol."""
+    clip: int = 0
+    clips: int = 1
+    crop: int = 0
+    crops: int = 1
+
+
+def views(clips: int, crops: int) -> list[View]:
+    """Return the clips x crops views of a protocol; crops is 1, 3 or 10."""
+    pairs = [(clip, crop) for clip in range(clips) for crop in range(crops)]
+    return [View(i, clip, clips, crop, crops) for i, (clip, crop) in enumerate(pairs)]
+
+
+def places(width: int, height: int, box_width: int, box_height: int) -> list[Box]:
+    """Return the 13 fixed places of a box; the first five are the corners and the centre."""
+    dx, dy = (width - box_width) // 4, (height - box_height) // 4
+    return [Box(x * dx, y * dy, box_width, box_height) for x, y in _PLACES]
+
+
+def crop_sizes(width: int, height: int, clip: ClipSettings) -> list[tuple[int, int]]:
+    """Return the (width, height) pairs of the multi-scale crop: 10 for four scales, 7 for three.
+
+    A side within 2 pixels of the clip's size becomes that size (where the frame has room), which saves a resize.
+    """
+    shorter = min(width, height)
+    sides = [int(shorter * scale) for scale in clip.scales]
+    sides = [clip.size if abs(side - clip.size) <= 2 and clip.size <= shorter else side for side in sides]
+    return [
+        (sides[i], sides[j]) for i in range(len(sides)) for j in range(len(sides)) if abs(i - j) <= clip.max_distort
+    ]
+
+
+def train_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Generator) -> tuple[Box, bool]:
+    """Return a random box and whether to flip."""
+    sizes = crop_sizes(width, height, clip)
+    box_width, box_height = sizes[rng.integers(len(sizes))]
+    box = places(width, height, box_width, box_height)[rng.integers(len(_PLACES))]
+    return box, bool(rng.random() < clip.flip)
+
+
+def view_crop(width: int, height: int, view: View) -> tuple[Box, bool]:
+    """Return a view's box and whether to flip.
+
+    1 crop: the centre. 3 crops: squares of the whole shorter side along the longer one. 10 crops: the corners and the
+    centre, then the same flipped.
+    """
+    shorter = min(width, height)
+    if view.crops == 3:
+        dx, dy = [(0, free // 2, free)[view.crop] for free in (width - shorter, height - shorter)]
+        return Box(dx, dy, shorter, shorter), False
+    side = round(shorter * CENTRE_SHARE)
+    if view.crops == 1:
+        return Box((width - side) // 2, (height - side) // 2, side, side), False
+    return places(width, height, side, side)[view.crop % 5], view.crop >= 5
+
+
+def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings) -> np.ndarray:
+    """Crop, resize (bilinear), flip and normalise.
+
+    Args:
+        items: frames, uint8 [K*L, H, W, 3], or quantised flow, uint8 [K*L, 2, H, W].
+        box: the part of the frame, the same for all items.
+        flip: mirror left and right; x-flow v becomes 255 - v with it.
+        clip: size, mean and deviation.
+
+    Returns:
+        float32, rgb [3, K*L, size, size]; flow [2L, K, size, size] with channels x1, y1, x2, y2, ...
+    """
+    flow = clip.stream == "flow"
+    channels = 2 if flow else 3
+    mean, std = np.asarray(clip.mean, np.float32), np.asarray(clip.std, np.float32)
+    scale = np.broadcast_to(1 / (255 * std), channels)[:, None, None]
+    offset = np.broadcast_to(-mean / std, channels)[:, None, None]
+    planes = np.empty((len(items), channels, clip.size, clip.size), np.float32)
+    for item, out in zip(items, planes, strict=True):
+        image = item.transpose(1, 2, 0) if flow else item
+        image = image[box.y : box.y + box.height, box.x : box.x + box.width]
+        if image.shape[:2] != (clip.size, clip.size):
+            image = cv2.resize(np.ascontiguousarray(image), (clip.size, clip.size), interpolation=cv2.INTER_LINEAR)
+        if flip:
+            image = image[:, ::-1].copy()
+            if flow:
+                image[..., 0] = 255 - image[..., 0]
+        np.multiply(image.transpose(2, 0, 1), scale, out=out)
+        out += offset
+    if not flow:
+        return np.ascontiguousarray(planes.transpose(1, 0, 2, 3))
+    stacks = planes.reshape(clip.segments, 2 * clip.snippet, clip.size, clip.size)
+    return np.ascontiguousarray(stacks.transpose(1, 0, 2, 3))

@@ -1,0 +1,167 @@
+"""Batches for the loop: clips read ahead by threads, in a fixed order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice
+from threading import Lock
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.data.augment import View
+from tasks.data.clips import clip_shape, crop_view, read_view, train_clip
+from tasks.data.dataset import Dataset, Sample
+from tasks.data.order import deal, epoch_order, num_steps
+from tasks.data.settings import ClipSettings
+from tasks.errors import UserError
+from tasks.learn.batch import Batch
+
+BATCHES_AHEAD = 2
+"""Batches being read while the network works on one: enough to hide a slow one, and bounded memory."""
+
+
+class ClipSource:
+    """Training clips of one part of a dataset: every sample once an epoch, over all ranks together."""
+
+    def __init__(
+        self, dataset: Dataset, part: str, clip: ClipSettings, batch_size: int, seed: int = 0, threads: int = 2
+    ) -> None:
+        self.dataset, self.clip, self.batch_size, self.seed, self.threads = dataset, clip, batch_size, seed, threads
+        self.samples = _samples(dataset, part, clip)
+
+    def steps(self, world: int) -> int:
+        """Return the steps of an epoch: the same for any number of workers, as `batch_size` is that of all."""
+        return num_steps(len(self.samples), self.batch_size)
+
+    def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Batch, None, None]:
+        """Yield a rank's share of each step of an epoch, from `start_step` on."""
+        order = epoch_order([sample.shard for sample in self.samples], self.seed, epoch)
+        plans = (
+            _Plan([self._row(self.samples[i], epoch, share.filler) for i in share.indices], share.count)
+            for share in deal(order, self.batch_size, rank, world)[start_step:]
+        )
+        yield from _read_ahead(plans, self.clip, self.threads)
+
+    def _row(self, sample: Sample, epoch: int, filler: bool) -> _Row:
+        return _Row(sample, partial(train_clip, self.dataset, sample, self.clip, epoch), weight=0.0 if filler else 1.0)
+
+
+class ViewSource:
+    """Test clips of one part of a dataset: every view of every sample once, over all ranks together.
+
+    A video's views and parts all go to one rank, so that the ranks' scores need no averaging among them.
+    """
+
+    def __init__(
+        self, dataset: Dataset, part: str, clip: ClipSettings, views: list[View], batch_size: int, threads: int = 2
+    ) -> None:
+        self.dataset, self.clip, self.views, self.batch_size, self.threads = dataset, clip, views, batch_size, threads
+        self.samples = _samples(dataset, part, clip)
+
+    def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
+        """Yield a rank's own videos; nothing is padded, and a rank may have none."""
+        videos = [list(parts) for _, parts in groupby(self.samples, key=lambda sample: sample.video_id)]
+        # Consecutive videos lie in the same shards.
+        own = videos[len(videos) * rank // world : len(videos) * (rank + 1) // world]
+        rows = (row for video in own for sample in video for row in self._rows(sample))
+        chunks = iter(lambda: list(islice(rows, self.batch_size)), [])
+        plans = (_Plan(chunk, len(chunk)) for chunk in chunks)
+        yield from _read_ahead(plans, self.clip, self.threads)
+
+    def _rows(self, sample: Sample) -> Iterable[_Row]:
+        for _, same_frames in groupby(self.views, key=lambda view: (view.clip, view.clips)):
+            crops = list(same_frames)
+            frames = _Once(partial(read_view, self.dataset, sample, self.clip, crops[0]))
+            for view in crops:
+                yield _Row(sample, partial(self._crop, frames, view), view=view.index)
+
+    def _crop(self, frames: _Once, view: View) -> np.ndarray:
+        return crop_view(frames(), self.clip, view)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One clip of a batch, not yet read."""
+
+    sample: Sample
+    read: Callable[[], np.ndarray]
+    weight: float = 1.0
+    view: int = 0
+
+    def read_into(self, out: np.ndarray) -> None:
+        try:
+            out[:] = self.read()
+        except UserError:
+            raise
+        except Exception as error:
+            raise RuntimeError(
+                f"video {self.sample.video_id} (part {self.sample.part_index}) could not be read: {error}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Plan:
+    rows: list[_Row]
+    count: int
+
+
+class _Once:
+    """A value that several threads want and the first of them makes."""
+
+    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+        self._make, self._lock = make, Lock()
+        self._value: np.ndarray | None = None
+
+    def __call__(self) -> np.ndarray:
+        with self._lock:
+            if self._value is None:
+                self._value = self._make()
+            return self._value
+
+
+def _read_ahead(plans: Iterable[_Plan], clip: ClipSettings, threads: int) -> Generator[Batch, None, None]:
+    """Read batches in order by `threads` threads; an early end of the consumer ends them too."""
+    cv2.setNumThreads(1)  # the threads here are the parallelism; OpenCV's own would only get in their way
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="marey-loader")
+    ahead: deque[tuple[_Plan, Tensor, list[Future[None]]]] = deque()
+    try:
+        for plan in plans:
+            clips = torch.empty(len(plan.rows), *clip_shape(clip))
+            reads = [pool.submit(row.read_into, out) for row, out in zip(plan.rows, clips.numpy(), strict=True)]
+            ahead.append((plan, clips, reads))
+            if len(ahead) > BATCHES_AHEAD:
+                yield _finish(*ahead.popleft())
+        while ahead:
+            yield _finish(*ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finish(plan: _Plan, clips: Tensor, reads: list[Future[None]]) -> Batch:
+    for read in reads:
+        read.result()
+    return Batch(
+        clip=clips,
+        labels=torch.tensor([row.sample.label_id for row in plan.rows]),
+        weights=torch.tensor([row.weight for row in plan.rows]),
+        count=plan.count,
+        video_ids=[row.sample.video_id for row in plan.rows],
+        views=torch.tensor([row.view for row in plan.rows]),
+    )
+
+
+def _samples(dataset: Dataset, part: str, clip: ClipSettings) -> list[Sample]:
+    if clip.stream == "flow" and dataset.settings.flow == "none":
+        raise dataset.no_flow()
+    samples = dataset.samples(part)
+    if not samples:
+        has = ", ".join(f"{name} {count}" for name, count in dataset.parts.items())
+        raise UserError(f"{dataset.uri} has no videos in part {part!r} of {dataset.split} ({has}): choose another.")
+    return samples

@@ -1,0 +1,148 @@
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from small_dataset import FAILED, FRAMES, LONG, SIZE, write_dataset
+
+from tasks.data import open_dataset
+from tasks.data.shard import read_sidecar, tar_path
+from tasks.errors import UserError
+
+pytestmark = pytest.mark.quick
+
+
+def test_what_it_knows(small_root):
+    dataset = open_dataset(small_root)
+    assert dataset.uri == small_root
+    assert dataset.classes == ["jump", "run"]
+    assert (dataset.splits, dataset.split) == (["first", "second"], "first")
+    assert len(dataset.digest) == 64
+    assert dataset.settings.short_side == 48
+    # Of 12 videos one failed; the one in two parts is one video.
+    assert dataset.parts == {"train": 7, "val": 2, "test": 2}
+    assert open_dataset(small_root, split="second").parts == {"train": 9, "val": 0, "test": 2}
+
+
+def test_samples_come_as_they_are_stored(small_root):
+    dataset = open_dataset(small_root)
+    train = dataset.samples("train")
+    assert [(s.shard, s.rgb_range[0]) for s in train] == sorted((s.shard, s.rgb_range[0]) for s in train)
+    everything = [s for part in dataset.parts for s in dataset.samples(part)]
+    assert FAILED not in {s.video_id for s in everything}
+    parts = [s for s in everything if s.video_id == LONG]
+    assert [(s.part_index, s.frames, s.flows) for s in parts] == [(0, 7, 7), (1, 5, 4)]
+    whole = next(s for s in everything if s.video_id == "run%2F3")
+    assert (whole.frames, whole.flows, whole.label, whole.label_id, whole.group) == (12, 11, "run", 1, "P0")
+
+
+def test_a_fold_leaves_one_group_out(small_root):
+    dataset = open_dataset(small_root, fold="group=P1")
+    assert {s.group for s in dataset.samples("test")} == {"P1"}
+    assert {s.group for s in dataset.samples("train")} == {"P0", "P2"}
+    assert dataset.parts["val"] == 0
+    assert dataset.split == "group=P1"
+
+
+def test_frames_and_flow_come_in_the_order_asked_for(small_root):
+    dataset = open_dataset(small_root)
+    for sample in dataset.samples("train"):
+        first = 7 if (sample.video_id, sample.part_index) == (LONG, 1) else 0
+        asked = [3, 0, 3, sample.frames - 1]
+        frames = dataset.rgb(sample, asked)
+        assert frames.shape == (4, *SIZE, 3)
+        assert frames.dtype == np.uint8
+        np.testing.assert_allclose(frames.mean((1, 2, 3)), np.array(asked) + first + 1, atol=1)
+        flow = dataset.flow(sample, np.array([2, 1]))
+        assert flow.shape == (2, 2, *SIZE)
+        np.testing.assert_allclose(flow.mean((2, 3)), np.array([[3, 103], [2, 102]]) + first, atol=1)
+
+
+def test_a_frame_is_read_without_its_neighbours(small_root, tmp_path):
+    """All bytes of the other images are overwritten; the one asked for does not notice."""
+    root = str(shutil.copytree(small_root, tmp_path / "data"))
+    sample = open_dataset(root).samples("train")[0]
+    start, end = sample.rgb_range
+    expected = open_dataset(root).rgb(sample, [5])
+    path = Path(tar_path(root, sample.shard))
+    shard = bytearray(path.read_bytes())
+    member = bytes(shard[start:end])
+    images = [i for i in range(len(member)) if member.startswith(b"\xff\xd8\xff\xe0", i)]
+    assert len(images) == FRAMES
+    for number, offset in enumerate(images):
+        if number != 5:
+            image_end = member.index(b"\xff\xd9", offset) + 2
+            shard[start + offset : start + image_end] = bytes(image_end - offset)
+    path.write_bytes(shard)
+    dataset = open_dataset(root)
+    np.testing.assert_array_equal(dataset.rgb(sample, [5]), expected)
+    with pytest.raises(UserError, match=r"Video .* cannot be read from .*\.tar .*`marey verify"):
+        dataset.rgb(sample, [4])
+
+
+def test_threads_read_the_same(small_root):
+    dataset = open_dataset(small_root)
+    samples = dataset.samples("train")
+    expected = [dataset.rgb(sample, range(4)) for sample in samples]
+    wrong = []
+
+    def read(number):
+        for round_ in range(20):
+            i = (number + round_) % len(samples)
+            if not np.array_equal(dataset.rgb(samples[i], range(4)), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_it_reads_from_an_object_store(small_root):
+    memory = fsspec.filesystem("memory")
+    memory.put(small_root, "/reading/data", recursive=True)
+    dataset, local = open_dataset("memory://reading/data"), open_dataset(small_root)
+    assert dataset.parts == local.parts
+    for ours, theirs in zip(dataset.samples("val"), local.samples("val"), strict=True):
+        np.testing.assert_array_equal(dataset.rgb(ours, [0, 11]), local.rgb(theirs, [0, 11]))
+        np.testing.assert_array_equal(dataset.flow(ours, [10]), local.flow(theirs, [10]))
+
+
+def test_mistakes_are_sentences(small_root, tmp_path):
+    cases = [
+        ((tmp_path / "nothing",), {}, "is no prepared dataset: it has no dataset.json"),
+        ((small_root,), {"split": "frist"}, r"no split of .* 'frist'; did you mean 'first'\?"),
+        ((small_root,), {"fold": "group=P9"}, r"has no group 'P9'; its groups are: P0, P1, P2\."),
+        ((small_root,), {"fold": "P1"}, "The fold 'P1' is not understood: write group=NAME"),
+        ((small_root,), {"fold": "group=P1", "split": "first"}, "give one of them"),
+    ]
+    for (uri,), options, words in cases:
+        with pytest.raises(UserError, match=words):
+            open_dataset(str(uri), **options)
+
+
+def test_another_format_is_refused(small_root, tmp_path):
+    root = shutil.copytree(small_root, tmp_path / "data")
+    description = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(description | {"format": 7}))
+    with pytest.raises(UserError, match="has format 7"):
+        open_dataset(str(root))
+
+
+def test_an_unfinished_dataset_is_refused(small_root, tmp_path):
+    root = shutil.copytree(small_root, tmp_path / "data")
+    assert read_sidecar(str(root), 1)
+    (root / "shards" / "000001.json").unlink()
+    with pytest.raises(UserError, match="is not finished, 1 of 3 shards are missing"):
+        open_dataset(str(root))
+
+
+def test_flow_that_is_not_there_is_a_sentence(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "data", flow=False))
+    with pytest.raises(UserError, match="was prepared without optical flow"):
+        dataset.flow(dataset.samples("train")[0], [0])

@@ -1,0 +1,153 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_dataset import LONG, write_dataset
+
+from tasks.data import ClipSettings, open_dataset
+from tasks.data.augment import views
+from tasks.data.clips import train_clip, view_clip
+from tasks.data.source import BATCHES_AHEAD, ClipSource, ViewSource
+from tasks.errors import UserError
+
+pytestmark = pytest.mark.quick
+
+CLIP = ClipSettings(segments=2, size=32)
+FLOW = ClipSettings(stream="flow", segments=2, snippet=5, size=32, mean=(0.5,), std=(0.226,))
+
+
+@pytest.fixture(scope="module")
+def dataset(small_root):
+    return open_dataset(small_root)
+
+
+def loaders():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("marey-loader")]
+
+
+@pytest.mark.parametrize("clip", [CLIP, FLOW], ids=["rgb", "flow"])
+def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip):
+    by_key = {(s.video_id, s.frames): s for s in dataset.samples("train")}
+    for world in (1, 2, 3):
+        source = ClipSource(dataset, "train", clip, batch_size=3, threads=3)
+        ranks = [list(source.batches(0, rank, world)) for rank in range(world)]
+        assert {len(batches) for batches in ranks} == {source.steps(world)} == {3}  # 7 videos, 8 samples
+        real = [
+            (video_id, array, label)
+            for batches in ranks
+            for batch in batches
+            for video_id, array, label, weight in zip(
+                batch.video_ids, batch.clip, batch.labels.tolist(), batch.weights, strict=True
+            )
+            if weight
+        ]
+        assert sorted(v for v, _, _ in real) == sorted(s.video_id for s in dataset.samples("train"))
+        for video_id, array, label in real:
+            matching = [s for s in by_key.values() if s.video_id == video_id]
+            assert label == matching[0].label_id
+            assert any(np.array_equal(array, train_clip(dataset, s, clip, 0)) for s in matching)
+        for step in zip(*ranks, strict=True):
+            assert {batch.count for batch in step} == {int(sum(batch.weights.sum() for batch in step))}
+
+
+def test_a_rank_without_samples_gets_a_filler(dataset):
+    source = ClipSource(dataset, "train", CLIP, batch_size=7)  # 8 samples: the second step has one
+    first, second = ([*source.batches(0, rank, 2)][1] for rank in (0, 1))
+    assert (first.weights.tolist(), second.weights.tolist()) == ([1.0], [0.0])
+    assert first.count == second.count == 1
+    assert torch.equal(first.clip, second.clip)
+
+
+def test_batches_are_the_same_whatever_the_threads_and_wherever_they_start(dataset):
+    one, four = (list(ClipSource(dataset, "train", CLIP, 2, threads=n).batches(5, 0, 1)) for n in (1, 4))
+    resumed = list(ClipSource(dataset, "train", CLIP, 2, threads=4).batches(5, 0, 1, start_step=2))
+    for ours, theirs in zip(one + one[2:], four + resumed, strict=True):
+        assert ours.video_ids == theirs.video_ids
+        assert torch.equal(ours.clip, theirs.clip)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
+    protocol = views(2, 3)
+    ranks = [list(ViewSource(dataset, "train", CLIP, protocol, 4).batches(rank, world)) for rank in range(world)]
+    seen = [
+        (video_id, view)
+        for batches in ranks
+        for b in batches
+        for video_id, view in zip(b.video_ids, b.views.tolist(), strict=True)
+    ]
+    expected = [(s.video_id, view.index) for s in dataset.samples("train") for view in protocol]
+    assert sorted(seen) == sorted(expected)
+    assert seen.count((LONG, 0)) == 2  # its two parts
+    owners = [{v for b in batches for v in b.video_ids} for batches in ranks]
+    assert sum(len(owner) for owner in owners) == 7
+    assert all(bool(b.weights.all()) and b.count == len(b.video_ids) for batches in ranks for b in batches)
+
+
+def test_views_are_those_of_view_clip(dataset):
+    protocol = views(2, 10)
+    (sample, *_) = dataset.samples("val")
+    batch = next(iter(ViewSource(dataset, "val", FLOW, protocol, 20, threads=4).batches(0, 1)))
+    assert batch.video_ids == [sample.video_id] * 20
+    for array, view in zip(batch.clip, protocol, strict=True):
+        np.testing.assert_array_equal(array, view_clip(dataset, sample, FLOW, view))
+
+
+def test_no_thread_is_left_behind(dataset):
+    before = len(loaders())
+    batches = ClipSource(dataset, "train", CLIP, 2, threads=3).batches(0, 0, 1)
+    next(batches)
+    assert len(loaders()) > before
+    batches.close()
+    assert len(loaders()) == before
+    list(ClipSource(dataset, "train", CLIP, 2, threads=3).batches(0, 0, 1))
+    assert len(loaders()) == before
+
+
+class Counting:
+    """A dataset that counts what is read, and fails at one video."""
+
+    def __init__(self, dataset, bad=None):
+        self.dataset, self.bad, self.reads = dataset, bad, 0
+
+    def __getattr__(self, name):
+        return getattr(self.dataset, name)
+
+    def rgb(self, sample, indices):
+        self.reads += 1
+        if sample.video_id == self.bad:
+            raise ZeroDivisionError("a bug")
+        return self.dataset.rgb(sample, indices)
+
+
+def test_reading_ahead_is_bounded(dataset):
+    counting = Counting(dataset)
+    batches = ClipSource(counting, "train", CLIP, 1, threads=2).batches(0, 0, 1)
+    next(batches)
+    batches.close()
+    assert counting.reads <= BATCHES_AHEAD + 1
+
+
+def test_crops_of_a_clip_are_decoded_once(dataset):
+    counting = Counting(dataset)
+    samples = dataset.samples("val")
+    list(ViewSource(counting, "val", CLIP, views(2, 10), 8, threads=4).batches(0, 1))
+    assert counting.reads == 2 * len(samples)
+
+
+def test_an_exception_in_a_thread_names_the_video(dataset):
+    bad = dataset.samples("train")[3].video_id
+    before = len(loaders())
+    with pytest.raises(RuntimeError, match=f"video {bad} .*a bug"):
+        list(ClipSource(Counting(dataset, bad), "train", CLIP, 2, threads=3).batches(0, 0, 1))
+    assert len(loaders()) == before
+
+
+def test_mistakes_are_sentences(small_root, tmp_path):
+    fold = open_dataset(small_root, fold="group=P1")
+    with pytest.raises(UserError, match=r"no videos in part 'val' of group=P1 \(train 8, val 0, test 3\)"):
+        ViewSource(fold, "val", CLIP, views(1, 1), 4)
+    without = open_dataset(write_dataset(tmp_path / "data", flow=False))
+    with pytest.raises(UserError, match="was prepared without optical flow"):
+        ClipSource(without, "train", FLOW, 4)
