@@ -41,9 +41,9 @@ class Target:
         dashboard.get(self.url, "/api/version", self.token)
         from ray.job_submission import JobSubmissionClient
 
-        client = JobSubmissionClient(self.url, headers=token.header(self.token))
-        logging.getLogger("ray").setLevel(logging.WARNING)  # which importing the client has set to INFO
-        return client
+        for module in ("dashboard_sdk", "job.sdk"):
+            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.WARNING)
+        return JobSubmissionClient(self.url, headers=token.header(self.token))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from cluster import dashboard, token
+from cluster import dashboard, logs, token
 from cluster.errors import ClusterError
 
 # Not 127.0.0.1, which Ray replaces by the machine's outside address.
@@ -191,10 +190,7 @@ def _wait(cluster: LocalCluster, nodes: int) -> None:
 
 
 def _reason(node: Node) -> str:
-    lines = Path(node.log).read_text(errors="replace").splitlines()
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in lines]
-    telling = [line for line in plain if re.match(r"\w*(Error|Exception)\b", line)] or [line for line in plain if line]
-    return telling[-1] if telling else "it said nothing"
+    return logs.reason(Path(node.log).read_text(errors="replace"))
 
 
 def _process(node: Node) -> psutil.Process | None:

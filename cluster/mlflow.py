@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cluster import logs
 from cluster.errors import ClusterError
 
 HOST = "127.0.0.1"
@@ -76,7 +77,8 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
         with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=5):
             return
         time.sleep(0.1)
-    raise ClusterError(f"the MLflow server did not start: {_last_line(log)}")
+    log.seek(0)
+    raise ClusterError(f"the MLflow server did not start: {logs.reason(log.read().decode(errors='replace'))}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -100,9 +102,3 @@ def _claim(port: int) -> int:
                 f"port {port} cannot be used ({error.strerror}): choose another with --port, or 0 for a free one"
             ) from error
         return int(probe.getsockname()[1])
-
-
-def _last_line(log: IO[bytes]) -> str:
-    log.seek(0)
-    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"

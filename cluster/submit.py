@@ -55,7 +55,7 @@ def submit(
             shutil.copytree(ROOT / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         here = Path.cwd()
         visible = sees_folder(target, shared)
-        sent = list(words) if visible else [_send(word, stage, seen) for word in words]
+        sent = list(words) if visible else [send(word, stage, seen) for word in words]
         # -P: the code comes from what was sent (PYTHONPATH), not from the folder the job runs in.
         entrypoint = shlex.join(["python", "-P", "-m", "pipelines", *sent])
         return client.submit_job(
@@ -80,8 +80,19 @@ def forwarded(workspace: Path) -> dict[str, str]:
     return variables
 
 
-def _send(word: str, stage: Path, seen: Sequence[Path]) -> str:
-    # `--flag=PATH` and `--set field=PATH` name a path too.
+def send(word: str, stage: Path, seen: Sequence[Path]) -> str:
+    """Return what the job is given for a word; a file that it names is copied to `stage`.
+
+    `--flag=PATH` and `--set field=PATH` name a path too.
+
+    Args:
+        word: one argument.
+        stage: the folder that is sent, in which the job runs.
+        seen: folders that the cluster sees.
+
+    Raises:
+        ClusterError: it names a local folder, or a large file, that the cluster does not see.
+    """
     head, equals, value = word.rpartition("=")
     if "://" in value or not value or not os.path.exists(value):
         return word
