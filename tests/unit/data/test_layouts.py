@@ -1,0 +1,194 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.data import layouts
+from tasks.data.manifest import build
+from tasks.data.settings import PrepareSettings
+from tasks.errors import UserError
+
+VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
+pytestmark = pytest.mark.quick
+real = pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"no real clips at {VIDEOS} (MAREY_TEST_VIDEOS)")
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return str(root)
+
+
+def seen(listing):
+    return {row.video_id: (row.label, row.parts) for row in listing.rows}
+
+
+def test_names_and_unknown_layout(tmp_path):
+    assert {"csv", "folder"} <= set(layouts.names())
+    with pytest.raises(UserError, match="no layout 'foldr'; did you mean 'folder'"):
+        layouts.read("foldr", str(tmp_path))
+
+
+def test_class_folders(tmp_path):
+    source = touch(tmp_path, "jump/1.mp4", "jump/2.weird", "jump/noending", "run/1.avi", "readme.txt")
+    touch(tmp_path, ".git/config", "jump/.hidden.mp4", "jump/deeper/3.mp4")
+    (tmp_path / "empty class").mkdir()
+    listing = layouts.read("folder", source)
+    assert seen(listing) == {
+        "jump%2F1": ("jump", {}),
+        "jump%2F2": ("jump", {}),
+        "jump%2Fnoending": ("jump", {}),
+        "run%2F1": ("run", {}),
+    }
+    assert sorted(listing.ignored) == [".git", "jump/.hidden.mp4", "jump/deeper", "readme.txt"]
+    assert all(os.path.isabs(row.uri) and os.path.exists(row.uri) for row in listing.rows)
+
+
+def test_relative_source(tmp_path, monkeypatch):
+    touch(tmp_path, "set/jump/1.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert layouts.read("folder", "set/").rows[0].uri == str(tmp_path / "set/jump/1.mp4")
+
+
+def test_parts_above_the_classes(tmp_path):
+    source = touch(tmp_path, "train/jump/1.mp4", "train/run/1.mp4", "test/jump/1.mp4", "train/list.txt", ".x")
+    listing = layouts.read("folder", source)
+    assert seen(listing) == {
+        "train%2Fjump%2F1": ("jump", {"given": "train"}),
+        "train%2Frun%2F1": ("run", {"given": "train"}),
+        "test%2Fjump%2F1": ("jump", {"given": "test"}),
+    }
+    assert sorted(listing.ignored) == [".x", "train/list.txt"]
+
+
+def test_classes_that_are_called_like_parts(tmp_path):
+    assert seen(layouts.read("folder", touch(tmp_path, "train/1.mp4", "test/1.mp4", "plane/1.mp4"))) == {
+        "train%2F1": ("train", {}),
+        "test%2F1": ("test", {}),
+        "plane%2F1": ("plane", {}),
+    }
+
+
+def test_folder_refusals(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        layouts.read("folder", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="no class folders with videos"):
+        layouts.read("folder", str(tmp_path))
+    touch(tmp_path, "1.mp4")
+    with pytest.raises(UserError, match="no class folders with videos"):
+        layouts.read("folder", str(tmp_path))
+    with pytest.raises(UserError, match="is a file"):
+        layouts.read("folder", str(tmp_path / "1.mp4"))
+    touch(tmp_path, "train/jump/1.mp4", "extra/jump/1.mp4")
+    with pytest.raises(UserError, match="'extra' beside train"):
+        layouts.read("folder", str(tmp_path))
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    touch(tmp_path, "elsewhere/1.mp4")
+    (tmp_path / "set" / "jump").mkdir(parents=True)
+    (tmp_path / "set" / "jump" / "1.mp4").symlink_to(tmp_path / "elsewhere" / "1.mp4")
+    (tmp_path / "set" / "jump" / "loop").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "run").symlink_to(tmp_path / "elsewhere")
+    assert set(seen(layouts.read("folder", str(tmp_path / "set")))) == {"jump%2F1", "run%2F1"}
+
+
+def test_groups_by_pattern(tmp_path):
+    source = touch(tmp_path, "A1/PS7A1P2T3.avi")
+    assert layouts.read("folder", source, r"A\dP(\d)").rows[0].group == "2"
+    assert layouts.read("folder", source, r"P\dT").rows[0].group == "P2T"
+    with pytest.raises(UserError, match=r"finds nothing in 'A1/PS7A1P2T3\.avi'"):
+        layouts.read("folder", source, "person")
+    with pytest.raises(UserError, match="no regular expression"):
+        layouts.read("folder", source, "(")
+
+
+def test_folder_on_another_file_system():
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/set/jump/1.mp4": b"x", "/set/run/1.mp4": b"x", "/set/notes": b"x"})
+    listing = layouts.read("folder", "memory://set")
+    assert [row.uri for row in listing.rows] == ["memory://set/jump/1.mp4", "memory://set/run/1.mp4"]
+    assert listing.ignored == ["notes"]
+
+
+def table(tmp_path, text, *videos):
+    touch(tmp_path, *videos)
+    (tmp_path / "videos.csv").write_text(text, encoding="utf-8")
+    return str(tmp_path / "videos.csv")
+
+
+def test_csv(tmp_path):
+    source = table(
+        tmp_path,
+        '\ufeffpath,label,group,start_s,end_s\nx/1.mp4,jump,p1,,\nx/1.mp4,"run, fast",p1,1.5,3\n../o.mp4,jump,,2,\n',
+        "x/1.mp4",
+        "../o.mp4",
+    )
+    rows = layouts.read("csv", source).rows
+    assert [row.video_id for row in rows[:2]] == ["x%2F1", "x%2F1@1500-3000"]
+    assert rows[1].label == "run, fast"
+    assert (rows[1].start_s, rows[1].end_s, rows[1].group) == (1.5, 3.0, "p1")
+    assert rows[2].video_id.endswith("%2Fo@2000-")
+    assert rows[2].uri == str(tmp_path.parent / "o.mp4")
+    assert rows[2].group is None
+
+
+def test_csv_with_splits_and_ids(tmp_path):
+    source = table(
+        tmp_path,
+        "video_id,path,label,part,split1\nfirst.one,a.mp4,jump,train,test\n,b.mp4,jump,,train\n",
+        "a.mp4",
+        "b.mp4",
+    )
+    assert seen(layouts.read("csv", source)) == {
+        "first%2Eone": ("jump", {"given": "train", "split1": "test"}),
+        "b": ("jump", {"split1": "train"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "no column 'path'"),
+        ("path\na.mp4\n", "no column 'label'"),
+        ("path,label\n", "no rows"),
+        ("path,label,grup\na.mp4,x,1\n", "no csv column .*'grup'; did you mean 'group'"),
+        ("path,label\na.mp4,\n", "line 2: path and label must not be empty"),
+        ("path,label,start_s\na.mp4,x,soon\n", "line 2: start_s is 'soon'"),
+        ("path,label,start_s\na.mp4,x,nan\n", "line 2: start_s is 'nan'"),
+        ("path,label,start_s,end_s\na.mp4,x,3,2\n", "line 2: end_s 2 is not behind start_s 3"),
+        ("path,label,part\na.mp4,x,train\na.mp4,x,training\n", "line 3: part is 'training', not train, val or test"),
+        ("path,label\n" + "".join(f"{i}.mp4,x\n" for i in range(12)), r"12 videos .*: 0\.mp4, .*9\.mp4 and 2 more"),
+    ],
+)
+def test_csv_refusals(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        layouts.read("csv", table(tmp_path, text, "a.mp4"))
+
+
+def test_csv_that_is_none(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        layouts.read("csv", str(tmp_path / "videos.csv"))
+    with pytest.raises(UserError, match="is no csv"):
+        layouts.read("csv", str(tmp_path))
+    (tmp_path / "clip.mp4").write_bytes(b"\x00\xff\xfe\x80")
+    with pytest.raises(UserError, match="is no csv"):
+        layouts.read("csv", str(tmp_path / "clip.mp4"))
+
+
+@real
+def test_real_sets():
+    listing = layouts.read("folder", str(VIDEOS / "arm_gestures"), r"A\dP(\d)")
+    assert len(listing.rows) == 27
+    assert {row.group for row in listing.rows} == {"1", "2", "3"}
+    manifest, splits = build(listing, PrepareSettings())
+    assert manifest.num_rows == splits.num_rows == 27
+    listing = layouts.read("csv", str(VIDEOS / "fight_surv" / "groups.csv"))
+    assert len(listing.rows) == 204
+    manifest, splits = build(listing, PrepareSettings())
+    group = dict(zip(manifest["video_id"].to_pylist(), manifest["group"].to_pylist(), strict=True))
+    divided = {(group[v], p) for v, p in zip(splits["video_id"].to_pylist(), splits["part"].to_pylist(), strict=True)}
+    assert len(divided) == len({g for g, _ in divided})

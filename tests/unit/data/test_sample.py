@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+
+from tasks.data.sample import ArrowFile, decode_sample, sample_key, write_flow, write_rgb
+from tasks.video.encode import jpeg_gray, jpeg_rgb
+
+pytestmark = pytest.mark.quick
+
+
+def gradient(frames, *shape):
+    base = np.linspace(0, 200, int(np.prod(shape))).reshape(shape)
+    return np.stack([base + 5 * t for t in range(frames)]).astype(np.uint8)
+
+
+@pytest.fixture
+def rgb():
+    return write_rgb(jpeg_rgb(gradient(6, 32, 48, 3), 90), height=32, width=48, quality=90)
+
+
+@pytest.fixture
+def flow():
+    x, y = gradient(5, 32, 48), 255 - gradient(5, 32, 48)
+    return write_flow(jpeg_gray(x, 95), jpeg_gray(y, 95), height=32, width=48, quality=95, bound=20.0)
+
+
+def test_keys():
+    assert sample_key("a%2Fb", 1, 1) == "a%2Fb"
+    assert [sample_key("a", part, 2) for part in (1, 2)] == ["a~0001", "a~0002"]
+
+
+def test_any_frame_in_any_order(rgb):
+    file = ArrowFile(memoryview(rgb))
+    assert len(file) == 6
+    assert file.metadata == {"height": 32, "width": 48, "quality": 90}
+    images = file.rgb([4, 0, 4])
+    assert images.shape == (3, 32, 48, 3)
+    assert np.array_equal(images[0], images[2])
+    assert images[0].mean() - images[1].mean() == pytest.approx(20, abs=1)
+
+
+def test_flow_is_x_before_y(flow):
+    file = ArrowFile(flow)
+    assert file.metadata["bound"] == 20
+    pairs = file.flow(range(5))
+    assert pairs.shape == (5, 2, 32, 48)
+    assert np.abs(pairs[:, 0].astype(int) - gradient(5, 32, 48)).mean() < 2
+    assert np.abs(pairs[:, 1].astype(int) - 255 + gradient(5, 32, 48)).mean() < 2
+
+
+def test_same_images_same_bytes(rgb):
+    assert rgb == write_rgb(jpeg_rgb(gradient(6, 32, 48, 3), 90), height=32, width=48, quality=90)
+
+
+def test_a_frame_is_read_without_its_neighbours(rgb):
+    """Damage to all other frames is not noticed."""
+    rows = [bytes(ArrowFile(rgb).row(i)[0]) for i in range(6)]
+    damaged = bytearray(rgb)
+    for i in (0, 1, 2, 4, 5):
+        at = rgb.index(rows[i])
+        damaged[at : at + len(rows[i])] = bytes(len(rows[i]))
+    assert np.array_equal(ArrowFile(bytes(damaged)).rgb([3]), ArrowFile(rgb).rgb([3]))
+
+
+def test_decode_sample(rgb, flow):
+    fields = {"label": "jump", "label_id": 3, "height": 32, "width": 48}
+    sample = {"__key__": "a", "json": json.dumps(fields).encode(), "rgb.arrow": rgb}
+    assert decode_sample(sample)["rgb"].shape == (6, 32, 48, 3)
+    assert "flow" not in decode_sample(sample)
+    decoded = decode_sample({**sample, "flow.arrow": flow})
+    assert decoded["flow"].shape == (5, 2, 32, 48)
+    assert (decoded["label"], decoded["label_id"], decoded["bound"], decoded["__key__"]) == ("jump", 3, 20, "a")
+    empty = write_flow([], [], height=32, width=48, quality=95, bound=20.0)
+    assert decode_sample({**sample, "flow.arrow": empty})["flow"].shape == (0, 2, 32, 48)

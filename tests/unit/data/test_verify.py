@@ -1,0 +1,185 @@
+import json
+import os
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.data import layouts
+from tasks.data.manifest import build
+from tasks.data.process import process_video
+from tasks.data.sample import write_rgb
+from tasks.data.settings import PrepareSettings
+from tasks.data.shard import plan, settings_digest, write_shard
+from tasks.data.tables import RECORDS, write_records, write_tables
+from tasks.data.verify import verify_dataset, verify_shard
+from tasks.errors import UserError
+from tasks.video import TVL1, DecoderProcess
+from tasks.video.encode import jpeg_rgb, write_mp4
+
+pytestmark = pytest.mark.quick
+SETTINGS = PrepareSettings(
+    short_side=32,
+    shard_samples=5,
+    max_sample_frames=8,
+    tvl1=TVL1(warps=1, scales=1, inner_iterations=3, outer_iterations=1),
+)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verify")
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        path = folder / "source" / "ab"[i % 2] / f"{i}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mp4(path, rng.integers(0, 256, (5 + i, 6, 8, 3), dtype=np.uint8).repeat(6, 1).repeat(6, 2), 10)
+    (folder / "source" / "a" / "broken.mp4").write_text("<html>")
+    manifest, splits = build(layouts.read("folder", str(folder / "source")), SETTINGS)
+    root = str(folder / "out")
+    write_tables(root, manifest, splits, SETTINGS)
+    processed = []
+    with DecoderProcess() as decoder:
+        for shard in plan(manifest, SETTINGS):
+            videos = [process_video(row, SETTINGS, decoder) for row in shard.take(manifest)]
+            write_shard(root, shard, videos, settings_digest(SETTINGS))
+            processed.append((shard, videos))
+    write_records(root)
+    return folder / "out", processed
+
+
+@pytest.fixture
+def dataset(pristine, tmp_path):
+    return shutil.copytree(pristine[0], tmp_path / "out")
+
+
+def everything(root):
+    return verify_dataset(str(root)) + [text for index in range(2) for text in verify_shard(str(root), index)]
+
+
+def test_sound_dataset(dataset):
+    assert everything(dataset) == []
+
+
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.7, 0.999])
+def test_one_flipped_bit(dataset, where):
+    path = dataset / "shards" / "000001.tar"
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * where)] ^= 4
+    path.write_bytes(data)
+    assert verify_dataset(str(dataset)) == []
+    assert verify_shard(str(dataset), 0) == []
+    assert verify_shard(str(dataset), 1) == ["shard 000001 has other bytes than its sidecar's sha256 says"]
+
+
+def test_cut_and_missing_shards(dataset):
+    path = dataset / "shards" / "000000.tar"
+    os.truncate(path, 4096)
+    assert "has 4096 bytes" in verify_shard(str(dataset), 0)[0]
+    path.unlink()
+    assert "no tar" in verify_shard(str(dataset), 0)[0]
+    assert verify_dataset(str(dataset)) == ["shard 000000 has no tar"]
+    (dataset / "shards" / "000000.json").unlink()
+    assert "no sidecar" in verify_shard(str(dataset), 0)[0]
+    assert "shard 000000 is missing" in verify_dataset(str(dataset))
+
+
+def test_foreign_shard(dataset):
+    for suffix in ("tar", "json"):
+        shutil.copy(dataset / "shards" / f"000001.{suffix}", dataset / "shards" / f"000002.{suffix}")
+    sidecar = json.loads((dataset / "shards" / "000002.json").read_text())
+    (dataset / "shards" / "000002.json").write_text(json.dumps({**sidecar, "shard": 2}))
+    assert "shard 000002 is not part of the plan" in verify_dataset(str(dataset))
+
+
+@pytest.mark.parametrize("name", ["manifest", "splits"])
+def test_edited_table(dataset, name):
+    path = dataset / f"{name}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    assert verify_dataset(str(dataset)) == [f"{name}.parquet is not the one that dataset.json describes"]
+    path.unlink()
+    assert f"{name}.parquet is missing" in verify_dataset(str(dataset))[0]
+
+
+def test_edited_records(dataset):
+    path = dataset / "records.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[3]["frames"] += 1
+    rows.append(rows[0])
+    gone = rows.pop(5)
+    import pyarrow as pa
+
+    pq.write_table(pa.Table.from_pylist(rows, schema=RECORDS), path)
+    assert verify_dataset(str(dataset)) == [
+        f"records.parquet has 2 rows for {rows[0]['video_id']}",
+        f"records.parquet differs from the sidecar for {rows[3]['video_id']}",
+        f"records.parquet lacks {gone['video_id']}",
+    ]
+
+
+def test_other_settings_and_provisional(dataset):
+    path = dataset / "shards" / "000000.json"
+    sidecar = json.loads(path.read_text())
+    path.write_text(json.dumps({**sidecar, "settings": "x", "provisional": True}))
+    assert verify_dataset(str(dataset)) == [
+        "shard 000000 was made with other settings",
+        "shard 000000 is provisional: run the same `marey prepare` again",
+    ]
+
+
+def rewrite(pristine, root, change):
+    """Write shard 0 again, committed as if nothing were wrong, with one member changed."""
+    shard, videos = pristine[1][0]
+    video = next(v for v in videos if v.record["status"] == "ok" and len(v.record["parts"]) == 1)
+    position = videos.index(video)
+    changed = [*videos]
+    changed[position] = change(video)
+    write_shard(str(root), shard, changed, settings_digest(SETTINGS))
+    return video.record["video_id"]
+
+
+def with_member(video, suffix, content):
+    members = [(n, content if n.endswith(suffix) else d) for n, d in video.members]
+    return type(video)(video.record, [(n, d) for n, d in members if d is not None])
+
+
+def test_wrong_content_behind_a_right_checksum(dataset, pristine):
+    image = np.zeros((1, 32, 43, 3), np.uint8)
+    good = jpeg_rgb(image, 90)[0]
+
+    def rgb(count, data=good):
+        return lambda v: with_member(
+            v, "rgb.arrow", write_rgb([data] * (v.record["frames"] + count), height=32, width=43, quality=90)
+        )
+
+    cases = [
+        (rgb(-1), "rows, the record says"),
+        (rgb(0, b"no jpeg"), "row 0: 7 bytes are no JPEG"),
+        (rgb(0, jpeg_rgb(image[:, :16], 90)[0]), "43 x 16 pixels"),
+        (lambda v: with_member(v, "flow.arrow", None), "flow.arrow is missing"),
+        (lambda v: with_member(v, "flow.arrow", b"nothing of the kind"), "is no Arrow file"),
+    ]
+    for change, sentence in cases:
+        video_id = rewrite(pristine, dataset, change)
+        (found,) = verify_shard(str(dataset), 0)
+        assert f"video {video_id}" in found
+        assert sentence in found
+
+
+def test_lost_flow_is_noticed(dataset, pristine):
+    def lose(video):
+        record = json.loads(json.dumps(video.record))
+        record["flows"] -= 1
+        record["parts"][0]["flows"] -= 1
+        return type(video)(record, video.members)
+
+    rewrite(pristine, dataset, lose)
+    texts = verify_shard(str(dataset), 0)
+    assert any("flows for" in text for text in texts)
+
+
+def test_no_dataset(tmp_path):
+    with pytest.raises(UserError, match="no prepared dataset"):
+        verify_dataset(str(tmp_path))
