@@ -1,0 +1,214 @@
+"""Source videos -> manifest -> frames and flow -> shards: a workflow that may be interrupted at any point."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipelines.errors import UserError
+from pipelines.progress import Progress
+from tasks.data import layouts, manifest, shard, storage, tables
+from tasks.data.settings import PrepareSettings
+
+if TYPE_CHECKING:
+    from pipelines.prepare_tasks import Video
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult:
+    """What became of the videos."""
+
+    dataset: str
+    """Absolute path, or URL."""
+    digest: str
+    """Of videos, labels, splits and settings."""
+    ok: int
+    failed: int
+    kinds: dict[str, int]
+    """Failed videos by kind."""
+    max_failed: float
+    frames: int
+    pairs: int
+    """Flow pairs."""
+    bytes: int
+    """Of the shards."""
+    new_videos: int
+    """Prepared by this call; the others were there."""
+    seconds: float
+    """Duration of this call."""
+    pairs_per_s: float
+    """Flow pairs of this call over its duration."""
+    provisional: int
+    """Shards with a failure that may pass: the next call makes them again."""
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more than the allowed share of the videos failed."""
+        return self.failed > self.max_failed * (self.ok + self.failed)
+
+
+def prepare(
+    source: str,
+    out: str,
+    *,
+    layout: str = "folder",
+    settings: PrepareSettings | None = None,
+    group: str | None = None,
+    max_failed: float = 0.05,
+    address: str | None = None,
+    progress: bool = True,
+) -> PrepareResult:
+    """Prepare the videos of `source` as the dataset `out`; what an earlier call committed is kept.
+
+    Args:
+        source: what the layout reads.
+        out: folder or fsspec URL.
+        layout: name of a module in `tasks/data/layouts`.
+        settings: decide the bytes of the dataset.
+        group: regular expression searched in a video's path; its first bracket names the video's group.
+        max_failed: share of failed videos above which `too_many_failed` is true.
+        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
+        progress: show it.
+
+    Raises:
+        UserError: nothing to prepare, nothing readable, `out` holds something else or cannot be written, or another
+            call is at work on it.
+    """
+    started = time.monotonic()
+    settings = settings or PrepareSettings()
+    root = storage.absolute(out)
+    _refuse_inside(storage.absolute(source), root)
+    videos, splits = _list(layout, source, group, settings)
+    with storage.Lock(root):
+        try:
+            tables.check_output(root, manifest.digest(videos), settings)
+            description = tables.write_tables(root, videos, splits, settings)
+        except OSError as error:
+            raise UserError(f"{root} cannot be written: {error.strerror or error}") from error
+        storage.sweep(storage.join(root, "shards"))
+        pending = shard.pending(root, shard.plan(videos, settings), description["settings_digest"])
+        done = Counter[str]()
+        if pending:
+            done = _work(root, pending, videos, settings, address, progress)
+        else:
+            log.info("all %d videos are prepared already", videos.num_rows)
+        records = tables.write_records(root)
+    result = _result(root, description["digest"], records, done, max_failed, time.monotonic() - started)
+    if not result.ok:
+        failure = records.slice(0, 1).to_pylist()[0]
+        raise UserError(
+            f"none of the {result.failed} videos of {source} can be used ({_by_kind(result.kinds)}), "
+            f"the first, {failure['video_id']}, because: {failure['message']}"
+        )
+    return result
+
+
+def table(result: PrepareResult) -> str:
+    """Return the result as text for people."""
+    total = result.ok + result.failed
+    lines = [f"videos      {result.ok} of {total} ok"]
+    lines += [f"  {kind:<10}{count}" for kind, count in result.kinds.items()]
+    lines += [
+        f"frames      {result.frames}",
+        f"flow pairs  {result.pairs}",
+        f"size        {result.bytes / 1e6:.1f} MB",
+    ]
+    if result.new_videos:
+        lines.append(f"time        {result.seconds:.1f} s, {result.pairs_per_s:.1f} pairs/s")
+    lines.append(f"dataset     {result.dataset}")
+    if result.failed:
+        lines.append(f"failures    {storage.join(result.dataset, 'records.parquet')} says why, video by video")
+    if result.provisional:
+        lines.append(f"{result.provisional} shards hold failures that may pass: the same command tries them again")
+    if result.too_many_failed:
+        lines.append(f"more than {result.max_failed:.1%} of the videos failed (--max-failed)")
+    return "\n".join(lines)
+
+
+def _list(layout: str, source: str, group: str | None, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
+    listing = layouts.read(layout, source, group)
+    if listing.ignored:
+        log.info("ignored in %s: %d files, such as %s", source, len(listing.ignored), listing.ignored[0])
+    videos, splits = manifest.build(listing, settings)
+    log.info("%d videos in %d classes", videos.num_rows, len(manifest.classes_of(videos)))
+    if manifest.SEEDED in splits["split"].unique().to_pylist():
+        log.info(
+            "the source brings no split: one named %r is made by %s, with seed %d",
+            manifest.SEEDED,
+            "group" if group or videos["group"].null_count < videos.num_rows else "video",
+            settings.seed,
+        )
+    return videos, splits
+
+
+def _work(
+    root: str,
+    pending: list[shard.ShardPlan],
+    videos: pa.Table,
+    settings: PrepareSettings,
+    address: str | None,
+    progress: bool,
+) -> Counter[str]:
+    # Only now, so that a call with nothing to do answers within a second.
+    from cluster.attach import attach
+    from pipelines import prepare_tasks
+
+    total = sum(len(plan.rows) for plan in pending)
+    if total < videos.num_rows:
+        log.info("%d of %d videos are prepared already", videos.num_rows - total, videos.num_rows)
+    attach(address)
+    cpus = prepare_tasks.cpus()
+    done = Counter[str]()
+    with Progress(total, "videos", shown=progress) as bar:
+
+        def finished(video: Video | None) -> None:
+            if video is not None:
+                done.update(videos=1, pairs=video.record["flows"], failed=int(video.record["status"] == "failed"))
+            rate = done["pairs"] / bar.seconds
+            note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} a core), {done['failed']} failed"
+            bar.update(0 if video is None else 1, note)
+
+        prepare_tasks.run(root, pending, videos, settings, finished)
+    return done
+
+
+def _result(
+    root: str, digest: str, records: pa.Table, done: Counter[str], max_failed: float, seconds: float
+) -> PrepareResult:
+    kinds = Counter(kind for kind in records["kind"].to_pylist() if kind)
+    shards = Counter[str]()
+    for sidecar in shard.read_sidecars(root):
+        shards.update(bytes=sidecar["bytes"], provisional=sidecar["provisional"])
+    return PrepareResult(
+        dataset=root,
+        digest=digest,
+        ok=records.num_rows - kinds.total(),
+        failed=kinds.total(),
+        kinds=dict(kinds.most_common()),
+        max_failed=max_failed,
+        frames=sum(records["frames"].to_pylist()),
+        pairs=sum(records["flows"].to_pylist()),
+        bytes=shards["bytes"],
+        new_videos=done["videos"],
+        seconds=seconds,
+        pairs_per_s=done["pairs"] / seconds,
+        provisional=shards["provisional"],
+    )
+
+
+def _by_kind(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+
+
+def _refuse_inside(source: str, root: str) -> None:
+    # The next call would take the shards for videos.
+    if storage.is_local(source) and storage.is_local(root) and Path(root).is_relative_to(source):
+        raise UserError(f"the output {root} lies inside the source {source}: choose one beside it")
