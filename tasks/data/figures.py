@@ -70,7 +70,7 @@ def actions() -> list[Action]:
         *_reversed("pick_up", "put_down", motions.pick_up),
         *_reversed("throw_ball", "catch_ball", motions.throw_ball),
         *_reversed("put_on_hat", "take_off_hat", motions.put_on_hat),
-        *_tempo("wave_slow", "wave_fast", motions.wave, cycles=(1.0, 2.5)),
+        *_tempo("wave_slow", "wave_fast", motions.wave, cycles=(1.0, 2.75)),
         *_tempo("jump_once", "jump_twice", motions.jump, times=(1, 2)),
     ]
 

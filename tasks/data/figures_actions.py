@@ -248,14 +248,13 @@ def put_on_hat(who: Person, rng: Rng, time: np.ndarray) -> Scene:
 def wave(who: Person, rng: Rng, time: np.ndarray, *, cycles: float) -> Scene:
     """Wave an arm `cycles` times, beginning anywhere in the cycle so that a single frame does not tell the tempo."""
     angle = 2 * np.pi * (rng.uniform() + rng.uniform(0.95, 1.08) * cycles * time)
-    upper, swings = rng.uniform(2.0, 2.3), rng.uniform(0.6, 0.85)
-    pelvis = xy(0.01 * np.sin(angle), 0.985 * who.leg + ANKLE)
-    body = trunk(who, pelvis, 0.02 * np.sin(angle), frontal=True)
+    upper, swings = rng.uniform(1.95, 2.15), rng.uniform(0.9, 1.1)
+    pelvis = xy(0.012 * np.sin(angle), 0.985 * who.leg + ANKLE)
+    body = trunk(who, pelvis, 0.03 * np.sin(angle), frontal=True)
     hanging = -0.15 + 0 * time
-    raised = upper + 0.3 * np.sin(angle)
-    arms = swing(
-        who, body, np.stack([hanging, raised], -1), np.stack([hanging, 2.9 + swings * np.sin(angle + 0.3)], -1)
-    )
+    raised = upper + 0.5 * swings * np.sin(angle)
+    forearm = 2.7 + swings * np.sin(angle + 0.2)
+    arms = swing(who, body, np.stack([hanging, raised], -1), np.stack([hanging, forearm], -1))
     return Scene(pose(who, body, arms, apart(time), frontal=True))
 
 

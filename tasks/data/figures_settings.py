@@ -24,6 +24,8 @@ class FigureSettings:
     frames: int = 16
     """Frames a video. Fast actions repeat every 5.5 frames of 16, so fewer than 12 are hard to tell apart."""
     fps: int = 8
+    clutter: float = 1.0
+    """How busy the background is: 0 is a plain wall."""
     shake: float = 1.0
     """Camera shake: typical displacement in percent of the frame's height."""
     noise: float = 4.0
@@ -35,4 +37,13 @@ class FigureSettings:
     @classmethod
     def demo(cls) -> FigureSettings:
         """Return the settings of `marey demo`."""
-        return cls(train_clips=24, val_clips=4, test_clips=16, train_people=24, val_people=4, test_people=8)
+        return cls(
+            train_clips=32,
+            val_clips=4,
+            test_clips=16,
+            train_people=32,
+            val_people=4,
+            test_people=16,
+            clutter=0.25,
+            noise=3.0,
+        )
