@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -80,8 +81,8 @@ class DecoderProcess:
     def _ask(self, request: dict[str, Any]) -> Frames:
         from tasks.video.stack import map_images
 
-        pipe = self._pipe or self._start()
         try:
+            pipe = self._pipe or self._start()
             pipe.send((self.timeout_s, request))
             if not pipe.poll(self.timeout_s):
                 self.close()
@@ -92,13 +93,20 @@ class DecoderProcess:
             shape, reading, fps, used = reply
             descriptor = reduction.recv_handle(pipe)
         except (EOFError, OSError) as error:
-            status = self._process.wait() if self._process else None
-            self.close()
-            raise VideoError("crash", f"the decoding process ended ({_reason(status)})") from error
+            raise VideoError("crash", f"the decoding process ended ({self._bury()})") from error
         try:
             return frames_of(map_images(descriptor, shape), reading, fps, used)
         finally:
             os.close(descriptor)
+
+    def _bury(self) -> str:
+        """Say how a child ended whose end of the pipe is closed."""
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        status = self._process.returncode
+        self.close()
+        return "no status" if status is None else signal.Signals(-status).name if status < 0 else f"status {status}"
 
     def _start(self) -> Connection:
         ours, theirs = socket.socketpair()
@@ -153,9 +161,3 @@ def _die_with_parent(descriptor: int) -> None:
     watch.register(descriptor, select.POLLRDHUP)
     watch.poll()
     os._exit(0)
-
-
-def _reason(status: int | None) -> str:
-    if status is None or status >= 0:
-        return f"status {status}"
-    return signal.Signals(-status).name

@@ -86,6 +86,14 @@ def test_crash_is_an_error_and_the_child_is_replaced(child, clip):
 
 
 @pytest.mark.quick
+def test_a_child_that_cannot_start_is_an_error(child, clip, monkeypatch):
+    monkeypatch.setattr("tasks.video.child._START", "raise SystemExit(3)")
+    with pytest.raises(VideoError, match="status 3") as error:
+        child.decode(clip)
+    assert error.value.kind == "crash"
+
+
+@pytest.mark.quick
 def test_a_child_killed_by_others_is_tried_again_with_the_same_decoder(child, clip):
     child.decode(clip, count=1)
     during(child, signal.SIGKILL)
