@@ -1,0 +1,254 @@
+"""Preparation on a real Ray: results, resume, interruption, lost workers, bad inputs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli, prepare_tasks
+from pipelines.errors import UserError
+from pipelines.prepare import PrepareResult, prepare
+from pipelines.verify import verify
+from tasks.data import PrepareSettings, storage, tables
+from tasks.data.layouts import folder
+from tasks.video import TVL1
+
+SETTINGS = PrepareSettings(short_side=32, shard_samples=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+ODD = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos")) / "odd_files"
+
+pytestmark = pytest.mark.usefixtures("ray")
+
+
+@pytest.fixture(scope="module")
+def whole(ray, videos, tmp_path_factory) -> PrepareResult:
+    """The 40 squares in five shards, prepared without disturbance; tests only read it."""
+    return prepare(str(videos), str(tmp_path_factory.mktemp("whole") / "out"), settings=SETTINGS, progress=False)
+
+
+def shards(root: str | Path) -> dict[str, bytes]:
+    """Bytes of all shards and, but for timings, of all sidecars."""
+    found = {path.name: path.read_bytes() for path in (Path(root) / "shards").glob("*.tar")}
+    for path in (Path(root) / "shards").glob("*.json"):
+        sidecar = json.loads(path.read_bytes())
+        for record in sidecar["records"]:
+            del record["seconds"]
+        found[path.name] = json.dumps(sidecar).encode()
+    return found
+
+
+def broken(root: Path, *names: str) -> str:
+    """A source whose files are no videos."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if "empty" in name else b"this is no video")
+    return str(root)
+
+
+def refusal(source: str, out: Path | str, **arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        prepare(source, str(out), progress=False, **arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_video_has_a_record_frames_and_flow(whole: PrepareResult) -> None:
+    assert (whole.ok, whole.failed, whole.new_videos, whole.provisional) == (40, 0, 40, 0)
+    assert (whole.frames, whole.pairs) == (40 * 12, 40 * 11)
+    records = tables.read_table(whole.dataset, "records").to_pylist()
+    assert len({record["video_id"] for record in records}) == 40
+    assert {(record["status"], record["frames"], record["flows"]) for record in records} == {("ok", 12, 11)}
+    assert len(list((Path(whole.dataset) / "shards").glob("*.tar"))) == 5
+    assert not verify(whole.dataset, progress=False).differences
+
+
+def test_a_second_call_finds_nothing_to_do(whole: PrepareResult, videos: Path) -> None:
+    before = shards(whole.dataset)
+    again = prepare(str(videos), whole.dataset, settings=SETTINGS, progress=False)
+    assert (again.ok, again.new_videos, again.digest) == (40, 0, whole.digest)
+    assert shards(whole.dataset) == before
+
+
+def test_a_killed_driver_leaves_what_the_next_call_completes(
+    whole: PrepareResult, videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = f"""
+import os, signal
+from pipelines import prepare
+from pipelines.progress import Progress
+from tasks.data.settings import PrepareSettings
+from tasks.video.settings import TVL1
+
+class Deadly(Progress):
+    def update(self, count=1, note=""):
+        super().update(count, note)
+        if self.done == 25:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+prepare.Progress = Deadly
+prepare.prepare({str(videos)!r}, {str(out)!r}, settings={SETTINGS!r}, address="local")
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1])
+    assert killed.returncode == -signal.SIGKILL
+    made = [path for path in (out / "shards").iterdir() if path.suffix == ".json" and path.name[0] != "."]
+    assert 0 < len(made) < 5
+    result = prepare(str(videos), str(out), settings=SETTINGS, progress=False)
+    assert result.new_videos == 40 - 8 * len(made)
+    assert shards(out) == shards(whole.dataset)
+    assert not list((out / "shards").glob(".*"))
+
+
+def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_call(
+    whole: PrepareResult, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    victim = "red-train-3"
+
+    def deadly(row, settings):
+        from pipelines.prepare_tasks import process
+
+        if victim in row["video_id"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return process._function(row, settings)
+
+    out = str(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1, max_retries=2, num_returns=2)(deadly))
+        result = prepare(str(videos), out, settings=SETTINGS, progress=False)
+    assert (result.ok, result.kinds, result.provisional) == (39, {"crash": 1}, 1)
+    (failed,) = [r for r in tables.read_table(out, "records").to_pylist() if r["status"] == "failed"]
+    assert victim in failed["video_id"]
+    assert "lost 3 times" in failed["message"]
+    again = prepare(str(videos), out, settings=SETTINGS, progress=False)
+    assert (again.ok, again.new_videos, again.provisional) == (40, 8, 0)
+    assert shards(out) == shards(whole.dataset)
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="MAREY_TEST_VIDEOS has no odd_files")
+def test_every_odd_file_is_one_record(tmp_path: Path) -> None:
+    files = sorted(path for path in ODD.rglob("*") if path.is_file())
+    table = tmp_path / "odd.csv"
+    with table.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "video_id", "part"])
+        rows.writerows([path, path.parent.name, path.relative_to(ODD), "train"] for path in files)
+    settings = PrepareSettings(short_side=32, flow="none")
+    result = prepare(str(table), str(tmp_path / "out"), layout="csv", settings=settings, progress=False)
+    records = tables.read_table(result.dataset, "records").to_pylist()
+    assert len(records) == len(files) == result.ok + result.failed
+    assert result.provisional == 0
+    kinds = {record["video_id"].rpartition("%2F")[2]: record["kind"] for record in records}
+    assert kinds["zero_length%2Emp4"] == "empty"
+    assert kinds["media_rain%2Emp3"] == "no_video"
+    assert kinds["html_error_page%2Emp4"] == "unreadable"
+    assert kinds["ps7_vfr%2Emp4"] == ""
+    assert kinds["unicode név 行動%2Emp4"] == ""
+    assert all(record["message"] for record in records if record["status"] == "failed")
+    assert not verify(result.dataset, progress=False).differences
+
+
+def test_too_many_failed_videos_are_exit_3(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for label in ("blue", "red"):
+        (source / label).symlink_to(videos / "test" / label)
+    broken(source, "junk/one.mp4", "junk/empty.mp4", "junk/three.mp4")
+    line = ["prepare", str(source), str(tmp_path / "out"), "--short-side", "32", "--flow", "none"]
+    line += ["--val-fraction", "0", "--test-fraction", "0"]
+    assert cli.main(line) == 3
+    text = capsys.readouterr().out
+    assert "4 of 7 ok" in text
+    assert "unreadable" in text
+    assert "more than 5.0% of the videos failed" in text
+    assert cli.main([*line, "--max-failed", "1.0"]) == 0
+    assert "more than" not in capsys.readouterr().out
+
+
+def test_verify_finds_one_flipped_bit(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    settings = PrepareSettings(short_side=32, flow="none", shard_samples=16)
+    prepare(str(videos), str(out), settings=settings, progress=False)
+    assert cli.main(["verify", str(out)]) == 0
+    assert "no difference in 3 shards of 40 videos" in capsys.readouterr().out
+    shard = out / "shards/000001.tar"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    (out / "shards/000002.json").unlink()
+    assert cli.main(["verify", str(out)]) == 1
+    text = capsys.readouterr().out
+    assert "shard 000001 has other bytes than its sidecar" in text
+    assert "shard 000002" in text
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no class folders" in refusal(str(tmp_path / "empty"), tmp_path / "out")
+    assert "does not exist" in refusal(str(tmp_path / "none"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_readable_video_at_all(tmp_path: Path) -> None:
+    names = [f"{label}/{number}.mp4" for label in "ab" for number in range(3)]
+    source = broken(tmp_path / "source", *names, "a/empty.mp4")
+    says = refusal(source, tmp_path / "out")
+    assert "none of the 7 videos" in says
+    assert "6 unreadable, 1 empty" in says
+
+
+def test_two_videos_of_one_id(tmp_path: Path) -> None:
+    source = broken(tmp_path / "source", "a/x.mp4", "a/X.avi")
+    assert "same id" in refusal(source, tmp_path / "out")
+
+
+def test_a_class_too_small_to_be_divided(tmp_path: Path) -> None:
+    source = broken(tmp_path / "source", *(f"a/{n}.mp4" for n in range(5)), "b/1.mp4")
+    assert "too few" in refusal(source, tmp_path / "out")
+
+
+def test_an_unknown_layout(videos: Path, tmp_path: Path) -> None:
+    assert "did you mean 'folder'" in refusal(str(videos), tmp_path / "out", layout="foldr")
+
+
+def test_an_output_that_cannot_be_written(videos: Path) -> None:
+    assert "cannot be written" in refusal(str(videos), "/dev/null/out")
+
+
+def test_an_output_inside_its_source(videos: Path) -> None:
+    assert "inside the source" in refusal(str(videos), videos / "prepared")
+    assert "inside the source" in refusal(str(videos), videos)
+
+
+def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
+    other = PrepareSettings(short_side=48, shard_samples=8)
+    assert "prepared with short_side=32, and now it is 48" in refusal(str(videos), whole.dataset, settings=other)
+    source = broken(tmp_path / "source", *(f"{label}/{n}.mp4" for label in "ab" for n in range(3)))
+    assert "another dataset" in refusal(source, whole.dataset, settings=SETTINGS)
+    assert "not empty" in refusal(str(videos), source)
+
+
+def test_a_second_driver_on_one_output(videos: Path, tmp_path: Path) -> None:
+    with storage.Lock(str(tmp_path / "out")):
+        assert "another marey process" in refusal(str(videos), tmp_path / "out")
+
+
+def test_the_workflow_and_the_plain_functions_agree(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
+    from tasks.data import manifest, shard
+    from tasks.data.process import process_video
+    from tasks.video import DecoderProcess
+
+    table, _ = manifest.build(folder.read(str(videos)), SETTINGS)
+    plan = shard.plan(table, SETTINGS)[2]
+    with DecoderProcess() as decoder:
+        done = [process_video(row, SETTINGS, decoder) for row in plan.take(table)]
+    shard.write_shard(str(tmp_path), plan, done, shard.settings_digest(SETTINGS))
+    assert shards(tmp_path).items() <= shards(whole.dataset).items()
