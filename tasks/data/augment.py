@@ -89,7 +89,14 @@ def view_crop(width: int, height: int, view: View) -> tuple[Box, bool]:
     return places(width, height, side, side)[view.crop % 5], view.crop >= 5
 
 
-def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings) -> np.ndarray:
+def clip_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
+    """Return (C, T, H, W)."""
+    if clip.stream == "flow":
+        return 2 * clip.snippet, clip.segments, clip.size, clip.size
+    return 3, clip.segments * clip.snippet, clip.size, clip.size
+
+
+def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings, out: np.ndarray | None = None) -> np.ndarray:
     """Crop, resize (bilinear), flip and normalise.
 
     Args:
@@ -97,28 +104,32 @@ def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings) -> np
         box: the part of the frame, the same for all items.
         flip: mirror left and right; x-flow v becomes 255 - v with it.
         clip: size, mean and deviation.
+        out: where to write the clip, such as a place in a batch.
 
     Returns:
         float32, rgb [3, K*L, size, size]; flow [2L, K, size, size] with channels x1, y1, x2, y2, ...
     """
+    out = np.empty(clip_shape(clip), np.float32) if out is None else out
     flow = clip.stream == "flow"
     channels = 2 if flow else 3
     mean, std = np.asarray(clip.mean, np.float32), np.asarray(clip.std, np.float32)
-    scale = np.broadcast_to(1 / (255 * std), channels)[:, None, None]
-    offset = np.broadcast_to(-mean / std, channels)[:, None, None]
-    planes = np.empty((len(items), channels, clip.size, clip.size), np.float32)
-    for item, out in zip(items, planes, strict=True):
+    scale = np.broadcast_to(1 / (255 * std), channels).copy()[:, None, None]
+    offset = np.broadcast_to(-mean / std, channels).copy()[:, None, None]
+    if flow and flip:  # 255 - v of x
+        offset[0] += 255 * scale[0]
+        scale[0] *= -1
+    for number, item in enumerate(items):
         image = item.transpose(1, 2, 0) if flow else item
         image = image[box.y : box.y + box.height, box.x : box.x + box.width]
         if image.shape[:2] != (clip.size, clip.size):
             image = cv2.resize(np.ascontiguousarray(image), (clip.size, clip.size), interpolation=cv2.INTER_LINEAR)
         if flip:
-            image = image[:, ::-1].copy()
-            if flow:
-                image[..., 0] = 255 - image[..., 0]
-        np.multiply(image.transpose(2, 0, 1), scale, out=out)
-        out += offset
-    if not flow:
-        return np.ascontiguousarray(planes.transpose(1, 0, 2, 3))
-    stacks = planes.reshape(clip.segments, 2 * clip.snippet, clip.size, clip.size)
-    return np.ascontiguousarray(stacks.transpose(1, 0, 2, 3))
+            image = image[:, ::-1]
+        if flow:
+            segment, pair = divmod(number, clip.snippet)
+            planes = out[2 * pair : 2 * pair + 2, segment]
+        else:
+            planes = out[:, number]
+        np.multiply(image.transpose(2, 0, 1), scale, out=planes)
+        planes += offset
+    return out

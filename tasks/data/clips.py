@@ -25,13 +25,15 @@ def read_items(dataset: Dataset, sample: Sample, clip: ClipSettings, indices: np
     return dataset.rgb(sample, indices) if clip.stream == "rgb" else dataset.flow(sample, indices)
 
 
-def train_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, epoch: int) -> np.ndarray:
-    """Return the training clip of a sample in an epoch, float32 [C, T, H, W]."""
+def train_clip(
+    dataset: Dataset, sample: Sample, clip: ClipSettings, epoch: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the training clip of a sample in an epoch, float32 [C, T, H, W], written to `out` if given."""
     rng = generator(clip.seed, epoch, sample.video_id, sample.part_index)
     indices = train_indices(num_items(sample, clip), clip, rng)
     items = read_items(dataset, sample, clip, indices)
     box, flip = train_crop(*_frame_size(items, clip), clip, rng)
-    return make_clip(items, box, flip, clip)
+    return make_clip(items, box, flip, clip, out)
 
 
 def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
@@ -45,21 +47,14 @@ def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) 
     return read_items(dataset, sample, clip, indices)
 
 
-def crop_view(items: np.ndarray, clip: ClipSettings, view: View) -> np.ndarray:
-    """Return a view of the frames or flow that `read_view` gave."""
-    return make_clip(items, *view_crop(*_frame_size(items, clip), view), clip)
+def crop_view(items: np.ndarray, clip: ClipSettings, view: View, out: np.ndarray | None = None) -> np.ndarray:
+    """Return a view of the frames or flow that `read_view` gave, written to `out` if given."""
+    return make_clip(items, *view_crop(*_frame_size(items, clip), view), clip, out)
 
 
 def clip_of(video: np.ndarray, clip: ClipSettings, view: View) -> np.ndarray:
     """Return one view of a whole video in memory: uint8 frames [N, H, W, 3] or quantised flow [N, 2, H, W]."""
     return crop_view(video[view_indices(len(video), clip, view.clip, view.clips)], clip, view)
-
-
-def clip_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
-    """Return (C, T, H, W)."""
-    if clip.stream == "flow":
-        return 2 * clip.snippet, clip.segments, clip.size, clip.size
-    return 3, clip.segments * clip.snippet, clip.size, clip.size
 
 
 def _frame_size(items: np.ndarray, clip: ClipSettings) -> tuple[int, int]:

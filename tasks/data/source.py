@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.data.augment import View
-from tasks.data.clips import clip_shape, crop_view, read_view, train_clip
+from tasks.data.augment import View, clip_shape
+from tasks.data.clips import crop_view, read_view, train_clip
 from tasks.data.dataset import Dataset, Sample
 from tasks.data.order import deal, epoch_order, num_steps
 from tasks.data.settings import ClipSettings
@@ -50,7 +50,7 @@ class ClipSource:
         yield from _read_ahead(plans, self.clip, self.threads)
 
     def _row(self, sample: Sample, epoch: int, filler: bool) -> _Row:
-        return _Row(sample, partial(train_clip, self.dataset, sample, self.clip, epoch), weight=0.0 if filler else 1.0)
+        return _Row(sample, lambda out: train_clip(self.dataset, sample, self.clip, epoch, out), 0.0 if filler else 1.0)
 
 
 class ViewSource:
@@ -82,8 +82,8 @@ class ViewSource:
             for view in crops:
                 yield _Row(sample, partial(self._crop, frames, view), view=view.index)
 
-    def _crop(self, frames: _Once, view: View) -> np.ndarray:
-        return crop_view(frames(), self.clip, view)
+    def _crop(self, frames: _Once, view: View, out: np.ndarray) -> None:
+        crop_view(frames(), self.clip, view, out)
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,14 @@ class _Row:
     """One clip of a batch, not yet read."""
 
     sample: Sample
-    read: Callable[[], np.ndarray]
+    read: Callable[[np.ndarray], object]
+    """Writes the clip to its place in the batch."""
     weight: float = 1.0
     view: int = 0
 
     def read_into(self, out: np.ndarray) -> None:
         try:
-            out[:] = self.read()
+            self.read(out)
         except UserError:
             raise
         except Exception as error:

@@ -3,8 +3,8 @@ import pytest
 from small_dataset import LONG
 
 from tasks.data import ClipSettings, open_dataset
-from tasks.data.augment import View, views
-from tasks.data.clips import clip_of, clip_shape, train_clip, view_clip
+from tasks.data.augment import View, clip_shape, views
+from tasks.data.clips import clip_of, train_clip, view_clip
 from tasks.data.sampling import view_indices
 
 pytestmark = pytest.mark.quick

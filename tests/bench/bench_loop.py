@@ -1,0 +1,101 @@
+"""The loop's supply: clips/s of the loader beside JPEG decoding alone, the wait for data, and the memory format."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import torch
+
+import models
+from tasks.data import ClipSettings, Dataset, open_dataset
+from tasks.data.source import ClipSource
+from tasks.learn.checkpoint import Identity
+from tasks.learn.loop import Progress, fit
+from tasks.learn.settings import TrainSettings
+from tasks.video.encode import decode_rgb, jpeg_rgb
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
+from small_dataset import write_dataset
+
+CLIP = ClipSettings(segments=8)
+SMALL = ClipSettings(segments=8, size=64)
+EPOCHS = 5
+
+
+def decode_seconds(dataset: Dataset) -> float:
+    """CPU seconds to decode one stored frame."""
+    frame = dataset.rgb(dataset.samples("train")[0], [0])
+    (jpeg,) = jpeg_rgb(frame, 95)
+    start = time.process_time()
+    for _ in range(300):
+        decode_rgb(jpeg)
+    return (time.process_time() - start) / 300
+
+
+def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
+    """CPU seconds a clip of the loader alone, and clips a second: medians of some epochs."""
+    source = ClipSource(dataset, "train", CLIP, 8, threads=threads)
+    cpu, rates = [], []
+    for epoch in range(EPOCHS):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        clips = sum(len(batch.labels) for batch in source.batches(epoch, 0, 1))
+        cpu.append((time.process_time() - cpu_start) / clips)
+        rates.append(clips / (time.perf_counter() - start))
+    return statistics.median(cpu), statistics.median(rates)
+
+
+def training(dataset: Dataset, name: str, channels_last: bool) -> tuple[float, dict[str, float]]:
+    """CPU milliseconds a clip of a training on small clips, and the loop's own figures of its last epoch."""
+    reports: list[Progress] = []
+    cpu: list[float] = []
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        cpu.append(time.process_time())
+
+    settings = TrainSettings(epochs=3, batch_size=16, channels_last=channels_last, loader_threads=1, log_every=999)
+    source = ClipSource(dataset, "train", SMALL, settings.batch_size, threads=settings.loader_threads)
+    identity = Identity(
+        model=name, stream="rgb", options={"tiny": True}, classes=dataset.classes, recipe={}, dataset_digest=""
+    )
+    network = models.build(name, len(dataset.classes), tiny=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        fit(network, source, None, settings, report, identity=identity, scratch=Path(scratch))
+    # The first epoch warms up.
+    return 1000 * (cpu[-1] - cpu[0]) / (len(cpu) - 1) / len(source.samples), reports[-1].metrics
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        full = open_dataset(write_dataset(Path(folder) / "full", videos=32, size=(256, 340), frames=40, texture=True))
+        seconds = decode_seconds(full)
+        print(f"Frames 340x256, JPEG quality 95, {1000 * seconds:.2f} ms to decode; clips of 8 frames, 224x224\n")
+        print("| share of JPEG decoding | loader CPU ms a clip | clips/s | threads |\n|---|---|---|---|")
+        for threads in (1, 2):
+            cpu, rate = loader(full, threads)
+            share = 100 * CLIP.segments * seconds / cpu
+            print(f"| {share:.0f} % | {1000 * cpu:.1f} | {rate:.1f} | {threads} |", flush=True)
+        small = open_dataset(write_dataset(Path(folder) / "small", videos=32, size=(72, 96), frames=40, texture=True))
+        print(f"\nTraining on clips of 8 frames 64x64, {torch.get_num_threads()} threads of torch, 1 of the loader\n")
+        print("| of contiguous | network (tiny) | channels_last | CPU ms a clip | clips/s | data wait |")
+        print("|---|---|---|---|---|---|")
+        for name in ("tsn", "stm"):
+            base = 0.0
+            for channels_last in (False, True):
+                cpu, speed = training(small, name, channels_last)
+                base = base or cpu
+                print(
+                    f"| {cpu / base:.2f} | {name} | {'yes' if channels_last else 'no'} | {cpu:.1f} | "
+                    f"{speed['speed/clips_per_s']:.1f} | {speed['speed/data_wait_percent']:.1f} % |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
