@@ -1,0 +1,134 @@
+"""Preparation: pairs/s end to end beside its steps alone, and the driver's memory with 100 and with 2,000 videos.
+
+The ideal is cores / (seconds a pair of decoding with resizing + flow + quantisation + JPEG, each alone on one core).
+Steps alone are measured before and after every end-to-end run, on all videos; medians of both are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cluster.attach import attach
+from pipelines.prepare import prepare
+from tasks.data import PrepareSettings, figures, figures_settings
+from tasks.video import decode, quantize, tvl1
+from tasks.video.encode import jpeg_gray, jpeg_rgb, write_mp4
+from tasks.video.flow import to_gray
+
+VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
+RUNS = 3
+PAIRS = 8
+"""Flow pairs a video that are measured alone, from its middle."""
+ALLOWED = 0.85
+STEPS = ("decode + resize", "flow", "quantise", "JPEG")
+
+
+def steps_alone(files: list[Path], settings: PrepareSettings) -> dict[str, float]:
+    """Seconds a pair of each step, in this process on one core, over all files."""
+    cv2.setNumThreads(1)
+    spent: dict[str, float] = defaultdict(float)
+    pairs: dict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        spent[step] += time.perf_counter() - begin
+
+    for file in files:
+        with timed("decode + resize"):
+            images = decode(str(file), short_side=settings.short_side).images
+        pairs["decode + resize"] += len(images) - 1
+        first = max(0, len(images) // 2 - PAIRS // 2)
+        images = images[first : first + PAIRS + 1]
+        with timed("flow"):
+            flow = tvl1(to_gray(images), settings.tvl1)
+        with timed("quantise"):
+            quantised = quantize(flow, settings.flow_bound)
+        with timed("JPEG"):
+            jpeg_rgb(images[1:], settings.rgb_quality)
+            for axis in (0, 1):
+                jpeg_gray(np.ascontiguousarray(quantised[:, axis]), settings.flow_quality)
+        for step in STEPS[1:]:
+            pairs[step] += len(flow)
+    return {step: spent[step] / pairs[step] for step in STEPS}
+
+
+def speed(name: str, source: Path, settings: PrepareSettings, root: Path) -> None:
+    """Print a row of the table of speed."""
+    files = sorted(path for path in source.rglob("*") if path.suffix in (".mp4", ".avi"))
+    cores = len(os.sched_getaffinity(0))
+    prepare(str(source), str(root / "warm-up"), settings=PrepareSettings(short_side=16, flow="none"), progress=False)
+    alone, rates = [steps_alone(files, settings)], []
+    for run in range(RUNS):
+        rates.append(prepare(str(source), str(root / f"run{run}"), settings=settings, progress=False).pairs_per_s)
+        alone.append(steps_alone(files, settings))
+    step = {name: statistics.median(measured[name] for measured in alone) for name in STEPS}
+    ideal, rate = cores / sum(step.values()), statistics.median(rates)
+    times = " + ".join(f"{1e3 * step[name]:.2f}" for name in STEPS)
+    spread = f"{min(rates):.1f} to {max(rates):.1f}"
+    print(f"| {rate / ideal:.2f} | {ALLOWED} | {name} | {rate:.1f} ({spread}) | {ideal:.1f} | {times} | {cores} |")
+
+
+def driver_memory(count: int, root: Path) -> float:
+    """Peak memory in MB of the process that drives the preparation of `count` tiny videos."""
+    random = np.random.default_rng(0)
+    originals = []
+    for number in range(20):
+        originals.append(root / f"{number}.mp4")
+        write_mp4(originals[-1], random.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8), 25, qp=30)
+    source = root / "source"
+    for label in ("a", "b"):
+        (source / label).mkdir(parents=True)
+    for number in range(count):
+        (source / "ab"[number % 2] / f"{number}.mp4").hardlink_to(originals[number % 20])
+    code = f"""
+import resource
+from pipelines.prepare import prepare
+from tasks.data import PrepareSettings
+settings = PrepareSettings(short_side=16, flow="none", shard_samples=50)
+result = prepare({str(source)!r}, {str(root / "out")!r}, settings=settings, progress=False, address="local")
+assert result.ok == {count}
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        print("| driver memory, 2,000 / 100 videos | MB with 100 | MB with 2,000 |\n|---|---|---|")
+        peaks = []
+        for count in (100, 2000):
+            (root / str(count)).mkdir()
+            peaks.append(driver_memory(count, root / str(count)))
+        print(f"| {peaks[1] / peaks[0]:.2f} | {peaks[0]:.0f} | {peaks[1]:.0f} |\n", flush=True)
+
+        attach("local")
+        print(f"| end to end / ideal | at least | videos | pairs/s | ideal | ms a pair: {' + '.join(STEPS)} | cores |")
+        print("|---|---|---|---|---|---|---|", flush=True)
+        small = figures_settings.FigureSettings()
+        for video in figures.plan(small):
+            figures.write(video, small, root / "figures")
+        (root / "prepared").mkdir()
+        speed("built-in, 64 pixels", root / "figures", PrepareSettings(short_side=64), root / "prepared/figures")
+        if VIDEOS.is_dir():
+            gestures = VIDEOS / "arm_gestures"
+            speed("ud810 PS7 gestures, 256 pixels", gestures, PrepareSettings(), root / "prepared/gestures")
+
+
+if __name__ == "__main__":
+    main()
