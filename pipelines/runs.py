@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tracker import client, tracking_uri
 from pipelines.workspace import workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import RunInfo
+
+    from models.network import Network
+    from tasks.learn import Identity
 
 CHECKPOINT = "checkpoint"
 """Folder of a run's artifacts that holds the network it is known by."""
@@ -37,6 +47,16 @@ def resolve(run: str) -> ResolvedRun:
     if run.startswith("models:/"):
         return _from_registry(run, uri)
     return _from_runs(run, uri)
+
+
+def load_network(identity: Identity, checkpoint: Path) -> Network:
+    """Return the network of a checkpoint on the CPU, in eval mode."""
+    from models import build
+    from tasks.learn import load_weights
+
+    network = build(identity.model, len(identity.classes), stream=identity.stream, **identity.options)
+    load_weights(checkpoint, network)
+    return network.eval()
 
 
 def _from_folder(folder: Path) -> ResolvedRun:
@@ -98,4 +118,16 @@ def _from_runs(run: str, uri: str) -> ResolvedRun:
             f"run {info.run_name!r} has no checkpoint, its status is {info.status}: "
             "`marey train` with the same recipe goes on with it"
         )
-    return ResolvedRun(info.run_id, info.run_name, Path(store.download_artifacts(info.run_id, CHECKPOINT)))
+    return ResolvedRun(info.run_id, info.run_name, _local(store, info))
+
+
+def _local(store: MlflowClient, info: RunInfo) -> Path:
+    """Return the run's checkpoint on this machine; from a server it is downloaded once."""
+    uri = urlparse(info.artifact_uri)
+    if uri.scheme == "file":
+        return Path(url2pathname(uri.path)) / CHECKPOINT
+    place: Path = workspace() / "downloads" / info.run_id
+    if not (place / CHECKPOINT).exists():
+        place.mkdir(parents=True, exist_ok=True)
+        store.download_artifacts(info.run_id, CHECKPOINT, str(place))
+    return place / CHECKPOINT

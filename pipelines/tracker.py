@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, user_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,10 +47,11 @@ def refuse_shared_sqlite(uri: str, machines: int) -> None:
 def client(uri: str) -> MlflowClient:
     """Return a client; importing MLflow takes about a second, making a new SQLite database two more."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each folder
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):  # after the import, which sets them to INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri)
 
 
@@ -243,6 +244,13 @@ class Tracker:
         self._client.set_registered_model_alias(name, alias, version)
         return version
 
+    def describe_version(self, tags: Mapping[str, str]) -> str:
+        """Set tags of the registered model that came out of this run; return its `models:/NAME/VERSION`."""
+        (version,) = self._client.search_model_versions(f"run_id = '{self.run_id}'")
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.name, version.version, key, value)
+        return f"models:/{version.name}/{version.version}"
+
     def end(self, status: str) -> None:
         """Set the run's status: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)
@@ -256,7 +264,8 @@ class Tracker:
         if error is None:
             self.end("FINISHED")
         elif isinstance(error, Exception):
-            self.tags({"error": (str(error).strip() or kind.__name__)[-VALUE_LENGTH:]})  # type: ignore[union-attr]
+            reason = user_error(error) or error
+            self.tags({"error": f"{type(reason).__name__}: {reason}"[-VALUE_LENGTH:]})
             self.end("FAILED")
         else:  # KeyboardInterrupt, SystemExit by a signal
             self.end("KILLED")

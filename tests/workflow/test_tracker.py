@@ -64,7 +64,7 @@ def test_a_run_ends_with_its_true_status(work, error, status):
             body()
     run = client(tracker.uri).get_run(tracker.run_id)
     assert run.info.status == status
-    assert run.data.tags.get("error") == ("boom" if status == "FAILED" else None)
+    assert run.data.tags.get("error") == ("ValueError: boom" if status == "FAILED" else None)
 
 
 def test_a_trial_is_a_child_of_its_sweep(work):
@@ -103,3 +103,31 @@ def test_the_network_is_logged_without_pickle_and_registered(work, monkeypatch):
     assert torch.allclose(loaded(more), network(more))
     names = [path.name for path in (work / "mlartifacts").glob("**/data/*")]
     assert set(names) == {"model.pt2"}
+
+
+def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp_path):
+    import torch
+
+    from cluster.mlflow import serve
+    from pipelines.runs import resolve
+
+    monkeypatch.setenv("MAREY_WORK", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")  # whose artifacts go through the server
+    start(work).end("FINISHED")
+    with serve(f"sqlite:///{work}/mlflow.db", 0, work) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "remote")
+        tracker = Tracker.start(tmp_path, "far", params={"train": {"lr": 0.1}}, tags={})
+        tracker.metrics({"train/loss": 1.0}, 5)
+        (tmp_path / "checkpoint").mkdir()
+        (tmp_path / "checkpoint" / "weights.safetensors").write_text("weights")
+        tracker.artifact(tmp_path / "checkpoint", "checkpoint")
+        network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()).eval()
+        tracker.model(network, torch.rand(2, 3, 4, 8, 8), "far", "best")
+        tracker.end("FINISHED")
+        for name in ("far", "models:/far@best"):
+            found = resolve(name)
+            assert found.run_id == tracker.run_id
+            assert found.checkpoint.is_relative_to(tmp_path / "downloads")
+            assert (found.checkpoint / "weights.safetensors").read_text() == "weights"
+    assert not list(tmp_path.glob("*.db"))

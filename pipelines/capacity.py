@@ -1,0 +1,49 @@
+"""What the cluster has."""
+
+from __future__ import annotations
+
+from pipelines.errors import UserError
+from pipelines.settings import ComputeSettings
+
+
+def resources() -> dict[str, float]:
+    """Return CPU, GPU and so on of the cluster, or of what it may grow to where it scales itself."""
+    import ray
+    from ray._private.state import state
+
+    return dict(state.get_max_resources_from_cluster_config() or ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def cpus() -> int:
+    """Return the CPUs of the cluster, at least 1."""
+    return max(1, int(resources().get("CPU", 1)))
+
+
+def gpus() -> int:
+    """Return the GPUs of the cluster."""
+    return int(resources().get("GPU", 0))
+
+
+def machines() -> int:
+    """Return on how many machines the cluster runs; several of its nodes may share one."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return len({node["NodeManagerHostname"] for node in nodes if node["Alive"]})
+
+
+def needs(compute: ComputeSettings) -> dict[str, float]:
+    """Return what one training takes."""
+    each = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
+    return {kind: compute.workers * number for kind, number in each.items() if number}
+
+
+def check(compute: ComputeSettings) -> None:
+    """Raise UserError where the cluster can never hold a training's workers at once."""
+    have = resources()
+    for kind, need in needs(compute).items():
+        if need > have.get(kind, 0):
+            raise UserError(
+                f"the training takes {need:g} {kind}s ({compute.workers} workers) and the cluster has "
+                f"{have.get(kind, 0):g}: lower compute.workers or compute.{kind.lower()}s_per_worker"
+            )

@@ -1,0 +1,139 @@
+"""What each worker of a training does: Ray Train's side of `tasks.learn.fit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.settings import Recipe
+from tasks.data.settings import ClipSettings
+from tasks.learn import Identity, Progress
+
+SCORE = "selection_score"
+"""Metric that Ray Train ranks checkpoints by: val top-1, or below every accuracy where there was no validation."""
+PROGRESS = "progress.jsonl"
+"""File of the run's folder in which rank 0 says how far it is, for the driver to show."""
+
+PID = "rank0.pid"
+"""File of the run's folder with the process id of rank 0, for `py-spy dump` and the like."""
+REFUSAL = "refusal.txt"
+"""File of the run's folder with the sentence of an error that a restart cannot mend."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker has to know."""
+
+    recipe: Recipe
+    identity: Identity
+    clip: ClipSettings
+    folder: Path
+    """The run's folder."""
+    tracking_uri: str
+    run_id: str
+
+
+def work(config: dict[str, Any]) -> None:
+    """Train on one worker; Ray Train calls it on all of them, and again after a failure."""
+    import ray.train
+    import ray.train.torch
+    import torch
+    import torch.distributed as dist
+
+    from models import build
+    from pipelines.tracker import Tracker
+    from tasks.data import open_dataset
+    from tasks.data.augment import views
+    from tasks.data.source import ClipSource, ViewSource
+    from tasks.learn import fit
+    from tasks.seeds import seed
+
+    job: Job = config["job"]
+    recipe, settings = job.recipe, job.recipe.train
+    refusal = job.folder / REFUSAL
+    if refusal.exists():  # Ray Train restarts workers after any error; this one would come again
+        raise UserError(refusal.read_text())
+    context = ray.train.get_context()
+    torch.set_num_threads(max(1, int(recipe.compute.cpus_per_worker)))
+    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    training = ClipSource(dataset, "train", job.clip, settings.batch_size, settings.seed, settings.loader_threads)
+    validation = None
+    if dataset.parts.get("val"):
+        size = recipe.evaluate.batch_size
+        validation = ViewSource(dataset, "val", job.clip, views(1, 1), size, settings.loader_threads)
+    torch.manual_seed(seed(settings.seed, "weights"))
+    network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
+    reporter = _Reporter(job, training.steps(context.get_world_size()))
+    if context.get_world_rank() == 0:
+        (job.folder / PID).write_text(str(os.getpid()))
+        reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
+    checkpoint = ray.train.get_checkpoint()
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            fit(
+                network,
+                training,
+                validation,
+                settings,
+                reporter,
+                identity=job.identity,
+                device=ray.train.torch.get_device(),
+                group=dist.group.WORLD if context.get_world_size() > 1 else None,
+                resume=Path(checkpoint.to_directory(f"{scratch}/resume")) if checkpoint else None,
+                scratch=Path(scratch),
+            )
+        except UserError as error:
+            refusal.write_text(str(error))
+            raise
+        finally:
+            if reporter.tracker is not None:
+                reporter.tracker.detach()
+
+
+class _Reporter:
+    """Takes the loop's progress to MLflow and to the driver (rank 0), and to Ray Train (all ranks)."""
+
+    def __init__(self, job: Job, steps_per_epoch: int) -> None:
+        self.job = job
+        self.steps = steps_per_epoch * job.recipe.train.epochs
+        self.tracker: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        import ray.train
+
+        if self.tracker is not None:
+            self.tracker.metrics(progress.metrics, progress.step)
+            self._tell_driver(progress)
+        if progress.kind == "epoch":
+            metrics = {
+                **progress.metrics,
+                "step": progress.step,
+                SCORE: progress.metrics.get("val/top1_percent", -1.0),
+            }
+            checkpoint = None
+            if progress.checkpoint is not None:
+                checkpoint = ray.train.Checkpoint.from_directory(str(progress.checkpoint))
+            ray.train.report(
+                metrics,
+                checkpoint=checkpoint,
+                checkpoint_dir_name=f"checkpoint-{progress.step:08d}",
+                delete_local_checkpoint_after_upload=True,
+            )
+
+    def _tell_driver(self, progress: Progress) -> None:
+        line = {
+            "kind": progress.kind,
+            "time": time.time(),
+            "epochs": self.job.recipe.train.epochs,
+            "step": progress.step,
+            "steps": self.steps,
+            **progress.metrics,
+        }
+        with (self.job.folder / PROGRESS).open("a") as file:
+            file.write(json.dumps(line) + "\n")

@@ -1,0 +1,247 @@
+"""`marey train`: one training, from recipe to tracked, registered network, by Ray Train."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cluster.attach import attach
+from pipelines import capacity
+from pipelines import recipe as recipes
+from pipelines import record as records
+from pipelines.clips import clip_settings
+from pipelines.console import Console
+from pipelines.errors import UserError
+from pipelines.learner import PROGRESS, REFUSAL, SCORE, Job, work
+from pipelines.runs import load_network
+from pipelines.settings import Recipe
+from pipelines.tracker import Tracker, refuse_shared_sqlite, tracking_uri
+from pipelines.workspace import workspace
+from tasks.data import open_dataset
+from tasks.learn import Identity
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+"""File of the run's folder: its MLflow run, what it was started with, and its result once there is one."""
+SECTIONS = ("model", "input", "train", "prepare")
+"""Of the recipe: what a run of the same name must share with its earlier start."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What became of a training."""
+
+    run_id: str
+    run_name: str
+    checkpoint: Path
+    metrics: dict[str, float]
+    """Of the checkpoint."""
+    chosen: str
+    """Why this checkpoint."""
+    finished_before: bool = False
+    """Nothing was trained: the run of this name had finished."""
+
+
+def train(
+    recipe: Recipe,
+    *,
+    address: str | None = None,
+    parent_run_id: str | None = None,
+    callbacks: tuple[Any, ...] = (),
+) -> TrainResult:
+    """Train a recipe's network; a run of the same name goes on where it was interrupted.
+
+    Args:
+        recipe: what to train on what.
+        address: of a Ray cluster; None is this process's own.
+        parent_run_id: MLflow run of the sweep that this is a trial of; trials are not registered as models.
+        callbacks: Ray Train callbacks (a trial's report to Ray Tune).
+
+    Raises:
+        UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
+    """
+    attach(address)
+    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    check_dataset(dataset, recipe)
+    recipe = replace(recipe, prepare=dataset.settings)
+    folder = workspace() / "runs" / recipe.name
+    record = records.read(folder / RECORD, "run", recipes.to_dict(recipe), dataset.digest, SECTIONS)
+    if record.get("result"):
+        log.info("run %s has finished before; this is its result (another name trains anew)", recipe.name)
+        return _result(record, recipe.name, finished_before=True)
+    capacity.check(recipe.compute)
+    refuse_shared_sqlite(tracking_uri(workspace()), capacity.machines())
+    clip = clip_settings(recipe, dataset.classes)
+    has_val = bool(dataset.parts.get("val"))
+    if record:
+        log.info("going on with run %s", recipe.name)
+    if not has_val:
+        log.info("the dataset has no val part: the last checkpoint is kept as the result, not the best one")
+    tracker = Tracker.start(
+        workspace(),
+        recipe.name,
+        params=recipes.to_dict(recipe),
+        tags={
+            "model": recipe.model.name,
+            "stream": recipe.model.stream,
+            "checkpoint": "best by val/top1_percent" if has_val else "last (the dataset has no val part)",
+        },
+        parent_run_id=parent_run_id,
+        run_id=record.get("run_id"),
+    )
+    with tracker:
+        if not record:
+            tracker.dataset(recipe.data.dataset, dataset.digest)
+            record = {"run_id": tracker.run_id, "dataset_digest": dataset.digest, "recipe": recipes.to_dict(recipe)}
+            records.write(folder / RECORD, record)
+        identity = Identity(
+            model=recipe.model.name,
+            stream=recipe.model.stream,
+            options=recipe.model.options,
+            classes=list(dataset.classes),
+            recipe=recipes.to_dict(recipe),
+            dataset_digest=dataset.digest,
+            run_id=tracker.run_id,
+            clip=asdict(clip),
+        )
+        job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id)
+        checkpoint, metrics = _fit(job, has_val, callbacks)
+        record["result"] = {
+            "checkpoint": checkpoint.name,
+            "metrics": metrics,
+            "chosen": f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
+        }
+        _publish(tracker, job, checkpoint, record["result"], register=parent_run_id is None)
+        records.write(folder / RECORD, record)
+    return _result(record, recipe.name)
+
+
+def check_dataset(dataset: Any, recipe: Recipe) -> None:
+    """Raise UserError where the dataset cannot train the recipe's network."""
+    where = f"dataset {dataset.uri}" + (f", split {dataset.split}" if dataset.split else "")
+    if not dataset.parts.get("train"):
+        raise UserError(f"{where} has no train part: choose another data.split, or data.fold=group=NAME")
+    if recipe.model.stream == "flow" and dataset.settings.flow == "none":
+        raise UserError(f"{where} holds no flow: prepare it with --flow tvl1, or set model.stream=rgb")
+    seen = {sample.label_id for sample in dataset.samples("train")}
+    missing = [name for label_id, name in enumerate(dataset.classes) if label_id not in seen]
+    if missing:
+        raise UserError(
+            f"{where}: no video to train on for {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}: "
+            "choose another split, or add videos to these classes"
+        )
+
+
+def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dict[str, float]]:
+    """Run the workers to the end; return the chosen checkpoint and its metrics."""
+    # Ray Train looks at its workers every two seconds, and each report waits for that look.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    if capacity.machines() == 1:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for every training
+    import ray.train
+    from ray.exceptions import ActorDiedError
+    from ray.train.torch import TorchTrainer
+
+    compute = job.recipe.compute
+    resources = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=compute.workers,
+            use_gpu=compute.gpus_per_worker > 0,
+            resources_per_worker={kind: number for kind, number in resources.items() if number},
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.folder.name,
+            storage_path=str(job.folder.parent),
+            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=job.recipe.train.keep_checkpoints + 1,
+                checkpoint_score_attribute=SCORE if has_val else None,
+            ),
+            callbacks=list(callbacks),
+        ),
+    )
+    (job.folder / REFUSAL).unlink(missing_ok=True)
+    with _own_interrupt(), Console(job.folder / PROGRESS):
+        try:
+            result = trainer.fit()
+        except ActorDiedError as error:
+            # What is left of Ctrl-C: Ray Train takes the signal and ends its controller.
+            if "exit_actor" not in str(error):
+                raise
+            raise KeyboardInterrupt from error
+    if has_val:
+        chosen, metrics = max(result.best_checkpoints or [], key=lambda pair: (pair[1][SCORE], pair[1]["step"]))
+    else:
+        assert result.checkpoint is not None  # every epoch reports one
+        chosen, metrics = result.checkpoint, result.metrics or {}
+    return Path(chosen.path), {key: value for key, value in metrics.items() if key != SCORE}
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Give Ctrl-C back as it was: Ray Train takes it and keeps it."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+
+
+def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Mapping[str, Any], *, register: bool) -> None:
+    """Store recipe, curves and network with the run."""
+    from pipelines.pictures import curves
+    from tasks.data.augment import clip_shape
+
+    recipe = job.recipe
+    with tempfile.TemporaryDirectory() as scratch:
+        text, picture = Path(scratch, "recipe.yaml"), Path(scratch, "curves.png")
+        text.write_text(recipes.dump(recipe))
+        curves(tracker.history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
+        tracker.artifact(text)
+        tracker.artifact(picture)
+    for name in ("checkpoint.json", "weights.safetensors"):  # the optimiser's state serves a resume only
+        tracker.artifact(checkpoint / name, "checkpoint")
+    tracker.note(_note(job, result))
+    if register:
+        import torch
+
+        clips = torch.zeros(2, *clip_shape(job.clip))
+        tracker.model(load_network(job.identity, checkpoint), clips, recipe.name, "best")
+
+
+def _note(job: Job, result: Mapping[str, Any]) -> str:
+    recipe, metrics = job.recipe, result["metrics"]
+    split = recipe.data.fold or recipe.data.split
+    lines = [
+        f"**{recipe.model.name}** on {recipe.model.stream} of `{Path(recipe.data.dataset).name}`"
+        + (f" ({split})" if split else "")
+        + f", {len(job.identity.classes)} classes, {recipe.train.epochs} epochs.",
+        f"Checkpoint: {result['chosen']}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {metrics[key]:.4g} |" for key in sorted(metrics) if key.startswith(("train/", "val/"))),
+    ]
+    return "\n".join(lines)
+
+
+def _result(record: Mapping[str, Any], name: str, *, finished_before: bool = False) -> TrainResult:
+    result = record["result"]
+    folder = workspace() / "runs" / name
+    return TrainResult(
+        record["run_id"], name, folder / result["checkpoint"], result["metrics"], result["chosen"], finished_before
+    )

@@ -1,0 +1,55 @@
+import json
+import logging
+
+import pytest
+
+from pipelines.console import Console, describe
+from pipelines.errors import UserError
+from pipelines.record import read, write
+
+pytestmark = pytest.mark.quick
+
+LINE = {
+    "kind": "epoch",
+    "time": 100.0,
+    "epochs": 50,
+    "step": 30,
+    "steps": 500,
+    "epoch": 3.0,
+    "train/loss": 1.234,
+    "train/top1_percent": 45.1,
+    "speed/clips_per_s": 34.21,
+}
+
+
+def test_a_line_names_epoch_loss_accuracy_speed_and_time_left():
+    text = describe({**LINE, "val/top1_percent": 62.5}, 130.2)
+    assert text == "epoch  3/50  loss  1.234  train  45.1 %  val  62.5 %  34.2 clips/s  0:02:10 left"
+    assert describe({**LINE, "epoch": 3.25}, None).startswith("epoch 3.2/50")
+
+
+def test_the_console_follows_the_file_from_where_it_is(tmp_path, caplog):
+    path = tmp_path / "progress.jsonl"
+    path.write_text(json.dumps({**LINE, "epoch": 1.0}) + "\n")  # of an earlier start
+    with caplog.at_level(logging.INFO), Console(path), path.open("a") as file:
+        file.write(json.dumps(LINE) + "\n" + json.dumps({**LINE, "step": 40, "time": 110.0, "epoch": 4.0})[:20])
+        file.flush()
+        file.write(json.dumps({**LINE, "step": 40, "time": 110.0, "epoch": 4.0})[20:] + "\n")
+    shown = [record.getMessage() for record in caplog.records]
+    assert [text[:11] for text in shown] == ["epoch  3/50", "epoch  4/50"]
+    assert shown[1].endswith("0:07:40 left")  # 10 s for 10 steps, 460 to go
+
+
+def recipe(**train):
+    return {"name": "r", "data": {"split": None, "fold": None}, "train": {"lr": 0.1, "log_every": 10, **train}}
+
+
+def test_a_record_knows_its_recipe_again(tmp_path):
+    path = tmp_path / "r" / "run.json"
+    assert read(path, "run", recipe(), "d", ("train",)) == {}
+    write(path, {"run_id": "1", "recipe": recipe(), "dataset_digest": "d"})
+    assert read(path, "run", recipe(log_every=1), "d", ("train",))["run_id"] == "1"
+    with pytest.raises(UserError, match=r"run r was started with another recipe: train\.lr \(0\.1, now 0\.2\)"):
+        read(path, "run", recipe(lr=0.2), "d", ("train",))
+    with pytest.raises(UserError, match="the videos of the dataset"):
+        read(path, "run", recipe(), "e", ("train",))

@@ -1,0 +1,116 @@
+"""One Ray, one prepared dataset and one trained run for all workflow tests."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import recipe as recipes
+from pipelines.settings import DataSettings, InputSettings, ModelSettings, Recipe
+from tasks.data import manifest, shard, tables
+from tasks.data.layouts import folder
+from tasks.data.process import process_video
+from tasks.data.settings import PrepareSettings
+from tasks.learn.settings import TrainSettings
+from tasks.seeds import generator
+from tasks.video import TVL1, DecoderProcess
+from tasks.video.encode import write_mp4
+
+CLASSES = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "white": (220, 220, 210)}
+PARTS = {"train": 6, "val": 2, "test": 2}
+
+
+def moving_square(colour: tuple[int, int, int], seed: int, frames: int = 12, size: int = 64) -> np.ndarray:
+    """A square of the colour that crosses a noisy background: uint8 [frames, size, size, 3]."""
+    rng = generator(seed, "square")
+    video = rng.integers(60, 110, (frames, size, size, 3), dtype=np.uint8)
+    top, left = rng.integers(0, size // 4, 2)
+    for index, frame in enumerate(video):
+        frame[top + index : top + index + 30, left + index : left + index + 30] = colour
+    return video
+
+
+@pytest.fixture(scope="session")
+def ray():
+    """A Ray of two CPUs that nobody else uses."""
+    from cluster.attach import attach
+
+    os.environ.pop("RAY_ADDRESS", None)
+    attach("local", num_cpus=2)
+    import ray
+
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory) -> Path:
+    """A folder of 40 real mp4 files in 4 classes that their colour tells apart, with train, val and test."""
+    root = tmp_path_factory.mktemp("videos")
+    for part, count in PARTS.items():
+        for label, colour in CLASSES.items():
+            for number in range(count):
+                path = root / part / label / f"{label}-{part}-{number}.mp4"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                seed = number + 100 * list(PARTS).index(part) + 1000 * list(CLASSES).index(label)
+                write_mp4(path, moving_square(colour, seed), 8, qp=20)
+    return root
+
+
+@pytest.fixture(scope="session")
+def dataset(videos, tmp_path_factory) -> str:
+    """The videos prepared, with flow, in three shards."""
+    settings = PrepareSettings(short_side=64, shard_samples=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+    return prepare_here(videos, tmp_path_factory.mktemp("prepared") / "squares", settings)
+
+
+def prepare_here(videos: Path, out: Path, settings: PrepareSettings) -> str:
+    """Prepare a folder of videos in this process, without the workflow."""
+    table, splits = manifest.build(folder.read(str(videos)), settings)
+    digest = tables.write_tables(str(out), table, splits, settings)["settings_digest"]
+    with DecoderProcess() as decoder:
+        for plan in shard.plan(table, settings):
+            done = [process_video(row, settings, decoder) for row in plan.take(table)]
+            shard.write_shard(str(out), plan, done, digest)
+    tables.write_records(str(out))
+    return str(out)
+
+
+@pytest.fixture
+def recipe(dataset) -> Recipe:
+    """Trains the smallest network on the squares: a few seconds."""
+    return Recipe(
+        name="squares",
+        data=DataSettings(dataset=dataset),
+        model=ModelSettings(name="tsn", options={"tiny": True}),
+        input=InputSettings(size=32, segments=2),
+        train=TrainSettings(
+            epochs=3, batch_size=8, lr=0.05, schedule="constant", log_every=1, loader_threads=1, keep_checkpoints=1
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run and its workspace."""
+
+    work: Path
+    recipe: Recipe
+    run_id: str
+
+
+@pytest.fixture(scope="session")
+def trained(ray, dataset, tmp_path_factory) -> Trained:
+    """A run named `squares`, trained on the squares; tests only read it."""
+    from pipelines.train import train
+
+    work = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAREY_WORK", str(work))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        made = recipes.replaced(recipe.__wrapped__(dataset), {"train.epochs": 10, "train.batch_size": 4})  # type: ignore[attr-defined]
+        return Trained(work, made, train(made).run_id)

@@ -1,0 +1,171 @@
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+
+from pipelines import recipe as recipes
+from pipelines.errors import UserError
+from pipelines.runs import resolve
+from pipelines.tracker import client, tracking_uri
+from pipelines.train import train
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch, ray):
+    monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "work"
+
+
+def changed(recipe, **values):
+    return recipes.replaced(recipe, {key.replace("__", "."): value for key, value in values.items()})
+
+
+def steps(work, run_id, key="train/loss"):
+    return [point.step for point in client(tracking_uri(work)).get_metric_history(run_id, key)]
+
+
+def test_a_training_is_one_complete_mlflow_run(trained, monkeypatch):
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    store = client(tracking_uri(trained.work))
+    run = store.get_run(trained.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "squares"
+    assert run.data.params["train.lr"] == "0.05"
+    assert run.data.params["prepare.short_side"] == "64"  # what the dataset was prepared with
+    assert len(run.data.tags["dataset.digest"]) == 64
+    assert run.inputs.dataset_inputs[0].dataset.digest == run.data.tags["dataset.digest"][:32]
+    assert len(run.data.tags["git.commit"]) == 40
+    for key in (
+        "epoch",
+        "train/loss",
+        "train/lr",
+        "train/top1_percent",
+        "speed/clips_per_s",
+        "speed/data_wait_percent",
+        "val/top1_percent",
+    ):
+        assert key in run.data.metrics
+    every = [point.step for point in store.get_metric_history(trained.run_id, "train/loss")]
+    assert every == list(range(1, 61))  # 24 clips in batches of 4, 10 epochs, log_every 1
+    names = {file.path for file in store.list_artifacts(trained.run_id)}
+    assert {"recipe.yaml", "curves.png", "checkpoint"} <= names
+    version = store.get_model_version_by_alias("squares", "best")
+    assert version.run_id == trained.run_id
+    assert resolve("models:/squares@best").checkpoint == resolve("squares").checkpoint
+
+
+def test_the_network_learns_and_the_best_checkpoint_by_val_is_kept(trained, monkeypatch):
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    result = train(trained.recipe)  # finished: returns what it found
+    history = client(tracking_uri(trained.work)).get_metric_history(trained.run_id, "val/top1_percent")
+    best = max(point.value for point in history)
+    assert result.finished_before
+    assert result.metrics["val/top1_percent"] == best > 60  # chance is 25
+    assert "best of the val part" in result.chosen
+    assert (result.checkpoint / "weights.safetensors").exists()
+
+
+def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(trained, monkeypatch):
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    assert train(changed(trained.recipe, compute__workers=2)).finished_before
+    with pytest.raises(UserError, match=r"another recipe: train\.lr \(0\.05, now 0\.1\)"):
+        train(changed(trained.recipe, train__lr=0.1))
+
+
+def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
+    """Rank 0 kills its own process once, after the first epoch; steps that were logged are not logged twice."""
+    recipe = changed(recipe, train__epochs=4, compute__workers=2)
+    folder = work / "runs" / recipe.name
+    killed = threading.Event()
+    over = threading.Event()
+
+    def kill_once():
+        progress = folder / "progress.jsonl"
+        while not over.wait(0.02):
+            if progress.exists() and '"kind": "epoch"' in progress.read_text():
+                os.kill(int((folder / "rank0.pid").read_text()), signal.SIGKILL)
+                killed.set()
+                return
+
+    killer = threading.Thread(target=kill_once)
+    killer.start()
+    result = train(recipe)
+    over.set()
+    killer.join()
+    assert killed.is_set()
+    assert steps(work, result.run_id) == list(range(1, 13))
+    assert steps(work, result.run_id, "val/top1_percent") == [3, 6, 9, 12]
+    store = client(tracking_uri(work))
+    assert len(store.search_runs(["1"])) == 1
+    assert store.get_run(result.run_id).info.status == "FINISHED"
+
+
+def test_an_interrupted_training_goes_on_under_its_name(recipe, work):
+    """The first start ends in an error after its checkpoints; the second one goes on from the last."""
+    recipe = changed(recipe, compute__max_failures=0, train__epochs=30)
+    progress = work / "runs" / recipe.name / "progress.jsonl"
+    over = threading.Event()
+
+    def kill():
+        while not over.wait(0.02):
+            if progress.exists() and progress.read_text().count('"kind": "epoch"') >= 2:
+                os.kill(int(progress.with_name("rank0.pid").read_text()), signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(Exception, match=r"(?i)worker|actor"):
+        train(recipe)
+    over.set()
+    killer.join()
+    store = client(tracking_uri(work))
+    (run,) = store.search_runs(["1"])
+    assert run.info.status == "FAILED"
+    result = train(recipe)
+    assert result.run_id == run.info.run_id
+    assert steps(work, result.run_id) == list(range(1, 91))
+    assert json.loads((work / "runs" / recipe.name / "run.json").read_text())["result"]["metrics"]["epoch"] <= 30
+
+
+def test_without_a_val_part_the_last_checkpoint_is_used_and_said(recipe, work, dataset, tmp_path):
+    recipe = replace(recipe, data=replace(recipe.data, dataset=without_val(dataset, tmp_path)))
+    result = train(changed(recipe, train__epochs=2))
+    assert "no val part" in result.chosen
+    assert result.metrics["epoch"] == 2
+    run = client(tracking_uri(work)).get_run(result.run_id)
+    assert "no val part" in run.data.tags["checkpoint"]
+
+
+def without_val(dataset, folder):
+    """Copy a dataset and turn its val part into train."""
+    import shutil
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    copy = folder / "noval"
+    shutil.copytree(dataset, copy)
+    splits = pq.read_table(copy / "splits.parquet").to_pylist()
+    moved = [{**row, "part": "train" if row["part"] == "val" else row["part"]} for row in splits]
+    pq.write_table(pa.Table.from_pylist(moved), copy / "splits.parquet")
+    return str(copy)
+
+
+def test_an_impossible_training_is_one_sentence(recipe, work):
+    with pytest.raises(UserError, match=r"takes 64 CPUs .* the cluster has 2"):
+        train(changed(recipe, compute__workers=64))
+    with pytest.raises(UserError, match="takes 1 GPUs"):
+        train(changed(recipe, compute__gpus_per_worker=1))
+    assert not (work / "runs").exists()
+
+
+def test_a_loss_that_overflows_ends_the_run_as_failed_with_the_reason(recipe, work):
+    with pytest.raises(Exception, match="no longer finite"):
+        train(changed(recipe, train__lr=1e30, compute__max_failures=0))
+    (run,) = client(tracking_uri(work)).search_runs(["1"])
+    assert run.info.status == "FAILED"
+    assert "no longer finite" in run.data.tags["error"]
