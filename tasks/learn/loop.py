@@ -85,12 +85,13 @@ def fit(
     device: torch.device | str = "cpu",
     group: ProcessGroup | None = None,
     resume: Path | None = None,
-    scratch: Path,
+    scratch: Path | None,
 ) -> None:
     """Train a network and report as it goes.
 
     Called alike on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can
-    read; from it training goes on bit for bit as if it had never stopped. Checkpoints are written below `scratch`.
+    read; from it training goes on bit for bit as if it had never stopped. Checkpoints are written below `scratch`;
+    None writes none, and then safetensors need not be installed.
     Raises UserError when the loss is no longer finite, or where a setting does not suit the device.
     """
     loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch)
@@ -120,7 +121,7 @@ class _Loop:
         identity: Identity,
         device: torch.device,
         group: ProcessGroup | None,
-        scratch: Path,
+        scratch: Path | None,
     ) -> None:
         self.autocast = autocast(device, settings.amp)
         self.network = network.to(device)
@@ -242,7 +243,7 @@ class _Loop:
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
         """Report on every rank, with a checkpoint from rank 0."""
         folder = None
-        if self.rank == 0:
+        if self.rank == 0 and self.scratch is not None:
             folder = self.scratch / f"checkpoint-{self.position.step:08d}"
             checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
         self.report(Progress("epoch", self.position.epoch, self.position.step, metrics, folder))

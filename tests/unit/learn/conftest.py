@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # learn_toys, which the worker script reads as well
+here = Path(__file__).parent
+sys.path += [str(here), str(here.parent / "data")]  # learn_toys, which the worker script reads as well; small_dataset

@@ -1,5 +1,6 @@
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -109,6 +110,11 @@ def test_a_finished_training_resumes_to_nothing(tmp_path):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+def test_without_scratch_there_is_no_checkpoint():
+    _, reports = train(None, TrainSettings(epochs=1, batch_size=4))
+    assert [(p.kind, p.checkpoint) for p in reports] == [("epoch", None)]
+
+
 def test_the_seed_decides_dropout(tmp_path):
     runs = [train(tmp_path, TrainSettings(epochs=1, batch_size=4, seed=seed))[0] for seed in (0, 0, 1)]
     assert torch.equal(runs[0]["fc.weight"], runs[1]["fc.weight"])
@@ -187,3 +193,18 @@ def test_batches_are_closed_when_the_caller_stops(tmp_path):
     with pytest.raises(Stop):
         fit(Toy(), Watched(), None, settings, report, identity=IDENTITY, scratch=tmp_path)
     assert closed == [True]
+
+
+def test_waiting_for_data_is_told(tmp_path):
+    class Slow(Table):
+        def batch(self, *args):
+            until = time.perf_counter() + 0.03
+            while time.perf_counter() < until:
+                pass
+            return super().batch(*args)
+
+    _, reports = train(tmp_path, TrainSettings(epochs=3, batch_size=4), table=Slow())
+    metrics = reports[-1].metrics
+    assert 50 < metrics["speed/data_wait_percent"] < 100
+    assert metrics["speed/step_ms"] > 30
+    assert metrics["speed/clips_per_s"] == pytest.approx(22 / 6 * 1000 / metrics["speed/step_ms"])

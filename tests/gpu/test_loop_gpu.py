@@ -1,0 +1,86 @@
+"""The loop under plain torch on a GPU, with every network and mixed precision.
+
+Needs torch, numpy and pytest alone, but for the resumed training: its checkpoint needs safetensors.
+"""
+
+import importlib.util
+
+import pytest
+import torch
+
+import models
+from tasks.learn.batch import Batch
+from tasks.learn.checkpoint import Identity
+from tasks.learn.loop import fit
+from tasks.learn.score import measure, score
+from tasks.learn.settings import TrainSettings
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+CLASSES = ["dark", "bright"]
+STEPS, BATCH, FRAMES, SIZE = 6, 8, 8, 64
+
+
+class Brightness:
+    """Clips of noise around one of two brightnesses."""
+
+    def __init__(self, channels):
+        rng = torch.Generator().manual_seed(0)
+        self.labels = torch.arange(STEPS * BATCH) % 2
+        noise = torch.randn(STEPS * BATCH, channels, FRAMES, SIZE, SIZE, generator=rng)
+        self.clips = 0.3 * noise + (2.0 * self.labels - 1).view(-1, 1, 1, 1, 1)
+
+    def steps(self, world):
+        return STEPS
+
+    def batches(self, *args):
+        for i in range(args[3] if len(args) == 4 else 0, STEPS):
+            own = slice(i * BATCH, (i + 1) * BATCH)
+            ids = [f"{n}" for n in range(STEPS * BATCH)[own]]
+            ones = torch.ones(BATCH)
+            yield Batch(self.clips[own], self.labels[own], ones, BATCH, ids, torch.zeros(BATCH, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("name", models.names())
+def test_every_network_learns(name, stream, amp):
+    if stream not in models.describe(name).streams:
+        pytest.skip(f"{name} takes no {stream}")
+    torch.manual_seed(0)
+    network = models.build(name, len(CLASSES), stream=stream, tiny=True)
+    source, reports = Brightness(10 if stream == "flow" else 3), []
+    settings = TrainSettings(epochs=4, lr=0.01, schedule="constant", clip_norm=20, amp=amp, log_every=STEPS)
+    identity = Identity(
+        model=name, stream=stream, options={"tiny": True}, classes=CLASSES, recipe={}, dataset_digest=""
+    )
+    fit(network, source, source, settings, reports.append, identity=identity, device="cuda", scratch=None)
+    assert reports[-1].metrics["train/loss"] < reports[0].metrics["train/loss"]
+    assert reports[-1].metrics["val/top1_percent"] >= 90
+    scores = score(network, source.batches(0, 1), "cuda", amp=amp)
+    assert measure(scores).videos == STEPS * BATCH
+
+
+@pytest.mark.skipif(importlib.util.find_spec("safetensors") is None, reason="needs safetensors")
+def test_a_resumed_training_goes_on_with_its_loss_scale(tmp_path):
+    settings = TrainSettings(epochs=2, lr=0.01, schedule="constant", amp="fp16", log_every=1)
+    identity = Identity(model="stm", stream="rgb", options={}, classes=CLASSES, recipe={}, dataset_digest="")
+    runs = []
+    for resume in (None, tmp_path / f"checkpoint-{STEPS:08d}"):
+        torch.manual_seed(0)
+        network, reports = models.build("stm", 2, tiny=True).cuda(), []
+        fit(
+            network,
+            Brightness(3),
+            None,
+            settings,
+            reports.append,
+            identity=identity,
+            device="cuda",
+            resume=resume,
+            scratch=tmp_path,
+        )
+        runs.append([p.metrics["train/loss"] for p in reports][-STEPS:])
+    assert runs[1] == pytest.approx(runs[0], rel=1e-3)  # CUDA's sums are not bit for bit the same from run to run
