@@ -120,7 +120,7 @@ def main() -> None:
         attach("local")
         print(f"| end to end / ideal | at least | videos | pairs/s | ideal | ms a pair: {' + '.join(STEPS)} | cores |")
         print("|---|---|---|---|---|---|---|", flush=True)
-        small = figures_settings.FigureSettings()
+        small = figures_settings.FigureSettings(train_clips=1, val_clips=1, test_clips=1)
         for video in figures.plan(small):
             figures.write(video, small, root / "figures")
         (root / "prepared").mkdir()
