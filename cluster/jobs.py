@@ -41,8 +41,8 @@ class Target:
         dashboard.get(self.url, "/api/version", self.token)
         from ray.job_submission import JobSubmissionClient
 
-        for module in ("dashboard_sdk", "job.sdk"):
-            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.WARNING)
+        for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         return JobSubmissionClient(self.url, headers=token.header(self.token))
 
 

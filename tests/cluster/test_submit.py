@@ -1,0 +1,119 @@
+"""Verbs as jobs on a real cluster: exit codes, logs, paths, code, interruption."""
+
+import re
+import shutil
+import signal
+import textwrap
+
+import pytest
+
+from cluster import jobs
+from cluster.attach import ROOT
+from cluster.errors import ClusterError
+from cluster.submit import PACKAGES
+from pipelines.commands.jobs import row
+
+pytestmark = pytest.mark.cluster
+SMALL = ("--flow", "none", "--short-side", "32")
+
+
+@pytest.fixture
+def client(workspace):
+    return jobs.target(None, None, workspace).client()
+
+
+def test_exit_codes_and_relative_paths(marey, workspace, client, videos, tmp_path):
+    shutil.copytree(videos, tmp_path / "videos")
+    done = marey("submit", "--", "prepare", "videos", "out", *SMALL, cwd=tmp_path, MAREY_WORK=workspace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 of 8 ok" in done.stdout
+    assert (tmp_path / "out" / "dataset.json").is_file()
+
+    refused = marey("submit", "--", "verify", "nothing-here", cwd=tmp_path, MAREY_WORK=workspace)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stdout
+    assert "nothing-here" in refused.stdout
+
+    (tmp_path / "videos" / "left" / "broken.mp4").write_bytes(b"no video")
+    failed = marey("submit", "--", "prepare", "videos", "other", *SMALL, cwd=tmp_path, MAREY_WORK=workspace)
+    assert failed.returncode == 3, failed.stdout + failed.stderr
+
+    listed = jobs.jobs(client)[-3:]
+    assert [(job.status, job.exit_code) for job in listed] == [("SUCCEEDED", 0), ("FAILED", 2), ("FAILED", 3)]
+    assert [job.command.split()[0] for job in listed] == ["prepare", "verify", "prepare"]
+    assert "verify nothing-here" in row(listed[1])
+    near = listed[1].job_id[:-1]
+    with pytest.raises(ClusterError, match=f"no job {near} .*did you mean {listed[1].job_id}"):
+        jobs.stop(client, near)
+    with pytest.raises(ClusterError, match="has ended already: SUCCEEDED"):
+        jobs.stop(client, listed[0].job_id)
+
+
+def test_a_typing_error_is_told_before_a_job_starts(marey, workspace, client):
+    before = len(jobs.jobs(client))
+    wrong = marey("submit", "--", "prepre", "a", "b", MAREY_WORK=workspace)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "did you mean prepare?" in wrong.stderr
+    missing = marey("submit", "--", "prepare", "a", MAREY_WORK=workspace)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert len(jobs.jobs(client)) == before
+
+
+def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(start, workspace, client, videos, tmp_path):
+    for label in ("left", "right"):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        for index in range(30):
+            shutil.copy(videos / label / "0.mp4", tmp_path / "videos" / label / f"{index}.mp4")
+    following = start("submit", "--", "prepare", "videos", "out", cwd=tmp_path, MAREY_WORK=workspace)
+    try:
+        assert any("60 videos in 2 classes" in line for line in following.stdout)
+        following.send_signal(signal.SIGINT)
+        _, said = following.communicate(timeout=60)
+    finally:
+        following.kill()
+    assert following.returncode == 130
+    job_id = re.search(r"marey stop (\S+)", said)[1].rstrip("`")
+    assert jobs.find(client, job_id).status == "RUNNING"
+    assert jobs.stop(client, job_id).status == "STOPPED"
+    assert not list((tmp_path / "out" / "shards").glob("*.tar"))
+
+
+def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
+    """In the driver, in tasks and in Ray Train workers, though another copy is installed and foreign ones are near."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / "stage" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "stage" / "models" / "marker.py").write_text("")
+    (tmp_path / "stage" / "driver.py").write_text(
+        textwrap.dedent(
+            f"""
+            import models.marker, ray, ray.train
+            from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+            from cluster.attach import attach
+
+            attach()
+
+            @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+            def task():
+                import models.marker, tasks
+                return tasks.__file__
+
+            def loop():
+                import models.marker, tasks
+                assert tasks.__file__.startswith(sent), tasks.__file__
+
+            sent = models.__file__.removesuffix("models/__init__.py")
+            assert all(file.startswith(sent) for file in ray.get([task.remote() for _ in range(3)]))
+            scaling = ray.train.ScalingConfig(num_workers=2)
+            run = ray.train.RunConfig(storage_path="{tmp_path / "runs"}", name="sent")
+            DataParallelTrainer(loop, scaling_config=scaling, run_config=run).fit()
+            print("nodes:", len(ray.nodes()))
+            """
+        )
+    )
+    job_id = client.submit_job(
+        entrypoint=f"cd {foreign} && exec python -P -m driver", runtime_env={"working_dir": str(tmp_path / "stage")}
+    )
+    log = []
+    job = jobs.follow(client, job_id, log.append)
+    assert job.exit_code == 0, "".join(log)
+    assert "nodes: 3" in "".join(log)
