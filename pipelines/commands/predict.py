@@ -1,0 +1,48 @@
+"""`marey predict RUN VIDEO...`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Name the action in videos.
+
+    Exit 3: some of the videos could not be read; 2: none could.
+    """
+
+    run: Positional[str]
+    """A run's id or name, models:/NAME@ALIAS, models:/NAME/VERSION or a checkpoint folder."""
+    videos: Positional[tuple[str, ...]]
+    """Video files, or folders of them."""
+    top: int = 5
+    """Classes to name for a video."""
+    clips: int = 1
+    """Clips of a video whose scores are averaged."""
+    crops: Literal[1, 3, 10] = 1
+    """Crops of a clip."""
+    out: Path | None = None
+    """Also write the predictions to this .csv or .json file."""
+    address: str | None = None
+    """A Ray cluster's head, host:port, for several videos; by default RAY_ADDRESS, else this machine alone."""
+    json: bool = False
+    """Print the predictions as JSON."""
+
+
+def main(args: Args) -> int:
+    """Predict, print, and tell by the exit code whether videos failed."""
+    import json
+
+    from pipelines.predict import predict, table, to_dict, write
+
+    predictions = predict(args.run, args.videos, top=args.top, clips=args.clips, crops=args.crops, address=args.address)
+    if args.out is not None:
+        write(predictions, args.out)
+    print(json.dumps([to_dict(one) for one in predictions]) if args.json else table(predictions))
+    failed = sum(bool(one.kind) for one in predictions)
+    return 0 if not failed else 2 if failed == len(predictions) else 3

@@ -1,0 +1,226 @@
+"""`marey evaluate`: what a trained network is worth on a part of a dataset, scored by Ray tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.attach import attach
+from models import describe
+from pipelines import capacity
+from pipelines import recipe as recipes
+from pipelines.errors import UserError, did_you_mean
+from pipelines.evaluation import EvaluateResult, slug, write
+from pipelines.evaluation import table as table
+from pipelines.evaluation import to_dict as to_dict
+from pipelines.progress import Progress
+from pipelines.runs import load_network, resolve
+from pipelines.settings import EvaluateSettings
+from pipelines.tracker import Tracker, tracking_uri
+from pipelines.workspace import workspace
+from tasks.data import open_dataset
+from tasks.data.augment import views
+from tasks.data.settings import ClipSettings
+from tasks.learn import Identity, measure, read_identity
+
+log = logging.getLogger(__name__)
+
+SLICES = 4
+"""Slices of the videos a worker: the progress moves, and no worker waits long for the slowest."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which clips of a video are scored and averaged."""
+
+    clips: int
+    crops: int
+    segments: int
+
+    @property
+    def views(self) -> int:
+        """Clips of a video in all."""
+        return self.clips * self.crops
+
+    def __str__(self) -> str:
+        crops = "centre crop" if self.crops == 1 else f"{self.crops} crops"
+        return f"{self.clips} clip{'s' * (self.clips > 1)} x {crops}, {self.segments} segments"
+
+
+def evaluate(
+    run: str,
+    dataset: str | None = None,
+    settings: EvaluateSettings | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    fold: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    progress: bool = True,
+) -> EvaluateResult:
+    """Score a run by one view and by the N views of its network's paper.
+
+    Args:
+        run: what `pipelines.runs.resolve` takes.
+        dataset: folder or URL; None is the one the run was trained on.
+        settings: None are those of the run's recipe.
+        overrides: fields of the settings to change.
+        split: None is the run's own, on its own dataset.
+        fold: `group=NAME` instead of a split.
+        workers: tasks at once; None is one a GPU, or one a CPU where there are no GPUs.
+        address: of a Ray cluster; None is this process's own.
+        progress: show it.
+
+    Raises:
+        UserError: unknown run, other classes than the run's, or a part without videos.
+    """
+    found = resolve(run)
+    identity = read_identity(found.checkpoint)
+    trained = recipes.parse(identity.recipe)
+    settings = replace(settings or trained.evaluate, **(overrides or {}))
+    uri = dataset or trained.data.dataset
+    if dataset is None or Path(dataset).absolute() == Path(trained.data.dataset):
+        uri = trained.data.dataset
+        if split is None and fold is None:
+            split, fold = trained.data.split, trained.data.fold
+    data = open_dataset(uri, split=split, fold=fold)
+    _check(data, identity, settings.part, found.name)
+    clip = ClipSettings(**identity.clip)
+    protocols = _protocols(identity, settings, clip)
+    space = describe(identity.model).score_space
+    attach(address)
+    network = load_network(identity, found.checkpoint)
+    scored = {}
+    for protocol in protocols:
+        part = _Part(uri, split, fold, settings.part, replace(clip, segments=protocol.segments), settings.batch_size)
+        scored[protocol] = _score(network, part, protocol, space, workers, progress)
+    division = fold or data.split
+    every = {sample.video_id for sample in data.samples(settings.part)}
+    assert all(set(scores) == every for scores in scored.values())
+    result = EvaluateResult(
+        run_id=found.run_id,
+        run_name=found.name,
+        model=identity.model,
+        stream=identity.stream,
+        dataset=uri,
+        division=division,
+        part=settings.part,
+        videos=len(every),
+        classes=list(data.classes),
+        score_space=space,
+        results={str(protocol): measure(scores, space) for protocol, scores in scored.items()},
+        views={str(protocol): protocol.views for protocol in protocols},
+        majority_percent=_majority(data, settings.part),
+        folder=workspace() / "evaluations" / found.name / slug(f"{Path(uri).name}-{division}-{settings.part}"),
+    )
+    write(result, {protocol.views: scores for protocol, scores in scored.items()})
+    if found.run_id is not None:
+        _track(result, own=uri == trained.data.dataset)
+    return result
+
+
+def _check(data: Any, identity: Identity, part: str, name: str) -> None:
+    if list(data.classes) != identity.classes:
+        gone = [label for label in identity.classes if label not in data.classes]
+        new = [label for label in data.classes if label not in identity.classes]
+        differences = [f"{', '.join(gone[:5])} only in the run"] * bool(gone)
+        differences += [f"{', '.join(new[:5])} only in the dataset"] * bool(new)
+        raise UserError(
+            f"run {name} was trained on other classes than {data.uri} has: "
+            f"{'; '.join(differences) or 'the same ones in another order'}"
+        )
+    if not data.parts.get(part):
+        known = [known for known, videos in data.parts.items() if videos]
+        raise UserError(f"{data.uri} has no {part} part{did_you_mean(part, known)}")
+    if identity.stream == "flow" and data.settings.flow == "none":
+        raise UserError(f"run {name} reads flow and {data.uri} holds none: prepare it with --flow tvl1")
+
+
+def _protocols(identity: Identity, settings: EvaluateSettings, clip: ClipSettings) -> list[Protocol]:
+    network = describe(identity.model)
+    if settings.segments is not None:
+        segments = settings.segments
+    else:
+        # A recipe that trains on other than the published number of segments is tested on its own number too.
+        segments = network.test_segments if clip.segments == network.segments else clip.segments
+    one = Protocol(1, 1, clip.segments)
+    many = Protocol(settings.clips or network.clips, settings.crops or network.crops, segments)
+    return [many] if many.views == 1 else [one, many]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the workers open."""
+
+    uri: str
+    split: str | None
+    fold: str | None
+    part: str
+    clip: ClipSettings
+    batch_size: int
+
+
+def _score(
+    network: Any, part: _Part, protocol: Protocol, space: str, workers: int | None, progress: bool
+) -> dict[str, tuple[int, np.ndarray]]:
+    """Score every video of the part once, in slices."""
+    import ray
+
+    gpus = capacity.gpus()
+    workers = workers or gpus or capacity.cpus()
+    # One CPU is asked for beside the GPU, to decode on.
+    task = ray.remote(_score_slice).options(num_cpus=1, num_gpus=int(gpus > 0))
+    reference = ray.put(network)
+    count = workers * SLICES
+    waiting = list(range(count))
+    running: list[Any] = []
+    scores: dict[str, tuple[int, np.ndarray]] = {}
+    with Progress(count, "slices", shown=progress) as shown:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(task.remote(reference, part, protocol, space, waiting.pop(0), count))
+            (done,), running = ray.wait(running)
+            found = ray.get(done)
+            assert not scores.keys() & found.keys()
+            scores |= found
+            shown.update(note=f"{protocol}: {len(scores)} videos")
+    return scores
+
+
+def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, index: int, count: int) -> Any:
+    import ray
+    import torch
+
+    from tasks.data.source import ViewSource
+    from tasks.learn.score import score
+
+    torch.set_num_threads(1)
+    device = "cuda" if ray.get_gpu_ids() else "cpu"
+    dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
+    source = ViewSource(dataset, part.part, part.clip, views(protocol.clips, protocol.crops), part.batch_size, 1)
+    return score(network.to(device), source.batches(index, count), device, space=space)
+
+
+def _majority(data: Any, part: str) -> float:
+    train = Counter(label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples("train")})
+    labels = [label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples(part)}]
+    if not train:
+        return float("nan")
+    most = min(label for label, videos in train.items() if videos == max(train.values()))
+    return 100 * labels.count(most) / len(labels)
+
+
+def _track(result: EvaluateResult, *, own: bool) -> None:
+    assert result.run_id is not None
+    place = result.part if own else f"{result.part}-{slug(Path(result.dataset).name)}-{slug(result.division)}"
+    tracker = Tracker(tracking_uri(workspace()), result.run_id)
+    tracker.metrics({f"{place}/{key.partition('/')[2]}": value for key, value in result.metrics.items()}, step=0)
+    tracker.tags({f"{place}.score_space": result.score_space})
+    tracker.artifact(result.folder, f"evaluate/{result.folder.name}")

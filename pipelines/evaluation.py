@@ -1,0 +1,144 @@
+"""What an evaluation found: the result, its files and its table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.learn import Metrics
+
+PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
+"""Columns of per_class.csv."""
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Scores of one run on one part; `metrics`, `confusion` and the files are those of the last protocol."""
+
+    run_id: str | None
+    run_name: str
+    model: str
+    stream: str
+    dataset: str
+    division: str
+    """Name of the split, or the fold."""
+    part: str
+    videos: int
+    classes: list[str]
+    score_space: str
+    """What is averaged over views: logits or softmax."""
+    results: dict[str, Metrics]
+    """By protocol: the 1-view one first."""
+    views: dict[str, int]
+    majority_percent: float
+    """Top-1 of always answering the class that is most frequent in the train part."""
+    folder: Path
+    """Holds confusion.csv, confusion.png, per_class.csv, result.json and `scores`."""
+
+    @property
+    def scores(self) -> Path:
+        """NPZ: video_ids, labels, classes, and float64 scores [videos, classes], one array a number of views."""
+        return self.folder / "scores.npz"
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """int64 [K, K], videos by true class (row) and predicted class (column)."""
+        return list(self.results.values())[-1].confusion
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`test/30view/top1_percent` and so on, and the majority baseline."""
+        values = {f"{self.part}/majority_percent": self.majority_percent}
+        for protocol, metrics in self.results.items():
+            for name in ("top1_percent", "top5_percent", "mean_class_percent", "loss"):
+                values[f"{self.part}/{self.views[protocol]}view/{name}"] = getattr(metrics, name)
+        return values
+
+
+def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndarray]]]) -> None:
+    """Write the files of the result's folder; `scored` are the scores by number of views."""
+    from pipelines.pictures import confusion
+
+    result.folder.mkdir(parents=True, exist_ok=True)
+    first = next(iter(scored.values()))
+    order = sorted(first)
+    arrays = {f"scores_{views}view": [scores[video][1] for video in order] for views, scores in scored.items()}
+    labels = [first[video][0] for video in order]
+    np.savez(result.scores, **_arrays(video_ids=order, labels=labels, classes=result.classes, **arrays))
+    metrics = list(result.results.values())[-1]
+    with (result.folder / "confusion.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true \\ predicted", *result.classes])
+        writer.writerows([name, *row] for name, row in zip(result.classes, metrics.confusion.tolist(), strict=True))
+    with (result.folder / "per_class.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for"]
+        )
+        writer.writerows(per_class(metrics.confusion, result.classes))
+    title = f"{result.run_name} on {Path(result.dataset).name} {result.division} {result.part}"
+    confusion(
+        metrics.confusion,
+        result.classes,
+        f"{title}\n{list(result.results)[-1]}: top-1 {metrics.top1_percent:.1f} % of {result.videos} videos",
+        result.folder / "confusion.png",
+    )
+    (result.folder / "result.json").write_text(json.dumps(to_dict(result), indent=1) + "\n")
+
+
+def _arrays(**lists: list[Any]) -> dict[str, Any]:
+    return {name: np.array(values) for name, values in lists.items()}
+
+
+def per_class(confusion: np.ndarray, classes: list[str]) -> list[list[Any]]:
+    """Return a row a class: videos, correct, recall, predicted, precision (empty where undefined), worst confusion."""
+    rows = []
+    for index, name in enumerate(classes):
+        videos, predicted, correct = confusion[index].sum(), confusion[:, index].sum(), confusion[index, index]
+        wrong = confusion[index].copy()
+        wrong[index] = 0
+        rows.append(
+            [
+                name,
+                int(videos),
+                int(correct),
+                f"{100 * correct / videos:.2f}" if videos else "",
+                int(predicted),
+                f"{100 * correct / predicted:.2f}" if predicted else "",
+                classes[int(wrong.argmax())] if wrong.any() else "",
+            ]
+        )
+    return rows
+
+
+def table(result: EvaluateResult) -> str:
+    """Return the result as text."""
+    head = (
+        f"{result.run_name}: {result.model}, {result.stream}, on {Path(result.dataset).name} "
+        f"({result.division}, {result.part}): {result.videos} videos, {len(result.classes)} classes"
+    )
+    width = max(len(protocol) for protocol in result.results)
+    lines = [head, "", f"{'protocol':<{width}}  views  mean of   top-1 %  top-5 %  mean class %"]
+    for protocol, metrics in result.results.items():
+        lines.append(
+            f"{protocol:<{width}}  {result.views[protocol]:5}  {result.score_space:<8}  {metrics.top1_percent:7.2f}  "
+            f"{metrics.top5_percent:7.2f}  {metrics.mean_class_percent:12.2f}"
+        )
+    lines.append(f"{'always the most frequent class':<{width + 17}}  {result.majority_percent:7.2f}")
+    return "\n".join([*lines, "", f"confusion matrix, per-class table, scores: {result.folder}"])
+
+
+def to_dict(result: EvaluateResult) -> dict[str, Any]:
+    """Return the result as JSON takes it, without the confusion matrix."""
+    values = {key: value for key, value in asdict(result).items() if key != "results"}
+    return {**values, "folder": str(result.folder), "scores": str(result.scores), "metrics": result.metrics}
+
+
+def slug(text: str) -> str:
+    """Return a text as part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)

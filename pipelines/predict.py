@@ -1,0 +1,240 @@
+"""`marey predict`: the action in a video, or in every video of a folder by Ray tasks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import describe
+from pipelines import capacity
+from pipelines import recipe as recipes
+from pipelines.errors import UserError
+from pipelines.progress import Progress
+from pipelines.runs import load_network, resolve
+from tasks.data.augment import views
+from tasks.data.clips import clip_of
+from tasks.data.process import frames_and_flow
+from tasks.data.settings import ClipSettings, PrepareSettings
+from tasks.learn import Identity, read_identity
+from tasks.video import DecoderProcess, VideoError
+
+log = logging.getLogger(__name__)
+
+CHUNK = 8
+"""Videos a task."""
+BATCH = 16
+"""Clips the network sees at once."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of a video; `top` is empty where the video could not be read."""
+
+    video: str
+    top: list[tuple[str, float]]
+    """Most probable classes and their probabilities in percent, best first."""
+    kind: str = ""
+    """Kind of failure, as in a dataset's records; empty for a good video."""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """How a run reads a video: the same way as its training data was prepared."""
+
+    identity: Identity
+    settings: PrepareSettings
+    clip: ClipSettings
+    clips: int
+    crops: int
+    top: int
+
+    def predict(self, network: Any, video: str, decoder: DecoderProcess) -> Prediction:
+        """Score one video; a bad one is a failed prediction, never an exception."""
+        try:
+            parts = [self._score(network, images) for images in self._parts(video, decoder)]
+        except VideoError as error:
+            return Prediction(video, [], error.kind, error.message)
+        scores = np.mean(parts, axis=0)
+        if describe(self.identity.model).score_space == "logits":
+            scores = np.exp(scores - scores.max())
+            scores /= scores.sum()
+        order = np.argsort(-scores, kind="stable")[: self.top]
+        return Prediction(video, [(self.identity.classes[index], 100 * float(scores[index])) for index in order])
+
+    def _parts(self, video: str, decoder: DecoderProcess) -> Iterator[np.ndarray]:
+        """Yield the frames uint8 [T, H, W, 3] in parts that fit into memory, as in preparation."""
+        limit, first = self.settings.max_sample_frames, 0
+        while True:
+            frames = decoder.decode(uri=video, first=first, count=limit, short_side=self.settings.short_side)
+            if len(frames.images) < self.settings.min_frames:
+                if first:
+                    return  # a rest too short for a part of its own
+                raise VideoError(
+                    "too_short", f"{len(frames.images)} frames, at least {self.settings.min_frames} needed"
+                )
+            yield frames.images
+            first += limit
+            if len(frames.images) < limit or first == frames.total:
+                return
+
+    def _score(self, network: Any, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        frames, flow = frames_and_flow(images, self.settings)
+        source = frames if flow is None else flow
+        clips = [clip_of(source, self.clip, view) for view in views(self.clips, self.crops)]
+        with torch.inference_mode():
+            logits = torch.cat(
+                [network(torch.from_numpy(np.stack(clips[i : i + BATCH]))) for i in range(0, len(clips), BATCH)]
+            )
+        if describe(self.identity.model).score_space == "softmax":
+            logits = logits.softmax(1)
+        mean: np.ndarray = logits.double().mean(0).numpy()
+        return mean
+
+
+def predict(
+    run: str,
+    videos: Sequence[str],
+    *,
+    top: int = 5,
+    clips: int = 1,
+    crops: int = 1,
+    address: str | None = None,
+    progress: bool = True,
+) -> list[Prediction]:
+    """Name the action in videos.
+
+    Args:
+        run: what `pipelines.runs.resolve` takes.
+        videos: files, URLs, or folders, of which every file below is taken but hidden ones.
+        top: classes a video.
+        clips: clips a video whose scores are averaged.
+        crops: crops a clip, 1, 3 or 10.
+        address: of a Ray cluster for several videos; None is this process's own.
+        progress: show it.
+
+    Returns:
+        One prediction a video, in order of name within a folder.
+
+    Raises:
+        UserError: unknown run, or a folder without files.
+    """
+    found = resolve(run)
+    identity = read_identity(found.checkpoint)
+    if not videos:
+        raise UserError("no video is named: give files or folders")
+    files = [file for video in videos for file in _files(video)]
+    settings = recipes.parse(identity.recipe).prepare
+    if identity.stream == "rgb":
+        settings = replace(settings, flow="none")
+    predictor = _Predictor(identity, settings, ClipSettings(**identity.clip), clips, crops, top)
+    network = load_network(identity, found.checkpoint)
+    if len(files) == 1:
+        with DecoderProcess() as decoder:  # Ray takes seconds to start
+            return [predictor.predict(network, files[0], decoder)]
+    return _predict_on_ray(predictor, network, files, address, progress)
+
+
+def _predict_on_ray(
+    predictor: _Predictor, network: Any, files: list[str], address: str | None, progress: bool
+) -> list[Prediction]:
+    import ray
+
+    from cluster.attach import attach
+
+    attach(address)
+    task = ray.remote(_predict_chunk).options(num_cpus=1)
+    reference = ray.put((predictor, network))
+    chunks = [files[first : first + CHUNK] for first in range(0, len(files), CHUNK)]
+    waiting = list(range(len(chunks)))
+    running: dict[Any, int] = {}
+    done: dict[int, list[Prediction]] = {}
+    limit = 2 * capacity.cpus()
+    failed = 0
+    with Progress(len(files), "videos", shown=progress) as shown:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                index = waiting.pop(0)
+                running[task.remote(reference, chunks[index])] = index
+            (ready,), _ = ray.wait(list(running))
+            done[running.pop(ready)] = predictions = ray.get(ready)
+            failed += sum(bool(one.kind) for one in predictions)
+            shown.update(len(predictions), f"{failed} failed")
+    return [one for index in range(len(chunks)) for one in done[index]]
+
+
+def _predict_chunk(loaded: tuple[_Predictor, Any], files: list[str]) -> list[Prediction]:
+    import torch
+
+    torch.set_num_threads(1)
+    predictor, network = loaded
+    with DecoderProcess() as decoder:
+        return [predictor.predict(network, file, decoder) for file in files]
+
+
+def _files(video: str) -> list[str]:
+    folder = Path(video)
+    if "://" in video or not folder.is_dir():
+        return [video if "://" in video else str(folder.absolute())]
+    inside = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
+    files = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
+    if not files:
+        raise UserError(f"there are no files in {video}")
+    return [str(folder.absolute() / file) for file in files]
+
+
+def to_dict(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON takes it."""
+    if prediction.kind:
+        return {"video": prediction.video, "status": "failed", "kind": prediction.kind, "message": prediction.message}
+    top = [{"label": label, "percent": round(percent, 3)} for label, percent in prediction.top]
+    return {"video": prediction.video, "status": "ok", "top": top}
+
+
+def table(predictions: Sequence[Prediction]) -> str:
+    """Return the predictions as text: all classes of one video, a line each of several."""
+    if len(predictions) == 1 and predictions[0].top:
+        width = max(len(label) for label, _ in predictions[0].top)
+        return "\n".join(f"{label:<{width}}  {percent:6.2f} %" for label, percent in predictions[0].top)
+    width = max(len(one.video) for one in predictions)
+    lines = []
+    for one in predictions:
+        said = f"failed ({one.kind}): {one.message}" if one.kind else _line(one.top)
+        lines.append(f"{one.video:<{width}}  {said}")
+    return "\n".join(lines)
+
+
+def _line(top: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{label} {percent:.1f} %" for label, percent in top)
+
+
+def write(predictions: Sequence[Prediction], path: Path) -> None:
+    """Write the predictions as CSV or JSON, as the file's ending says.
+
+    Raises:
+        UserError: another ending.
+    """
+    if path.suffix == ".json":
+        path.write_text(json.dumps([to_dict(one) for one in predictions], indent=1) + "\n")
+        return
+    if path.suffix != ".csv":
+        raise UserError(f"--out {path}: predictions are written as .csv or .json")
+    ranks = range(max(len(one.top) for one in predictions))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["video", "status", *(f"{name}{rank + 1}" for rank in ranks for name in ("label", "percent")), "message"]
+        )
+        for one in predictions:
+            cells = [cell for label, percent in one.top for cell in (label, f"{percent:.3f}")]
+            cells += [""] * (2 * len(ranks) - len(cells))
+            writer.writerow([one.video, one.kind or "ok", *cells, one.message])

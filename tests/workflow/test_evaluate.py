@@ -1,0 +1,105 @@
+import csv
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.commands import evaluate as command
+from pipelines.errors import UserError
+from pipelines.evaluate import evaluate
+from pipelines.evaluation import per_class, table
+from pipelines.tracker import client, tracking_uri
+
+
+@pytest.fixture(autouse=True)
+def work(trained, monkeypatch):
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return trained.work
+
+
+@pytest.fixture(scope="module")
+def result(trained):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAREY_WORK", str(trained.work))
+        return evaluate("squares", workers=2, progress=False)
+
+
+def test_every_video_is_scored_once_on_any_number_of_workers(result):
+    first = np.load(result.scores)
+    assert result.videos == len(first["video_ids"]) == 8
+    for workers in (1, 3):
+        again = evaluate("squares", workers=workers, progress=False)
+        scores = np.load(again.scores)
+        assert again.metrics == pytest.approx(result.metrics, abs=1e-4)
+        assert (again.confusion == result.confusion).all()
+        assert (scores["video_ids"] == first["video_ids"]).all()
+        np.testing.assert_allclose(scores["scores_10view"], first["scores_10view"], atol=1e-4)
+
+
+def test_one_view_and_the_papers_views_are_reported(result):
+    assert list(result.views.values()) == [1, 10]  # TSN: 10 crops, averaged as logits
+    assert result.score_space == "logits"
+    assert result.majority_percent == 25
+    scores, labels = np.load(result.scores)["scores_10view"], np.load(result.scores)["labels"]
+    assert result.metrics["test/10view/top1_percent"] == pytest.approx(100 * (scores.argmax(1) == labels).mean())
+    assert result.confusion.sum() == 8
+    text = table(result)
+    assert "10 crops" in text
+    assert "logits" in text
+    assert "always the most frequent class" in text
+
+
+def test_files_and_run_hold_the_result(result, trained):
+    with (result.folder / "confusion.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0][1:] == result.classes
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result.confusion.tolist()
+    with (result.folder / "per_class.csv").open() as file:
+        assert [row["class"] for row in csv.DictReader(file)] == result.classes
+    assert cv2.imread(str(result.folder / "confusion.png")) is not None
+    store = client(tracking_uri(trained.work))
+    run = store.get_run(trained.run_id)
+    assert run.data.metrics["test/10view/top1_percent"] == pytest.approx(result.metrics["test/10view/top1_percent"])
+    assert run.data.tags["test.score_space"] == "logits"
+    names = {
+        file.path.rpartition("/")[2] for file in store.list_artifacts(trained.run_id, f"evaluate/{result.folder.name}")
+    }
+    assert names == {"confusion.csv", "confusion.png", "per_class.csv", "result.json", "scores.npz"}
+
+
+def test_the_command_prints_json_and_takes_another_protocol(capsys):
+    assert command.main(command.Args(run="squares", part="val", clips=2, crops=1, segments=4, json=True)) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["part"] == "val"
+    assert list(printed["views"]) == ["1 clip x centre crop, 2 segments", "2 clips x centre crop, 4 segments"]
+
+
+def test_a_part_that_is_not_there_and_other_classes_are_refused(trained, dataset, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    text = json.loads((other / "dataset.json").read_text())
+    text["classes"][0] = "purple"
+    (other / "dataset.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match="blue only in the run; purple only in the dataset"):
+        evaluate("squares", str(other), progress=False)
+    settings = replace(trained.recipe.evaluate, part="val")
+    shutil.rmtree(other)
+    shutil.copytree(dataset, other)
+    import pyarrow.parquet as pq
+
+    splits = pq.read_table(other / "splits.parquet")
+    pq.write_table(splits.filter([part != "val" for part in splits["part"].to_pylist()]), other / "splits.parquet")
+    with pytest.raises(UserError, match="no val part; known: test, train"):
+        evaluate("squares", str(other), settings, progress=False)
+
+
+def test_a_class_without_videos_has_no_recall():
+    rows = per_class(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 0]]), ["a", "b", "c"])
+    assert rows[0] == ["a", 4, 3, "75.00", 4, "75.00", "b"]
+    assert rows[1] == ["b", 0, 0, "", 1, "0.00", ""]
+    assert rows[2] == ["c", 1, 0, "0.00", 0, "", "a"]

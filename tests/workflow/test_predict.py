@@ -1,0 +1,68 @@
+import csv
+import json
+
+import pytest
+
+from pipelines.commands import predict as command
+from pipelines.errors import UserError
+from pipelines.predict import predict
+
+
+@pytest.fixture(autouse=True)
+def work(trained, monkeypatch):
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad" / "bad.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"no video")
+    return path
+
+
+def test_a_file_agrees_with_the_evaluation_of_the_same_video(videos, trained):
+    """The file, decoded and cropped here, scores as its frames from the shards do (but for their JPEG)."""
+    import numpy as np
+
+    from pipelines.evaluate import evaluate
+
+    result = evaluate("squares", progress=False)
+    stored = np.load(result.scores)
+    row = [str(video).endswith("red-test-0") for video in stored["video_ids"]].index(True)
+    logits = stored["scores_1view"][row]
+    percent = 100 * np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    (one,) = predict("squares", [str(videos / "test" / "red" / "red-test-0.mp4")])
+    assert [label for label, _ in one.top] == [result.classes[index] for index in np.argsort(-percent)]
+    assert sum(share for _, share in one.top) == pytest.approx(100)
+    assert dict(one.top) == pytest.approx(dict(zip(result.classes, percent, strict=True)), abs=10)
+
+
+def test_a_folder_with_a_bad_file_is_exit_3_and_every_video_has_a_line(videos, bad, tmp_path, capsys):
+    out = tmp_path / "predictions.csv"
+    args = command.Args(run="squares", videos=(str(videos / "test"), str(bad.parent)), top=2, out=out, json=True)
+    assert command.main(args) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed) == 9
+    assert [one["status"] for one in printed] == ["ok"] * 8 + ["failed"]
+    assert printed[-1]["kind"] == "unreadable"
+    assert all(len(one["top"]) == 2 for one in printed[:-1])
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["ok"] * 8 + ["unreadable"]
+    assert rows[0]["label1"] == printed[0]["top"][0]["label"]
+
+
+def test_only_bad_files_are_exit_2(bad, capsys):
+    assert command.main(command.Args(run="squares", videos=(str(bad),))) == 2
+    assert "failed (unreadable)" in capsys.readouterr().out
+
+
+def test_what_cannot_be_predicted_is_one_sentence(tmp_path, videos):
+    with pytest.raises(UserError, match="no files in"):
+        predict("squares", [str(tmp_path)])
+    with pytest.raises(UserError, match="no video is named"):
+        predict("squares", [])
+    (one,) = predict("squares", [str(tmp_path / "gone.mp4")])
+    assert one.kind == "missing"
