@@ -16,9 +16,7 @@ PROBE_SECONDS = 5.0
 """How long a cluster may take to answer; Ray itself would try for minutes."""
 
 
-def attach(
-    address: str | None = None, *, num_cpus: int | None = None, dashboard: bool = False, worker_logs: bool = False
-) -> None:
+def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
     """Connect this process to Ray; a process that is connected already stays as it is.
 
     Workers start in the folder that holds our packages (in a job: the submitted one), so paths sent to them must be
@@ -28,8 +26,6 @@ def attach(
         address: `host:port` of a cluster, or `local` for one that lives and dies with this process. None takes
             RAY_ADDRESS (which a job's driver has), else `local`.
         num_cpus: CPUs of a local one; None is all of this machine's.
-        dashboard: start the dashboard of a local one.
-        worker_logs: print what the workers print.
 
     Raises:
         ClusterError: no cluster at the address, or it refuses the token.
@@ -52,9 +48,9 @@ def attach(
         ray.init(
             address,
             num_cpus=num_cpus if local else None,
-            include_dashboard=dashboard if local else None,
+            include_dashboard=False if local else None,
             runtime_env=runtime_env,
-            log_to_driver=worker_logs,
+            log_to_driver=False,
             logging_level=logging.WARNING,
         )
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
