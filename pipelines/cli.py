@@ -27,7 +27,7 @@ VERBS: dict[str, dict[str, str]] = {
         "verify": "re-read a prepared dataset and compare it with its checksums and counts",
         "train": "train the network of a recipe",
         "tune": "search the hyper-parameters of a recipe",
-        "evaluate": "score trained runs on a dataset, alone or fused",
+        "evaluate": "score a trained run on a dataset, by one view and by many",
         "predict": "name the action in a video, or in a folder of them",
         "models": "list the networks",
     },

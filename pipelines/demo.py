@@ -1,0 +1,133 @@
+"""`marey demo`: the whole workflow on videos that marey draws itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cluster.attach import attach
+from pipelines import recipe as recipes
+from pipelines.progress import Progress
+from pipelines.run import RunResult, run
+from pipelines.workspace import workspace
+from tasks.data import figures
+from tasks.data.figures_settings import FigureSettings
+
+log = logging.getLogger(__name__)
+
+RECIPES = ("demo_tsn", "demo_stm")
+"""The network that is blind to time first, then the one that is not."""
+CHUNK = 16
+"""Videos a Ray task draws."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network's line of the closing table; all in percent of the test videos."""
+
+    network: str
+    top1: float
+    """1-view top-1 over all classes."""
+    top1_views: float
+    """N-view top-1."""
+    within: float
+    """Right member of a reversed pair, given that it is one of the two (chance: 50)."""
+    between: float
+    """Right pair, whichever member."""
+
+
+def demo(settings: FigureSettings, overrides: list[str], *, address: str | None = None) -> tuple[list[Row], Path]:
+    """Draw the videos, run both recipes on them; returns the table and the folder of everything made.
+
+    Args:
+        settings: of the videos.
+        overrides: `field=value`, for both recipes.
+        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
+    """
+    attach(address)
+    folder = workspace() / "demo"
+    source = draw(settings, folder / "videos")
+    rows = []
+    for name in RECIPES:
+        places = [f"data.source={source}", f"data.dataset={folder / 'dataset'}"]
+        result = run(recipes.load(name, [*places, *overrides]), address=address)
+        rows.append(_row(name, result))
+    return rows, folder
+
+
+def draw(settings: FigureSettings, root: Path) -> Path:
+    """Write the built-in videos by Ray tasks; videos of the same settings are left as they are."""
+    import ray
+
+    done = root.parent / "videos.json"
+    wanted = asdict(settings)
+    if done.exists() and json.loads(done.read_text()) == wanted:
+        log.info("the videos are there")
+        return root
+    videos = figures.plan(settings)
+    log.info("drawing %d videos of %d actions", len(videos), len({video.label for video in videos}))
+    chunks = [videos[first : first + CHUNK] for first in range(0, len(videos), CHUNK)]
+    task = ray.remote(_draw)
+    waiting = [task.remote(chunk, settings, root) for chunk in chunks]
+    with Progress(len(videos), "videos") as progress:
+        while waiting:
+            (finished,), waiting = ray.wait(waiting)
+            progress.update(ray.get(finished))
+    done.write_text(json.dumps(wanted))
+    return root
+
+
+def _draw(videos: list[figures.FigureVideo], settings: FigureSettings, root: Path) -> int:
+    for video in videos:
+        figures.write(video, settings, root)
+    return len(videos)
+
+
+def _row(name: str, result: RunResult) -> Row:
+    evaluation = result.evaluation
+    scores = np.load(evaluation["scores"])
+    classes = [str(label) for label in scores["classes"]]
+    within, between = pairs(scores["scores_1view"], scores["labels"], classes)
+    views = max(evaluation["views"].values())
+    metrics = evaluation["metrics"]
+    return Row(
+        evaluation["model"],
+        metrics["test/1view/top1_percent"],
+        metrics[f"test/{views}view/top1_percent"],
+        within,
+        between,
+    )
+
+
+def pairs(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> tuple[float, float]:
+    """Tell what a network knows of order from what it knows of appearance.
+
+    Args:
+        scores: [N, K].
+        labels: int [N].
+        classes: K names, those of the built-in videos.
+
+    Returns:
+        Of the videos of time-reversed pairs, in percent: those whose own class scores above its reverse, and those
+        whose best class is one of the pair.
+    """
+    partner = {action.name: action.partner for action in figures.actions() if action.partner}
+    reverse = np.array([classes.index(partner[name]) if name in partner else -1 for name in classes])[labels]
+    rows = np.flatnonzero(reverse >= 0)
+    own, other = labels[rows], reverse[rows]
+    best = scores[rows].argmax(1)
+    within = scores[rows, own] > scores[rows, other]
+    return 100 * float(within.mean()), 100 * float(((best == own) | (best == other)).mean())
+
+
+def table(rows: list[Row]) -> str:
+    """Return the closing table as text."""
+    head = "network   top-1 %   N-view top-1 %   right pair %   right way round in the pair % (chance: 50)"
+    lines = [
+        f"{row.network:<7}{row.top1:10.1f}{row.top1_views:17.1f}{row.between:15.1f}{row.within:32.1f}" for row in rows
+    ]
+    return "\n".join([head, *lines])

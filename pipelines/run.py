@@ -1,0 +1,97 @@
+"""`marey run`: prepare, train, evaluate, register; a step that was done with the same inputs is not done again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import record as records
+from pipelines.evaluate import evaluate, table, to_dict
+from pipelines.prepare import PrepareResult, prepare
+from pipelines.prepare import table as prepare_table
+from pipelines.settings import Recipe
+from pipelines.tracker import Tracker, tracking_uri
+from pipelines.train import TrainResult, train
+from pipelines.workspace import workspace
+from tasks.data import open_dataset
+
+log = logging.getLogger(__name__)
+
+EVALUATION = "evaluation.json"
+"""File of the run's folder: what was evaluated, and the result."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of a recipe."""
+
+    prepared: PrepareResult | None
+    """None where the recipe names no source: its dataset was there."""
+    trained: TrainResult
+    evaluation: dict[str, Any]
+    """As `pipelines.evaluate.to_dict` gives it: protocols, metrics, folder of the pictures."""
+    summary: str
+    """The evaluation as a table to print."""
+    model: str
+    """`models:/NAME/VERSION` in the registry."""
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more videos failed than the recipe allows."""
+        return self.prepared is not None and self.prepared.too_many_failed
+
+
+def run(recipe: Recipe, *, address: str | None = None, progress: bool = True) -> RunResult:
+    """Take a recipe from its videos to an evaluated network in the registry.
+
+    Args:
+        recipe: with `data.source` the dataset is prepared first, else it must exist.
+        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
+        progress: show it.
+
+    Raises:
+        UserError: as the steps raise it.
+    """
+    prepared = None
+    if recipe.data.source is not None:
+        log.info("preparing %s", recipe.data.source)
+        prepared = prepare(
+            recipe.data.source,
+            recipe.data.dataset,
+            layout=recipe.data.layout,
+            settings=recipe.prepare,
+            group=recipe.data.group,
+            max_failed=recipe.data.max_failed,
+            address=address,
+            progress=progress,
+        )
+        log.info("%s", prepare_table(prepared))
+    log.info("training %s", recipe.name)
+    trained = train(recipe, address=address)
+    evaluation, summary = _evaluation(recipe, trained, address, progress)
+    tracker = Tracker(tracking_uri(workspace()), trained.run_id)
+    model = tracker.describe_version({key: f"{value:.4g}" for key, value in evaluation["metrics"].items()})
+    return RunResult(prepared, trained, evaluation, summary, model)
+
+
+def _evaluation(
+    recipe: Recipe, trained: TrainResult, address: str | None, progress: bool
+) -> tuple[dict[str, Any], str]:
+    path = workspace() / "runs" / recipe.name / EVALUATION
+    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    inputs = json.loads(
+        json.dumps({"run": trained.run_id, "dataset": dataset.digest, "settings": asdict(recipe.evaluate)})
+    )
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["inputs"] == inputs and Path(before["evaluation"]["folder"]).is_dir():
+            log.info("run %s has been evaluated before; this is its result", recipe.name)
+            return before["evaluation"], before["summary"]
+    log.info("evaluating %s", recipe.name)
+    result = evaluate(trained.run_id, settings=recipe.evaluate, address=address, progress=progress)
+    evaluation, summary = to_dict(result), table(result)
+    records.write(path, {"inputs": inputs, "evaluation": evaluation, "summary": summary})
+    return evaluation, summary
