@@ -1,0 +1,90 @@
+"""Every command of the README, in its order, on a small folder of real videos, cut in size only."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tasks.data import figures
+from tasks.data.figures_settings import FigureSettings
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+(RECIPE,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+MAREY = [sys.executable, "-m", "pipelines"]
+CUT = {
+    "marey prepare": ["--tvl1.warps", "1", "--tvl1.scales", "2", "--short-side", "48"],
+    "marey submit": ["--set", "train.epochs=1"],
+}
+"""What a command is given on top, so that minutes become seconds."""
+LABELS = ("sit_down", "stand_up", "open_door", "close_door")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as the reader has it: `videos` with class folders, and the recipe."""
+    root = tmp_path_factory.mktemp("readme")
+    settings = FigureSettings(train_clips=8, val_clips=0, test_clips=0, train_people=8, size=48, frames=12)
+    for video in figures.plan(settings):
+        if video.label in LABELS:
+            figures.write(video, settings, root / "made")
+    (root / "made" / "train").rename(root / "videos")
+    recipe = (
+        RECIPE.replace("epochs: 30", "epochs: 2").replace("trials: 8", "trials: 2").replace("size: 112", "size: 32")
+    )
+    assert recipe.count(": 2 ") + recipe.count(": 2\n") >= 2
+    (root / "gestures.yaml").write_text(recipe)
+    return root
+
+
+def shell(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MAREY_WORK": str(folder / "marey-work"), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+        environment.pop(name, None)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_make_runs_what_the_readme_says():
+    for target, does in (("demo", "marey demo"), ("ui", "marey ui"), ("test", "pytest")):
+        planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert does in planned.stdout
+    assert {"make demo", "make test"} <= set(COMMANDS)
+
+
+def test_every_command_of_the_readme_works(folder):
+    ran = []
+    try:
+        for line in COMMANDS:
+            words = shlex.split(line, comments=True)
+            if words[0] != "marey" or words[1] == "ui":
+                continue
+            done = shell(folder, [*MAREY, *words[1:], *CUT.get(" ".join(words[:2]), [])])
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            ran.append(words[1])
+    finally:
+        if "cluster" in ran:
+            shell(folder, [*MAREY, "cluster", "down"])
+    assert ran == [
+        *("prepare", "verify", "train", "evaluate", "predict", "tune"),
+        *("cluster", "submit", "jobs", "cluster"),
+    ]
+    assert "marey ui" in COMMANDS
+    environment = {**os.environ, "MAREY_WORK": str(folder / "marey-work"), "PYTHONPATH": str(ROOT)}
+    command = [*MAREY, "ui", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as ui:
+        try:
+            assert ui.stdout is not None
+            address = next(found[0] for line in ui.stdout if (found := re.search(r"http://\S+", line)))
+            assert urllib.request.urlopen(address, timeout=30).status == 200
+        finally:
+            ui.send_signal(signal.SIGINT)
+        assert ui.wait(30) == 0
