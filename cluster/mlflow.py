@@ -58,7 +58,8 @@ def serve(uri: str, port: int, folder: Path) -> Iterator[Server]:
         # Names that a browser on this machine, or at the other end of a tunnel to it, sends; no page of another site.
         *("--host", HOST, "--port", str(port), "--allowed-hosts", "localhost:*,127.0.0.1:*"),
     ]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Its queue of background jobs, for judging text, would be eight idle processes.
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
