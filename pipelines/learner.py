@@ -20,8 +20,8 @@ SCORE = "selection_score"
 PROGRESS = "progress.jsonl"
 """File of the run's folder in which rank 0 says how far it is, for the driver to show."""
 
-PID = "rank0.pid"
-"""File of the run's folder with the process id of rank 0, for `py-spy dump` and the like."""
+WORKERS = "workers.json"
+"""File of the run's folder that says where its workers are: process id of rank 0, placement group."""
 REFUSAL = "refusal.txt"
 """File of the run's folder with the sentence of an error that a restart cannot mend."""
 
@@ -71,7 +71,9 @@ def work(config: dict[str, Any]) -> None:
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
     reporter = _Reporter(job, training.steps(context.get_world_size()))
     if context.get_world_rank() == 0:
-        (job.folder / PID).write_text(str(os.getpid()))
+        group = ray.util.get_current_placement_group()
+        assert group is not None  # Ray Train starts every worker in one
+        (job.folder / WORKERS).write_text(json.dumps({"pid": os.getpid(), "placement_group": group.id.hex()}))
         reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
     checkpoint = ray.train.get_checkpoint()
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,6 +13,9 @@ DISTRIBUTIONS = ("uniform", "log_uniform", "int_uniform", "choice")
 OPEN = ("model.options.",)
 """Free-form parts of a recipe, whose fields the network knows and checks."""
 
+FIXED = ("name", "search", "evaluate", "data", "prepare", "compute", "train.epochs")
+"""What a trial does not vary: what it is judged on, what it takes, and the length that trials are compared over."""
+
 
 def check(recipe: Recipe) -> dict[str, tuple[str, list[Any]]]:
     """Return field -> (distribution, its values).
@@ -54,8 +57,8 @@ def _fields(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     found: list[str] = []
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if path in ("name", "search", "evaluate", "data", "prepare", "compute"):
-            continue  # a trial varies the network, its input and its training, never what they are judged on
+        if path in FIXED:
+            continue
         found += _fields(value, f"{path}.") if isinstance(value, Mapping) else [path]
     return found
 

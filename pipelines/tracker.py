@@ -5,9 +5,9 @@ Everything goes through `MlflowClient` and an explicit run id, so that drivers, 
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, user_error
+from pipelines.revision import git_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,6 +56,13 @@ def client(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
+def runs_page(uri: str) -> str:
+    """Return the path of the page of all our runs; MLflow would open on its pages about language models."""
+    experiment = client(uri).get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    where = f"/{experiment.experiment_id}/runs" if experiment else ""
+    return f"/#/experiments{where}?workflowType=machine_learning"
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Turn a nested recipe into parameters such as `train.lr`."""
     flat: dict[str, str] = {}
@@ -64,22 +72,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = str(value)[:VALUE_LENGTH]
     return flat
-
-
-def git_tags() -> dict[str, str]:
-    """Return commit and state of the checkout this code runs from; nothing where it runs from an installed copy."""
-    here = Path(__file__)
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)  # a virtual environment may lie inside another checkout
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return {}
-    return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": str(bool(changes)).lower()}
 
 
 class Tracker:
@@ -121,7 +113,7 @@ class Tracker:
             tracker.params(params)
         else:
             tracker = cls(uri, run_id)
-            tracker._client.update_run(run_id, status="RUNNING")
+            tracker._reopen(name)
         tracker.tags({**git_tags(), **tags})
         return tracker
 
@@ -139,6 +131,17 @@ class Tracker:
             )
             tracker._monitor.start()
         return tracker
+
+    def _reopen(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.update_run(self.run_id, status="RUNNING")
+        except MlflowException as error:
+            raise UserError(
+                f"{name} was started before as MLflow run {self.run_id}, which {self.uri} does not hold any more: "
+                "start under another name, restore it in MLflow, or delete the folder of that name in the workspace"
+            ) from error
 
     def detach(self) -> None:
         """Stop the system metrics and leave the run open."""
@@ -251,6 +254,16 @@ class Tracker:
             self._client.set_model_version_tag(version.name, version.version, key, value)
         return f"models:/{version.name}/{version.version}"
 
+    def running(self) -> bool:
+        """Tell whether nobody has ended the run."""
+        return bool(self._client.get_run(self.run_id).info.status == "RUNNING")
+
+    def settle(self) -> None:
+        """End a run whose process was stopped on purpose, whatever that process made of it on its way out."""
+        if "error" in self._client.get_run(self.run_id).data.tags:
+            self._client.delete_tag(self.run_id, "error")
+        self.end("FINISHED")
+
     def end(self, status: str) -> None:
         """Set the run's status: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)
@@ -281,7 +294,7 @@ def _create_run(uri: str, workspace: Path, name: str, parent_run_id: str | None)
         # A file database leaves artifacts in ./mlruns unless told; a server knows its own place.
         place = (workspace.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
         experiment_id = store.create_experiment(wanted, artifact_location=place)
-    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey"}
+    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey", "mlflow.user": getpass.getuser()}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     return str(store.create_run(experiment_id, tags=tags, run_name=name).info.run_id)

@@ -1,5 +1,6 @@
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.tracker import Tracker, client
 
 
@@ -44,6 +45,14 @@ def test_a_restarted_worker_does_not_double_a_step(work):
     driver.end("KILLED")
     resumed = start(work, run_id=driver.run_id)
     assert client(driver.uri).get_run(resumed.run_id).info.status == "RUNNING"
+
+
+def test_a_run_that_is_gone_from_mlflow_is_one_sentence(work):
+    tracker = start(work)
+    client(tracker.uri).delete_run(tracker.run_id)
+    for gone in (tracker.run_id, "0" * 32):
+        with pytest.raises(UserError, match="does not hold any more"):
+            start(work, run_id=gone)
 
 
 @pytest.mark.parametrize(

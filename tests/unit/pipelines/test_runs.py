@@ -1,8 +1,9 @@
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.revision import git_tags
 from pipelines.runs import resolve
-from pipelines.tracker import Tracker, client, flatten, git_tags, refuse_shared_sqlite, tracking_uri
+from pipelines.tracker import Tracker, client, flatten, refuse_shared_sqlite, tracking_uri
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ def test_every_distribution_is_understood():
     ("field", "value", "says"),
     [
         ("train.rl", {"uniform": [0, 1]}, "did you mean train.lr"),
+        ("train.epochs", {"choice": [5, 10]}, "cannot vary"),
         ("data.dataset", {"choice": ["a"]}, "cannot vary"),
         ("train.lr", {"loguniform": [1e-4, 1]}, "did you mean log_uniform"),
         ("train.lr", 0.1, "one distribution"),

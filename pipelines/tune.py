@@ -1,0 +1,239 @@
+"""`marey tune`: a search over a recipe's fields by Ray Tune, each trial a whole training of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.attach import attach
+from pipelines import capacity
+from pipelines import recipe as recipes
+from pipelines import record as records
+from pipelines.errors import UserError
+from pipelines.leftovers import write_controller
+from pipelines.settings import Recipe
+from pipelines.space import check, overrides
+from pipelines.tracker import Tracker, tracking_uri
+from pipelines.train import RECORD as RUN_RECORD
+from pipelines.train import check_dataset, train
+from pipelines.watcher import short, trial_name, watcher
+from pipelines.workspace import workspace
+from tasks.data import open_dataset
+
+if TYPE_CHECKING:
+    from ray.tune import ResultGrid, Tuner
+
+log = logging.getLogger(__name__)
+
+RECORD = "sweep.json"
+SECTIONS = ("model", "input", "train", "search")
+SHOWN = 10
+"""Best trials listed on the sweep's page."""
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a sweep found."""
+
+    run_id: str
+    """The parent run in MLflow."""
+    best: Path
+    """Recipe file of the best trial."""
+    best_run: str
+    """Name of the best trial's run."""
+    values: dict[str, Any]
+    """Its fields."""
+    score: float
+    """Its best value of the sweep's metric."""
+    metric: str
+    trials: int
+    failed: int
+
+
+def tune(recipe: Recipe, *, address: str | None = None) -> TuneResult:
+    """Run the recipe's `search`; a sweep of the same name goes on where it was interrupted.
+
+    Args:
+        recipe: what is searched, and around which recipe.
+        address: of a Ray cluster; None is this process's own.
+
+    Raises:
+        UserError: a wrong search space, a dataset or cluster that does not suit the recipe, a sweep of this name with
+            another recipe, or no trial that came to an end.
+    """
+    attach(address)
+    space = check(recipe)
+    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    check_dataset(dataset, recipe)
+    if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):
+        raise UserError(f"search.metric is {recipe.search.metric} and the dataset has no val part")
+    capacity.check(recipe.compute)
+    folder = workspace() / "sweeps" / recipe.name
+    record = records.read(folder / RECORD, "sweep", recipes.to_dict(recipe), dataset.digest, SECTIONS)
+    tracker = Tracker.start(
+        workspace(),
+        recipe.name,
+        params=recipes.to_dict(recipe),
+        tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
+        run_id=record.get("run_id"),
+    )
+    with tracker:
+        if not record:
+            tracker.dataset(recipe.data.dataset, dataset.digest)
+            record = {"run_id": tracker.run_id, "dataset_digest": dataset.digest, "recipe": recipes.to_dict(recipe)}
+            records.write(folder / RECORD, record)
+        grid = _tuner(recipe, space, folder, tracker).fit()
+        return _conclude(recipe, grid, folder, tracker)
+
+
+def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
+    """Return how many trials run at once: what the recipe says, at most what fits."""
+    fit = min(int(have.get(kind, 0) // need) for kind, need in capacity.needs(recipe.compute).items())
+    return min(fit, recipe.search.concurrent or fit, recipe.search.trials)
+
+
+def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: Path, tracker: Tracker) -> Tuner:
+    from ray import tune as ray_tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    search = recipe.search
+    # A worker has another working folder and not our environment.
+    environment = {"MAREY_WORK": str(workspace()), "MLFLOW_TRACKING_URI": tracking_uri(workspace())}
+    parent = tracker.run_id
+
+    def trial(point: dict[str, Any]) -> None:
+        run_trial(recipe, point, parent, environment)
+
+    # The workers hold the CPUs: a trial's driver that held one too would deadlock small clusters. Tune does not take
+    # a request for nothing, hence one byte of memory.
+    trainable = ray_tune.with_resources(trial, {"cpu": 0, "memory": 1})
+    distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
+    if ray_tune.Tuner.can_restore(str(folder)):
+        log.info("going on with sweep %s", recipe.name)
+        return ray_tune.Tuner.restore(str(folder), trainable, resume_errored=True, param_space=distributions)
+    return ray_tune.Tuner(
+        trainable,
+        param_space=distributions,
+        tune_config=ray_tune.TuneConfig(
+            metric=search.metric,
+            mode=search.mode,
+            num_samples=search.trials,
+            max_concurrent_trials=concurrent_trials(recipe, capacity.resources()),
+            search_alg=OptunaSearch(seed=search.seed),
+            scheduler=_scheduler(recipe),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=ray_tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            verbose=0,
+            callbacks=[watcher(recipe, tracker.uri, workspace())],
+        ),
+    )
+
+
+def _scheduler(recipe: Recipe) -> Any:
+    """Return ASHA over the epochs before the last: a trial stopped at its end would leave its run unfinished."""
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    search, last = recipe.search, recipe.train.epochs - 1
+    if search.grace_epochs > last:
+        return None
+    return AsyncHyperBandScheduler(
+        time_attr="epoch",
+        max_t=last,
+        grace_period=search.grace_epochs,
+        reduction_factor=search.reduction,
+        stop_last_trials=False,
+    )
+
+
+def _distribution(name: str, values: list[Any]) -> Any:
+    from ray import tune as ray_tune
+
+    match name:
+        case "uniform":
+            return ray_tune.uniform(*values)
+        case "log_uniform":
+            return ray_tune.loguniform(*values)
+        case "int_uniform":
+            return ray_tune.randint(values[0], values[1] + 1)
+    return ray_tune.choice(values)
+
+
+def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
+    """Return the recipe of one trial."""
+    return recipes.replaced(recipe, {**overrides(point), "name": name})
+
+
+def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
+    """Train one point of the search; runs in a process of Ray Tune that holds no CPU."""
+    from ray import tune as ray_tune
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    os.environ.update(environment)
+    metric, name = recipe.search.metric, trial_name(recipe, ray_tune.get_context().get_trial_id())
+    folder = workspace() / "runs" / name
+
+    class Report(TuneReportCallback):
+        """Passes on the reports that hold the metric; those within an epoch do not. Runs in the controller."""
+
+        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            write_controller(folder)
+            if metric in metrics[0]:
+                super().after_report(run_context, metrics, checkpoint)
+
+    train(trial_recipe(recipe, point, name), parent_run_id=parent_run_id, callbacks=(Report(),))  # type: ignore[no-untyped-call]
+
+
+def _conclude(recipe: Recipe, grid: ResultGrid, folder: Path, tracker: Tracker) -> TuneResult:
+    metric, mode = recipe.search.metric, recipe.search.mode
+    results = [grid[index] for index in range(len(grid))]
+    ended = [_Ended.of(recipe, one) for one in results if one.error is None and metric in (one.metrics or {})]
+    if not ended:
+        first = f"; the first one's error: {str(grid.errors[0]).strip().splitlines()[-1]}" if grid.errors else ""
+        cause = grid.errors[0] if grid.errors else None
+        raise UserError(f"no trial of sweep {recipe.name} came to an end{first}") from cause
+    for one in ended:  # some were stopped: only now are their processes gone for certain
+        Tracker(tracker.uri, records.run_id(workspace() / "runs" / one.name / RUN_RECORD)).settle()
+    ranked = sorted(ended, key=lambda one: one.score, reverse=mode == "max")
+    best, fields = ranked[0], list(recipe.search.space)
+    path = folder / "best.yaml"
+    path.write_text(recipes.dump(trial_recipe(recipe, best.values, f"{recipe.name}-best")))
+    tracker.artifact(path)
+    tracker.metrics({f"best/{metric}": best.score, "trials": len(grid), "failed_trials": len(grid.errors)}, 0)
+    tracker.tags({"best_run": best.name})
+    lines = [
+        f"Sweep of {len(grid)} trials over {', '.join(fields)}; the best recipe is the artifact best.yaml.",
+        "",
+        f"| trial | {metric} | epochs | {' | '.join(fields)} |",
+        "|---" * (len(fields) + 3) + "|",
+    ]
+    for one in ranked[:SHOWN]:
+        values = " | ".join(short(one.values[field]) for field in fields)
+        lines.append(f"| {one.name} | {one.score:.4g} | {one.epochs:g} | {values} |")
+    tracker.note("\n".join(lines))
+    return TuneResult(
+        tracker.run_id, path, best.name, best.values, best.score, metric, len(grid), failed=len(grid.errors)
+    )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A trial that came to an end, or was stopped early."""
+
+    name: str
+    score: float
+    epochs: float
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, recipe: Recipe, result: Any) -> _Ended:
+        values = result.metrics_dataframe[recipe.search.metric].dropna()
+        score = values.max() if recipe.search.mode == "max" else values.min()
+        name = trial_name(recipe, result.metrics["trial_id"])
+        return cls(name, float(score), result.metrics["epoch"], overrides(result.config))

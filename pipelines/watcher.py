@@ -1,0 +1,84 @@
+"""The driver's view of a sweep: a line a trial, and order after trials that were stopped."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from pipelines import record as records
+from pipelines.leftovers import Leftovers
+from pipelines.settings import Recipe
+from pipelines.tracker import Tracker
+from pipelines.train import RECORD
+
+log = logging.getLogger(__name__)
+
+
+def trial_name(recipe: Recipe, trial_id: str) -> str:
+    """Return the name of a trial's run."""
+    return f"{recipe.name}.{trial_id}"
+
+
+def watcher(recipe: Recipe, uri: str, work: Path) -> Any:
+    """Return a Tune callback that says how the sweep goes, and ends the MLflow runs of trials that were stopped."""
+    from ray.tune import Callback
+
+    class Watcher(Callback):
+        """Lives in the driver."""
+
+        def __init__(self) -> None:
+            self.done = 0
+            self.best: float | None = None
+            self.leftovers = Leftovers()
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            self.leftovers.remove()
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            search, result = recipe.search, trial.last_result
+            analysis = trial.metric_analysis.get(search.metric, {})
+            score = analysis.get(search.mode)
+            epochs = result.get("epoch", 0)
+            pruned = epochs < recipe.train.epochs
+            run = self._run(trial)
+            assert run is not None  # it has reported
+            run.tags({"pruned": str(pruned).lower()})
+            run.settle()
+            self.leftovers.expect(self._folder(trial))
+            self.done += 1
+            if score is not None:
+                choose = max if search.mode == "max" else min
+                self.best = score if self.best is None else choose(self.best, score)
+            log.info(
+                "trial %d/%d %s  %s %.4g (best %.4g)  %s",
+                self.done,
+                search.trials,
+                f"stopped after epoch {epochs:g}" if pruned else "finished",
+                search.metric,
+                score,
+                self.best,
+                "  ".join(f"{field}={short(value)}" for field, value in trial.config.items()),
+            )
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.done += 1
+            run = self._run(trial)
+            if run is not None and run.running():  # its process died
+                run.end("FAILED")
+            self.leftovers.expect(self._folder(trial))
+            log.warning("trial %d/%d failed: %s", self.done, recipe.search.trials, trial.error_file)
+
+        def _folder(self, trial: Any) -> Path:
+            return work / "runs" / trial_name(recipe, trial.trial_id)
+
+        def _run(self, trial: Any) -> Tracker | None:
+            path = self._folder(trial) / RECORD
+            return Tracker(uri, records.run_id(path)) if path.exists() else None
+
+    return Watcher()
+
+
+def short(value: Any) -> str:
+    """Return a field's value for a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

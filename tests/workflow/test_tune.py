@@ -1,0 +1,107 @@
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines import recipe as recipes
+from pipelines.errors import UserError
+from pipelines.tracker import client, tracking_uri
+from pipelines.tune import concurrent_trials, tune
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch, ray):
+    monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def sweep(recipe):
+    space = {"train.lr": {"log_uniform": [1e-6, 0.1]}, "train.optimizer": {"choice": ["sgd", "adamw"]}}
+    values = {"name": "sweep", "train.epochs": 4, "search.trials": 4, "search.space": space, "search.reduction": 2}
+    return recipes.replaced(recipe, values)
+
+
+def children(work, parent):
+    return client(tracking_uri(work)).search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
+
+
+def test_four_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
+    assert concurrent_trials(sweep, {"CPU": 2}) == 2
+    result = tune(sweep)
+    runs = children(work, result.run_id)
+    assert result.trials == len(runs) == 4
+    assert result.failed == 0
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(run.data.tags["pruned"] == str(run.data.metrics["epoch"] < 4).lower() for run in runs)
+    assert {float(run.data.params["train.lr"]) for run in runs} != {sweep.train.lr}
+    best = recipes.load(result.best)
+    (winner,) = [run for run in runs if run.info.run_name == result.best_run]
+    assert str(best.train.lr) == winner.data.params["train.lr"]
+    assert result.score == max(
+        point.value
+        for run in runs
+        for point in client(tracking_uri(work)).get_metric_history(run.info.run_id, "val/top1_percent")
+    )
+    store = client(tracking_uri(work))
+    parent = store.get_run(result.run_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["best/val/top1_percent"] == result.score
+    assert "best.yaml" in {file.path for file in store.list_artifacts(result.run_id)}
+    assert not store.search_registered_models()  # trials are not registered
+    again = tune(sweep)  # finished: nothing is trained
+    assert again.values == result.values
+    assert len(children(work, result.run_id)) == 4
+
+
+def test_an_impossible_trial_is_refused(sweep):
+    with pytest.raises(UserError, match="takes 3 CPUs"):
+        tune(recipes.replaced(sweep, {"compute.workers": 3}))
+
+
+def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
+    from pipelines import record
+    from tasks.data import open_dataset
+
+    digest = open_dataset(sweep.data.dataset).digest
+    path = work / "sweeps" / "sweep" / "sweep.json"
+    record.write(path, {"run_id": "x", "dataset_digest": digest, "recipe": recipes.to_dict(sweep)})
+    with pytest.raises(UserError, match=r"search\.trials \(4, now 5\)"):
+        tune(recipes.replaced(sweep, {"search.trials": 5}))
+
+
+def test_a_killed_sweep_goes_on(sweep, work):
+    """The driver dies while trials run; the same command finishes the sweep without a second parent or extra trials."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "sweep.yaml"
+    # a trial takes the whole cluster, so that one which is stopped must give it back
+    path.write_text(recipes.dump(recipes.replaced(sweep, {"train.epochs": 6, "compute.workers": 2})))
+    root = Path(__file__).parents[2]
+    code = (
+        f"from cluster.attach import attach; attach('local', num_cpus=2); from pipelines.recipe import load; "
+        f"from pipelines.tune import tune; tune(load({str(path)!r}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list(work.glob("runs/*/progress.jsonl")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=500).returncode == 0
+    parents = [run for run in client(tracking_uri(work)).search_runs(["1"]) if "sweep" in run.data.tags]
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    runs = children(work, parents[0].info.run_id)
+    assert len(runs) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        steps = [p.step for p in client(tracking_uri(work)).get_metric_history(run.info.run_id, "train/loss")]
+        assert steps == sorted(set(steps))
