@@ -20,7 +20,7 @@ def main(args: Args) -> int:
 
     from cluster.errors import ClusterError
     from cluster.mlflow import serve
-    from pipelines.tracker import tracking_uri
+    from pipelines.tracker import runs_page, tracking_uri
     from pipelines.workspace import workspace
 
     uri = tracking_uri(workspace())
@@ -31,7 +31,7 @@ def main(args: Args) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with serve(uri, args.port, workspace()) as server:
-            print(f"MLflow UI of {uri} at {server.url}  (Ctrl-C ends it)", flush=True)
+            print(f"MLflow UI of {uri}: {server.url}{runs_page(uri)}  (Ctrl-C ends it)", flush=True)
             raise ClusterError(f"the MLflow server ended by itself, with code {server.process.wait()}")
     except KeyboardInterrupt:
         return 0
