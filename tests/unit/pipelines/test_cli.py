@@ -125,10 +125,16 @@ def test_a_defect_of_ours_is_not_taken_for_a_users_error() -> None:
     assert user_error(defect) is None
 
 
-def test_interrupt_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli, "dispatch", lambda words: signal.raise_signal(signal.SIGINT))
-    assert cli.main(["train"]) == 130
-    assert capsys.readouterr().err.startswith("marey: interrupted")
+def test_interrupt_is_a_sentence(tmp_path: Path) -> None:
+    source = tmp_path / "videos.csv"
+    os.mkfifo(source)
+    command = [sys.executable, "-m", "pipelines", "prepare", str(source), str(tmp_path / "out"), "--layout", "csv"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    with source.open("w"):  # opens when the other side does, which then waits for a line
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert process.stderr is not None
+    assert process.stderr.read().startswith("marey: interrupted")
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

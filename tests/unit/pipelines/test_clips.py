@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+
 from pipelines import recipe
 from pipelines.clips import clip_settings, sided
 from pipelines.settings import Recipe
