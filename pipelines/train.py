@@ -32,6 +32,15 @@ log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 """File of the run's folder: its MLflow run, what it was started with, and its result once there is one."""
+NOTED = (
+    "val/top1_percent",
+    "val/top5_percent",
+    "val/mean_class_percent",
+    "val/loss",
+    "train/top1_percent",
+    "train/loss",
+)
+"""Metrics of the checkpoint at the head of the run's page."""
 SECTIONS = ("model", "input", "train", "prepare")
 """Of the recipe: what a run of the same name must share with its earlier start."""
 
@@ -234,7 +243,7 @@ def _note(job: Job, result: Mapping[str, Any]) -> str:
         "",
         "| | |",
         "|---|---|",
-        *(f"| {key} | {metrics[key]:.4g} |" for key in sorted(metrics) if key.startswith(("train/", "val/"))),
+        *(f"| {key} | {metrics[key]:.4g} |" for key in NOTED if key in metrics),
     ]
     return "\n".join(lines)
 
