@@ -44,6 +44,7 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
         scales=SCALES[stream] if given.scales is None else given.scales,
         max_distort=given.max_distort,
         flip=_flip(classes) if given.flip is None else given.flip,
+        color=given.color,
         seed=recipe.train.seed,
     )
 

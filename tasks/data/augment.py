@@ -28,6 +28,18 @@ class Box(NamedTuple):
     height: int
 
 
+class Tone(NamedTuple):
+    """A change of colour, `gain * v + shift` of values in [0, 1]."""
+
+    gain: np.ndarray
+    """float32 [3], one a colour."""
+    shift: np.ndarray
+    """float32 [3]."""
+
+
+SAME = Tone(np.ones(3, np.float32), np.zeros(3, np.float32))
+
+
 @dataclass(frozen=True)
 class View:
     """One clip of a test protocol."""
@@ -73,6 +85,20 @@ def train_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Gener
     return box, bool(rng.random() < clip.flip)
 
 
+def train_tone(clip: ClipSettings, rng: np.random.Generator) -> Tone:
+    """Return a random change of brightness, contrast and tint, of a strength s that is `clip.color`.
+
+    Contrast, about the middle grey, and brightness are factors from [1 - s, 1 + s] for all colours together, the tint
+    one from [1 - s/2, 1 + s/2] for each. Flow has no colour and stays as it is.
+    """
+    if clip.color == 0 or clip.stream == "flow":
+        return SAME
+    contrast, brightness = 1 + clip.color * rng.uniform(-1, 1, 2)
+    gain = contrast * brightness * (1 + clip.color / 2 * rng.uniform(-1, 1, 3))
+    shift = np.full(3, 0.5 * (1 - contrast))
+    return Tone(gain.astype(np.float32), shift.astype(np.float32))
+
+
 def view_crop(width: int, height: int, view: View) -> tuple[Box, bool]:
     """Return a view's box and whether to flip.
 
@@ -96,8 +122,15 @@ def clip_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
     return 3, clip.segments * clip.snippet, clip.size, clip.size
 
 
-def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings, out: np.ndarray | None = None) -> np.ndarray:
-    """Crop, resize (bilinear), flip and normalise.
+def make_clip(
+    items: np.ndarray,
+    box: Box,
+    flip: bool,
+    clip: ClipSettings,
+    out: np.ndarray | None = None,
+    tone: Tone = SAME,
+) -> np.ndarray:
+    """Crop, resize (bilinear), flip, change the colours and normalise.
 
     Args:
         items: frames, uint8 [K*L, H, W, 3], or quantised flow, uint8 [K*L, 2, H, W].
@@ -105,6 +138,7 @@ def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings, out: 
         flip: mirror left and right; x-flow v becomes 255 - v with it.
         clip: size, mean and deviation.
         out: where to write the clip, such as a place in a batch.
+        tone: colours of rgb, the same for all frames; it costs nothing beside the normalisation.
 
     Returns:
         float32, rgb [3, K*L, size, size]; flow [2L, K, size, size] with channels x1, y1, x2, y2, ...
@@ -115,6 +149,9 @@ def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings, out: 
     mean, std = np.asarray(clip.mean, np.float32), np.asarray(clip.std, np.float32)
     scale = np.broadcast_to(1 / (255 * std), channels).copy()[:, None, None]
     offset = np.broadcast_to(-mean / std, channels).copy()[:, None, None]
+    if not flow:
+        offset += scale * 255 * tone.shift[:, None, None]
+        scale *= tone.gain[:, None, None]
     if flow and flip:  # 255 - v of x
         offset[0] += 255 * scale[0]
         scale[0] *= -1

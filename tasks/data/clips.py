@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.augment import View, make_clip, train_crop, view_crop
+from tasks.data.augment import View, make_clip, train_crop, train_tone, view_crop
 from tasks.data.sampling import train_indices, view_indices
 from tasks.data.settings import ClipSettings
 from tasks.seeds import generator
@@ -33,7 +33,7 @@ def train_clip(
     indices = train_indices(num_items(sample, clip), clip, rng)
     items = read_items(dataset, sample, clip, indices)
     box, flip = train_crop(*_frame_size(items, clip), clip, rng)
-    return make_clip(items, box, flip, clip, out)
+    return make_clip(items, box, flip, clip, out, train_tone(clip, rng))
 
 
 def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:

@@ -75,8 +75,10 @@ class ClipSettings:
     """Largest difference of the indices of width and height among the scales."""
     flip: float = 0.5
     """Probability of a horizontal flip in training (x-flow is inverted with it)."""
+    color: float = 0.0
+    """Strength of the colour change in training, of rgb alone; 0 is none, as in TSN."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least(self, 1, "segments", "snippet", "stride", "size")
-        within(self, 0, 1, "flip")
+        within(self, 0, 1, "flip", "color")

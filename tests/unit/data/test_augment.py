@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tasks.data.augment import Box, crop_sizes, make_clip, places, train_crop, view_crop, views
+from tasks.data.augment import SAME, Box, Tone, crop_sizes, make_clip, places, train_crop, train_tone, view_crop, views
 from tasks.data.settings import ClipSettings
 from tasks.seeds import generator
 
@@ -113,3 +115,28 @@ def test_all_frames_of_a_clip_are_cut_alike():
     box, flip = train_crop(340, 256, RGB, generator(3))
     clip = make_clip(np.stack([frame] * 4), box, flip, RGB)
     assert all(np.array_equal(clip[:, 0], clip[:, t]) for t in range(4))
+
+
+def test_a_tone_changes_all_frames_before_they_are_normalised():
+    frames = generator("frames").integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    clip = ClipSettings(segments=4, size=64)
+    tone = Tone(np.array([0.5, 1, 2], np.float32), np.array([0.1, 0, -0.2], np.float32))
+    box = Box(0, 0, 64, 64)
+    changed = frames / 255 * tone.gain + tone.shift
+    expected = ((changed - clip.mean) / clip.std).transpose(3, 0, 1, 2)
+    np.testing.assert_allclose(make_clip(frames, box, False, clip, tone=tone), expected, atol=1e-5)
+    np.testing.assert_array_equal(make_clip(frames, box, False, clip, tone=SAME), make_clip(frames, box, False, clip))
+
+
+def test_tones_spread_around_the_picture_as_it_is():
+    strong = replace(RGB, color=0.4)
+    tones = [train_tone(strong, generator("tone", i)) for i in range(2000)]
+    gains = np.stack([tone.gain for tone in tones])
+    shifts = np.stack([tone.shift for tone in tones])
+    assert np.abs(gains.mean(0) - 1).max() < 0.03
+    assert np.abs(shifts.mean(0)).max() < 0.01
+    assert gains.min() >= 0.6 * 0.6 * 0.8
+    assert gains.max() <= 1.4 * 1.4 * 1.2
+    assert gains.std(1).min() > 0  # the tint differs between colours
+    assert train_tone(RGB, generator("tone")) is SAME
+    assert train_tone(replace(FLOW, color=0.4), generator("tone")) is SAME
