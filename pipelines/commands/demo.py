@@ -34,7 +34,7 @@ def main(args: Args) -> int:
         f"\n{table(rows)}\n\n"
         f"videos and shards   {folder}\n"
         "curves, pictures    marey ui\n"
-        f"another video       marey predict demo_stm {folder}/videos/test/sit_down\n"
+        f"another video       marey predict demo-stm {folder}/videos/test/sit_down\n"
         "your own videos     README.md, 'Your own videos'"
     )
     return 0
