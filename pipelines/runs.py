@@ -101,7 +101,10 @@ def _from_runs(run: str, uri: str) -> ResolvedRun:
         found = [store.get_run(run)]
     except MlflowException:
         experiments = [experiment.experiment_id for experiment in store.search_experiments()]
-        every = list(store.search_runs(experiments, max_results=10_000))
+        # A sweep often has the name of the training it set out from, but holds no network itself.
+        every = [
+            one for one in store.search_runs(experiments, max_results=10_000) if one.data.tags.get("sweep") != "parent"
+        ]
         found = [one for one in every if one.info.run_name == run]
         if not found:
             names = sorted({one.info.run_name for one in every})

@@ -5,6 +5,8 @@ from pipelines.revision import git_tags
 from pipelines.runs import resolve
 from pipelines.tracker import Tracker, client, flatten, refuse_shared_sqlite, tracking_uri
 
+TRAINING = "run_name = 'finished' and tags.stream = 'rgb'"
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
@@ -20,8 +22,10 @@ def work(tmp_path_factory):
             tracker.end("FINISHED")
         else:
             tracker.end("FAILED")
+    # The sweep around a recipe has its name, and no checkpoint.
+    Tracker.start(folder, "finished", params={}, tags={"sweep": "parent"}).end("FINISHED")
     store = client(tracking_uri(folder))
-    (run,) = store.search_runs(["1"], "run_name = 'finished'")
+    (run,) = store.search_runs(["1"], TRAINING)
     store.create_registered_model("gestures")
     store.create_model_version("gestures", "file:///nowhere", run.info.run_id)
     store.set_registered_model_alias("gestures", "best", "1")
@@ -35,7 +39,7 @@ def here(work, monkeypatch):
 
 @pytest.mark.parametrize("by", ["id", "finished", "models:/gestures@best", "models:/gestures/1"])
 def test_a_run_is_found_by_id_name_alias_and_version(by, work):
-    (run,) = client(tracking_uri(work)).search_runs(["1"], "run_name = 'finished'")
+    (run,) = client(tracking_uri(work)).search_runs(["1"], TRAINING)
     found = resolve(run.info.run_id if by == "id" else by)
     assert found.run_id == run.info.run_id
     assert found.name == "finished"
