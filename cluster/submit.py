@@ -62,7 +62,7 @@ def submit(
             entrypoint=f"cd {shlex.quote(str(here))} && exec {entrypoint}" if visible else entrypoint,
             submission_id=job_id,
             runtime_env={"working_dir": str(stage), "env_vars": environment},
-            metadata={"command": shlex.join(words)},
+            metadata={"job_name": words[0], "command": shlex.join(words)},  # the name is for the dashboard
         )
 
 
