@@ -32,10 +32,15 @@ def machines() -> int:
     return len({node["NodeManagerHostname"] for node in nodes if node["Alive"]})
 
 
+def per_worker(compute: ComputeSettings) -> dict[str, float]:
+    """Return what one worker of a training takes."""
+    each = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
+    return {kind: number for kind, number in each.items() if number}
+
+
 def needs(compute: ComputeSettings) -> dict[str, float]:
     """Return what one training takes."""
-    each = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
-    return {kind: compute.workers * number for kind, number in each.items() if number}
+    return {kind: compute.workers * number for kind, number in per_worker(compute).items()}
 
 
 def check(compute: ComputeSettings) -> None:

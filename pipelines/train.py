@@ -161,14 +161,13 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dic
     from ray.train.torch import TorchTrainer
 
     compute = job.recipe.compute
-    resources = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
     trainer = TorchTrainer(
         work,
         train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.workers,
             use_gpu=compute.gpus_per_worker > 0,
-            resources_per_worker={kind: number for kind, number in resources.items() if number},
+            resources_per_worker=capacity.per_worker(compute),
         ),
         run_config=ray.train.RunConfig(
             name=job.folder.name,

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tasks.learn.loop import fit as fit
     from tasks.learn.score import Metrics as Metrics
     from tasks.learn.score import measure as measure
-    from tasks.learn.score import score as score
     from tasks.learn.settings import TrainSettings as TrainSettings
 
 _HOME = {
@@ -27,7 +26,6 @@ _HOME = {
     "load_weights": "checkpoint",
     "measure": "score",
     "read_identity": "checkpoint",
-    "score": "score",
 }
 __all__ = sorted(_HOME)
 
