@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from tasks.data import storage
 from tasks.data.errors import first_ten, unknown
 from tasks.data.manifest import PARTS
-from tasks.data.sample import FLOW, RGB, ArrowFile, sample_key
+from tasks.data.sample import FLOW, RGB, ArrowFile, read_rgb, sample_key
 from tasks.data.shard import read_sidecar, tar_path
 from tasks.data.tables import read_description, read_settings, read_table
 from tasks.errors import UserError
@@ -40,6 +40,8 @@ class Sample:
     """Pairs of frames with flow: frames - 1, or frames where another part follows; 0 without flow."""
     shard: int
     group: str | None
+    height: int
+    width: int
     rgb_range: tuple[int, int]
     """Where its frames start and end in the shard, in bytes."""
     flow_range: tuple[int, int] | None
@@ -81,14 +83,18 @@ class Dataset:
         return self._samples[part]
 
     def rgb(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
-        """Return frames, uint8 [n, H, W, 3], in the order asked for; each is decoded once and no other is read."""
-        return self._read(sample, sample.rgb_range, indices, ArrowFile.rgb)
+        """Return frames, uint8 [n, H, W, 3], in the order asked for; each is decoded once."""
+
+        def decode(data: bytes | memoryview, wanted: Sequence[int]) -> np.ndarray:
+            return read_rgb(data, wanted, self.settings.rgb, height=sample.height, width=sample.width)
+
+        return self._read(sample, sample.rgb_range, indices, decode)
 
     def flow(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
         """Return quantised flow, uint8 [n, 2, H, W], x before y; UserError where the dataset has none."""
         if sample.flow_range is None:
             raise self.no_flow()
-        return self._read(sample, sample.flow_range, indices, ArrowFile.flow)
+        return self._read(sample, sample.flow_range, indices, lambda data, wanted: ArrowFile(data).flow(wanted))
 
     def no_flow(self) -> UserError:
         """Return the error of asking a dataset for flow that was prepared without."""
@@ -102,12 +108,12 @@ class Dataset:
         sample: Sample,
         span: tuple[int, int],
         indices: Iterable[int],
-        decode: Callable[[ArrowFile, Iterable[int]], np.ndarray],
+        decode: Callable[[bytes | memoryview, Sequence[int]], np.ndarray],
     ) -> np.ndarray:
         wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
         try:
             # Opened anew: a reader serves one thread at a time, and opening reads no more than its index.
-            images = decode(ArrowFile(self._bytes(sample.shard, *span)), wanted.tolist())
+            images = decode(self._bytes(sample.shard, *span), wanted.tolist())
         except (pa.ArrowException, ValueError, OSError) as error:
             raise UserError(
                 f"Video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): look with "
@@ -181,7 +187,9 @@ class Dataset:
                         flows=part["flows"],
                         shard=shard,
                         group=group,
-                        rgb_range=ranges[f"{key}.{RGB}"],
+                        height=record["height"],
+                        width=record["width"],
+                        rgb_range=ranges[f"{key}.{RGB[self.settings.rgb]}"],
                         flow_range=ranges.get(f"{key}.{FLOW}"),
                     )
                 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb
+from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, quantize, tvl1
 from tasks.video.decode import Decoder
@@ -20,7 +20,7 @@ from tasks.video.encode import jpeg_gray, jpeg_rgb
 from tasks.video.flow import to_gray
 
 _BLOCK = 16  # pairs whose real-valued flow is in memory at a time
-_JPEG_SIDE = 65_500
+_LONGEST_SIDE = {"jpeg": 65_500, "h264": 16_384}
 
 
 @dataclass
@@ -128,21 +128,22 @@ def _read(
         if last and first + len(images) < settings.min_frames:
             raise VideoError("too_short", f"{len(images)} frames of at least {settings.min_frames}")
         height, width = images.shape[1:3]
-        if max(height, width) > _JPEG_SIDE:
-            raise VideoError("unreadable", f"{width} x {height} pixels after resizing are too many for JPEG")
-        parts.append(_encode(images if last else images[: limit + 1], first, last, settings, seconds))
+        if max(height, width) > _LONGEST_SIDE[settings.rgb]:
+            kind = {"jpeg": "JPEG", "h264": "H.264"}[settings.rgb]
+            raise VideoError("unreadable", f"{width} x {height} pixels after resizing are too many for {kind}")
+        used_images = images if last else images[: limit + 1]
+        parts.append(_encode(used_images, frames.fps, first, last, settings, seconds))
         if last:
             return parts, {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": used}
 
 
 def _encode(
-    images: NDArray[np.uint8], first: int, last: bool, settings: PrepareSettings, seconds: dict[str, float]
+    images: NDArray[np.uint8], fps: float, first: int, last: bool, settings: PrepareSettings, seconds: dict[str, float]
 ) -> _Part:
     height, width = images.shape[1:3]
     frames = len(images) if last else len(images) - 1
     with _timed(seconds, "encode"):
-        jpegs = jpeg_rgb(images[:frames], settings.rgb_quality)
-        members = {RGB: write_rgb(jpegs, height=height, width=width, quality=settings.rgb_quality)}
+        members = {RGB[settings.rgb]: _encode_rgb(images[:frames], fps, settings)}
     if settings.flow == "none":
         return _Part(first, frames, 0, members)
     x: list[bytes] = []
@@ -159,6 +160,14 @@ def _encode(
     quality, bound = settings.flow_quality, settings.flow_bound
     members[FLOW] = write_flow(x, y, height=height, width=width, quality=quality, bound=bound)
     return _Part(first, frames, len(x), members)
+
+
+def _encode_rgb(images: NDArray[np.uint8], fps: float, settings: PrepareSettings) -> bytes:
+    if settings.rgb == "h264":
+        return write_rgb_h264(images, fps=fps, crf=settings.rgb_crf)
+    height, width = images.shape[1:3]
+    jpegs = jpeg_rgb(images, settings.rgb_quality)
+    return write_rgb(jpegs, height=height, width=width, quality=settings.rgb_quality)
 
 
 def _describe(row: dict[str, Any], facts: dict[str, Any], number: int, part: _Part) -> bytes:

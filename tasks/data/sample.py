@@ -4,26 +4,31 @@ A sample has three members, which plain `webdataset` groups by the name before t
 
 * `<key>.json`: video_id, part (from 1), first_frame, label, label_id, group, fps, width, height, frames, flows, source,
   start_s, end_s, decoder
-* `<key>.rgb.arrow`: an Arrow IPC file, uncompressed, with one binary column `jpeg`, a row a frame
+* `<key>.rgb.arrow`: an Arrow IPC file, uncompressed, with one binary column `jpeg`, a row a frame; or, where the
+  dataset was prepared with `rgb: h264`, `<key>.rgb.mp4`, filled up to even height and width
 * `<key>.flow.arrow`: the same with columns `x` and `y`, a row a pair of frames: grey JPEGs of the quantised flow
 
-Every row is a record batch of its own, so any frame is read without its neighbours. Width, height, quality and (flow)
+Every row is a record batch of its own, so any frame is read without its neighbours (of an mp4: without those before the
+last key frame). Width, height, quality and (flow)
 bound stand in the metadata of the schema. The key is the video id, with `~0001`, `~0002`, ... for a video in parts.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.video.encode import decode_gray, decode_rgb
+from tasks.video.encode import decode_gray, decode_rgb, read_mp4, write_mp4
 
-RGB, FLOW, JSON = "rgb.arrow", "flow.arrow", "json"
+FLOW, JSON = "flow.arrow", "json"
+RGB = {"jpeg": "rgb.arrow", "h264": "rgb.mp4"}
+"""Name of the member with the frames, by how they are stored."""
 
 
 def sample_key(video_id: str, part: int, parts: int) -> str:
@@ -34,6 +39,24 @@ def sample_key(video_id: str, part: int, parts: int) -> str:
 def write_rgb(jpegs: Sequence[bytes], *, height: int, width: int, quality: int) -> bytes:
     """Pack one JPEG a frame as `<key>.rgb.arrow`."""
     return _pack({"jpeg": jpegs}, {"height": height, "width": width, "quality": quality})
+
+
+def write_rgb_h264(images: NDArray[np.uint8], *, fps: float, crf: int) -> bytes:
+    """Pack uint8 frames [T,H,W,3] as `<key>.rgb.mp4`."""
+    height, width = images.shape[1:3]
+    even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")  # 4:2:0 halves both
+    file = io.BytesIO()
+    write_mp4(file, even, fps or 25, crf=crf)
+    return file.getvalue()
+
+
+def read_rgb(
+    data: bytes | memoryview, indices: Sequence[int], rgb: Literal["jpeg", "h264"], *, height: int, width: int
+) -> NDArray[np.uint8]:
+    """Return frames of `<key>.rgb.arrow` or `<key>.rgb.mp4`, uint8 [n,H,W,3]; `indices` ascend."""
+    if rgb == "h264":
+        return np.ascontiguousarray(read_mp4(data, indices)[:, :height, :width])
+    return ArrowFile(data).rgb(indices)
 
 
 def write_flow(x: Sequence[bytes], y: Sequence[bytes], *, height: int, width: int, quality: int, bound: float) -> bytes:
@@ -79,12 +102,13 @@ def decode_sample(sample: dict[str, Any]) -> dict[str, Any]:
         `__key__`, the fields of the JSON, `rgb` uint8 [T,H,W,3], and where there is flow `flow` uint8 [P,2,H,W] with
         `bound`: `v = q * 2 * bound / 255 - bound` pixels a frame. P is T - 1, or T where another part follows.
     """
-    rgb = ArrowFile(sample[RGB])
-    decoded = {"__key__": sample["__key__"], **json.loads(sample[JSON]), "rgb": rgb.rgb(range(len(rgb)))}
+    decoded = {"__key__": sample["__key__"], **json.loads(sample[JSON])}
+    height, width = decoded["height"], decoded["width"]
+    rgb: Literal["jpeg", "h264"] = "h264" if RGB["h264"] in sample else "jpeg"
+    decoded["rgb"] = read_rgb(sample[RGB[rgb]], range(decoded["frames"]), rgb, height=height, width=width)
     if FLOW in sample:
         flow = ArrowFile(sample[FLOW])
         decoded["bound"] = flow.metadata["bound"]
-        height, width = decoded["height"], decoded["width"]
         decoded["flow"] = flow.flow(range(len(flow))) if len(flow) else np.empty((0, 2, height, width), np.uint8)
     return decoded
 

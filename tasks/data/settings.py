@@ -23,8 +23,12 @@ class PrepareSettings:
     """Flow is clipped to +- this many pixels a frame before it is quantised."""
     tvl1: TVL1 = field(default_factory=TVL1)
     """Parameters of TV-L1."""
+    rgb: Literal["jpeg", "h264"] = "jpeg"
+    """How frames are stored: a JPEG each, or as H.264, which is smaller and takes longer to read."""
     rgb_quality: int = 95
     """JPEG quality of frames, 1 to 100."""
+    rgb_crf: int = 18
+    """Constant rate factor of frames stored as H.264: 0 (lossless) to 51."""
     flow_quality: int = 95
     """JPEG quality of quantised flow, 1 to 100."""
     shard_samples: int = 256
@@ -44,6 +48,7 @@ class PrepareSettings:
         at_least(self, 16, "short_side")
         above(self, 0, "flow_bound")
         within(self, 1, 100, "rgb_quality", "flow_quality")
+        within(self, 0, 51, "rgb_crf")
         at_least(self, 1, "shard_samples", "min_frames")
         at_least(self, 2, "max_sample_frames")
         within(self, 0, 1, "val_fraction", "test_fraction")

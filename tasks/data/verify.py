@@ -12,9 +12,10 @@ import pyarrow as pa
 from tasks.data import storage
 from tasks.data.manifest import digest
 from tasks.data.sample import FLOW, JSON, RGB, ArrowFile, sample_key
+from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, read_sidecar, read_sidecars, tar_path
 from tasks.data.tables import RECORDS, read_description, read_settings, read_table
-from tasks.video.encode import decode_gray, decode_rgb
+from tasks.video.encode import decode_gray, decode_rgb, mp4_frames, read_mp4
 
 
 def verify_shard(root: str, index: int) -> list[str]:
@@ -35,12 +36,12 @@ def verify_shard(root: str, index: int) -> list[str]:
     if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
         return [f"{where} has other bytes than its sidecar's sha256 says"]
     members = {name: data[offset : offset + size] for name, offset, size in sidecar["members"]}
-    flow = read_settings(read_description(root)).flow != "none"
+    settings = read_settings(read_description(root))
     differences = []
     expected = set()
     for record in sidecar["records"]:
-        expected |= _names(record, flow)
-        differences += [f"{where}, video {record['video_id']}: {text}" for text in _check(record, members, flow)]
+        expected |= _names(record, settings)
+        differences += [f"{where}, video {record['video_id']}: {text}" for text in _check(record, members, settings)]
     differences += [f"{where}: member {name} belongs to no record" for name in sorted(members.keys() - expected)]
     return differences
 
@@ -85,17 +86,17 @@ def verify_dataset(root: str) -> list[str]:
     return differences + _compare_records(root, records)
 
 
-def _check(record: dict[str, Any], members: dict[str, memoryview], flow: bool) -> list[str]:
+def _check(record: dict[str, Any], members: dict[str, memoryview], settings: PrepareSettings) -> list[str]:
     if record["status"] != "ok":
         return []
-    parts = record["parts"]
+    parts, flow = record["parts"], settings.flow != "none"
     frames, flows = sum(part["frames"] for part in parts), sum(part["flows"] for part in parts)
     differences = []
     if frames != record["frames"] or flows != record["flows"]:
         differences.append("its parts do not add up to its frames and flows")
     if record["flows"] != (record["frames"] - 1 if flow else 0):
         differences.append(f"{record['flows']} flows for {record['frames']} frames")
-    lacking = sorted(_names(record, flow) - members.keys())
+    lacking = sorted(_names(record, settings) - members.keys())
     if lacking:
         return [*differences, f"{lacking[0]} is missing"]
     for number, part in enumerate(parts, 1):
@@ -104,8 +105,11 @@ def _check(record: dict[str, Any], members: dict[str, memoryview], flow: bool) -
         for name in ("frames", "flows"):
             if content[name] != part[name]:
                 differences.append(f"{key}.{JSON} says {content[name]} {name}, the record {part[name]}")
-        for suffix, count in [(RGB, part["frames"]), (FLOW, part["flows"])][: 2 if flow else 1]:
-            differences += _images(f"{key}.{suffix}", members[f"{key}.{suffix}"], count, record)
+        rgb = f"{key}.{RGB[settings.rgb]}"
+        check_rgb = _video if settings.rgb == "h264" else _images
+        differences += check_rgb(rgb, members[rgb], part["frames"], record)
+        if flow:
+            differences += _images(f"{key}.{FLOW}", members[f"{key}.{FLOW}"], part["flows"], record)
     return differences
 
 
@@ -116,7 +120,7 @@ def _images(name: str, data: memoryview, count: int, record: dict[str, Any]) -> 
         return [f"{name} is no Arrow file ({error})"]
     if len(file) != count:
         return [f"{name} has {len(file)} rows, the record says {count}"]
-    decode = decode_rgb if name.endswith(RGB) else decode_gray
+    decode = decode_rgb if name.endswith(RGB["jpeg"]) else decode_gray
     for row in range(count):
         for image in file.row(row):
             try:
@@ -128,10 +132,24 @@ def _images(name: str, data: memoryview, count: int, record: dict[str, Any]) -> 
     return []
 
 
-def _names(record: dict[str, Any], flow: bool) -> set[str]:
+def _video(name: str, data: memoryview, count: int, record: dict[str, Any]) -> list[str]:
+    try:
+        found = mp4_frames(data)
+        if found != count:
+            return [f"{name} has {found} frames, the record says {count}"]
+        height, width = read_mp4(data, range(count)).shape[1:3]
+    except ValueError as error:
+        return [f"{name}: {error}"]
+    if (height, width) != (record["height"] + record["height"] % 2, record["width"] + record["width"] % 2):
+        return [f"{name} is {width} x {height} pixels, the record says otherwise"]
+    return []
+
+
+def _names(record: dict[str, Any], settings: PrepareSettings) -> set[str]:
     parts = len(record["parts"])
     keys = [sample_key(record["video_id"], number, parts) for number in range(1, parts + 1)]
-    return {f"{key}.{suffix}" for key in keys for suffix in [JSON, RGB, *([FLOW] if flow else [])]}
+    suffixes = [JSON, RGB[settings.rgb], *([FLOW] if settings.flow != "none" else [])]
+    return {f"{key}.{suffix}" for key in keys for suffix in suffixes}
 
 
 def _compare_records(root: str, records: pa.Table) -> list[str]:

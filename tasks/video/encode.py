@@ -1,16 +1,19 @@
-"""Frames to bytes and back: JPEG for the shards, mp4 for the built-in videos and tests."""
+"""Frames to bytes and back: JPEG and H.264 in mp4."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+_KEYFRAME_EVERY = 12
 
 
 def jpeg_rgb(images: Sequence[Image] | Image, quality: int = 95) -> list[bytes]:
@@ -34,18 +37,18 @@ def decode_gray(data: bytes | memoryview) -> Image:
 
 
 def write_mp4(
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str] | BinaryIO,
     images: Image,
     fps: float,
     *,
     crf: int = 18,
     qp: int | None = None,
-    keyframe_every: int = 12,
+    keyframe_every: int = _KEYFRAME_EVERY,
 ) -> None:
     """Encode uint8 RGB [T,H,W,3] as H.264 in mp4; the same frames give the same file.
 
     Args:
-        path: Where to write.
+        file: Where to write.
         images: Frames; height and width must be even (yuv420p).
         fps: Frames per second.
         crf: Quality, 0 (lossless) to 51; unused where `qp` is given.
@@ -57,7 +60,8 @@ def write_mp4(
 
     quality = {"crf": str(crf)} if qp is None else {"qp": str(qp)}
     rate = Fraction(fps).limit_denominator(30000)
-    with av.open(os.fspath(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    target = os.fspath(file) if isinstance(file, str | os.PathLike) else file
+    with av.open(target, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt = "yuv420p"
@@ -68,6 +72,61 @@ def write_mp4(
                 container.mux(packet)
         for packet in stream.encode(None):
             container.mux(packet)
+
+
+def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
+    """Decode frames of an mp4 that `write_mp4` made.
+
+    Args:
+        data: The file.
+        indices: Numbers of frames, ascending. What lies between them is decoded too, but for stretches that a key
+            frame lets one skip.
+
+    Returns:
+        uint8 RGB [n,H,W,3].
+
+    Raises:
+        ValueError: it is no such file, or has no such frame.
+    """
+    import av
+
+    images: list[Image] = []
+    try:
+        with av.open(io.BytesIO(data), "r", format="mp4") as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            if not stream.average_rate or not stream.time_base:
+                raise ValueError("the mp4 has no frames")
+            ticks = 1 / (stream.average_rate * stream.time_base)  # of a frame
+            frames = container.decode(stream)
+            frame: Any = None
+            at = -1
+            for index in indices:
+                if index > at + _KEYFRAME_EVERY:
+                    container.seek(round(index * ticks), stream=stream)  # to the key frame before it
+                    frames = container.decode(stream)
+                while at < index:
+                    frame = next(frames, None)
+                    if frame is None:
+                        raise ValueError(f"the mp4 has no frame {index}")
+                    at = round(frame.pts / ticks)
+                if at != index:
+                    raise ValueError(f"the mp4 has no frame {index}")
+                images.append(frame.to_ndarray(format="rgb24"))
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"the mp4 cannot be decoded ({error})") from error
+    return np.stack(images)
+
+
+def mp4_frames(data: bytes | memoryview) -> int:
+    """Return how many frames an mp4 says it has; ValueError if it is none."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(data), format="mp4") as container:
+            return container.streams.video[0].frames
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"{len(data)} bytes are no mp4") from error
 
 
 def _jpeg(image: Image, quality: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from pipelines import cli, prepare_tasks
 from pipelines.errors import UserError
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.verify import verify
-from tasks.data import PrepareSettings, storage, tables
+from tasks.data import PrepareSettings, open_dataset, storage, tables
 from tasks.data.layouts import folder
 from tasks.video import TVL1
 
@@ -74,6 +75,18 @@ def test_a_second_call_finds_nothing_to_do(whole: PrepareResult, videos: Path) -
     again = prepare(str(videos), whole.dataset, settings=SETTINGS, progress=False)
     assert (again.ok, again.new_videos, again.digest) == (40, 0, whole.digest)
     assert shards(whole.dataset) == before
+
+
+def test_frames_as_h264(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, rgb="h264")
+    result = prepare(str(videos), str(tmp_path / "out"), settings=settings, progress=False)
+    assert (result.ok, result.frames, result.pairs) == (40, 40 * 12, 40 * 11)
+    assert not verify(result.dataset, progress=False).differences
+    jpeg, h264 = open_dataset(whole.dataset), open_dataset(result.dataset)
+    for ours, theirs in zip(h264.samples("train"), jpeg.samples("train"), strict=True):
+        assert ours.video_id == theirs.video_id
+        difference = h264.rgb(ours, [0, 11]).astype(int) - jpeg.rgb(theirs, [0, 11])
+        assert abs(difference).mean() < 6
 
 
 def test_a_killed_driver_leaves_what_the_next_call_completes(

@@ -4,7 +4,7 @@ import numpy as np
 
 from tasks.data.manifest import Listing, Row, build
 from tasks.data.process import Processed
-from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb
+from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, settings_digest, write_shard
 from tasks.data.tables import write_tables
@@ -16,10 +16,14 @@ FAILED, LONG = "jump%2F1", "run%2F1"
 """A video that failed, and one in two parts of 7 and 5 frames."""
 
 
-def write_dataset(root, *, videos=6, flow=True, shard_samples=4, size=SIZE, frames=FRAMES, texture=False):
+def write_dataset(root, *, videos=6, flow=True, shard_samples=4, size=SIZE, frames=FRAMES, texture=False, rgb="jpeg"):
     """Write `videos` of each of two classes by three people; the splits are `first` and `second`."""
     settings = PrepareSettings(
-        short_side=min(size), flow="tvl1" if flow else "none", shard_samples=shard_samples, max_sample_frames=7
+        short_side=min(size),
+        flow="tvl1" if flow else "none",
+        shard_samples=shard_samples,
+        max_sample_frames=7,
+        rgb=rgb,
     )
     rows = [
         Row(
@@ -35,13 +39,15 @@ def write_dataset(root, *, videos=6, flow=True, shard_samples=4, size=SIZE, fram
     manifest, splits = build(Listing(rows), settings)
     write_tables(str(root), manifest, splits, settings)
     for shard in plan(manifest, settings):
-        processed = [_process(row, flow, size, frames, texture) for row in shard.take(manifest)]
+        processed = [_process(row, settings, size, frames, texture) for row in shard.take(manifest)]
         write_shard(str(root), shard, processed, settings_digest(settings))
     return str(root)
 
 
-def _process(row, flow, size, frames, texture):
+def _process(row, settings, size, frames, texture):
+    flow = settings.flow != "none"
     record = {"video_id": row["video_id"], "status": "ok", "kind": "", "message": "", "decoder": "decord"}
+    record |= {"height": size[0], "width": size[1]}
     if row["video_id"] == FAILED:
         return Processed(record | {"status": "failed", "kind": "unreadable", "frames": 0, "flows": 0, "parts": []})
     cuts = [7, frames - 7] if row["video_id"] == LONG else [frames]
@@ -52,20 +58,22 @@ def _process(row, flow, size, frames, texture):
     for i, part in enumerate(record["parts"]):
         key = sample_key(row["video_id"], i + 1, len(cuts))
         members.append((f"{key}.{JSON}", b"{}"))
-        members.append((f"{key}.{RGB}", _rgb(part["first"], part["frames"], size, texture)))
+        members.append((f"{key}.{RGB[settings.rgb]}", _rgb(part["first"], part["frames"], size, texture, settings.rgb)))
         if flow:
             members.append((f"{key}.{FLOW}", _flow(part["first"], part["flows"], size)))
     totals = {name: sum(part[name] for part in record["parts"]) for name in ("frames", "flows")}
     return Processed(record | totals, members)
 
 
-def _rgb(first, count, size, texture):
+def _rgb(first, count, size, texture, rgb):
     images = np.empty((count, *size, 3), np.uint8)
     images[:] = np.arange(first + 1, first + count + 1, dtype=np.uint8)[:, None, None, None]
     if texture:  # what a JPEG of a real frame costs to decode
         y, x = np.mgrid[: size[0], : size[1]]
         noise = np.random.default_rng(0).normal(0, 6, (*size, 3))
         images = np.clip(128 + 60 * np.sin(x / 9 + y / 17)[..., None] + noise + images, 0, 255).astype(np.uint8)
+    if rgb == "h264":
+        return write_rgb_h264(images, fps=25, crf=18)
     return write_rgb(jpeg_rgb(images, 95), height=size[0], width=size[1], quality=95)
 
 

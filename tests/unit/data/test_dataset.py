@@ -61,6 +61,17 @@ def test_frames_and_flow_come_in_the_order_asked_for(small_root):
         np.testing.assert_allclose(flow.mean((2, 3)), np.array([[3, 103], [2, 102]]) + first, atol=1)
 
 
+def test_frames_as_h264(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "data", rgb="h264", size=(47, 63)))
+
+    for sample in dataset.samples("train"):
+        first = 7 if (sample.video_id, sample.part_index) == (LONG, 1) else 0
+        asked = [3, 0, 3, sample.frames - 1]
+        frames = dataset.rgb(sample, asked)
+        assert frames.shape == (4, 47, 63, 3)
+        np.testing.assert_allclose(frames.mean((1, 2, 3)), np.array(asked) + first + 1, atol=2)
+
+
 def test_a_frame_is_read_without_its_neighbours(small_root, tmp_path):
     """All bytes of the other images are overwritten; the one asked for does not notice."""
     root = str(shutil.copytree(small_root, tmp_path / "data"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.data.process import frames_and_flow, process_video
-from tasks.data.sample import ArrowFile
+from tasks.data.sample import ArrowFile, read_rgb
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1, DecoderProcess, decode, quantize, tvl1
 from tasks.video.encode import write_mp4
@@ -140,6 +140,7 @@ def test_without_flow(clip, decoder):
         {"short_side": 40},
         {"flow_bound": 10.0},
         {"rgb_quality": 60},
+        {"rgb": "h264"},
         {"flow_quality": 60},
         {"tvl1": TVL1(warps=2, scales=2, inner_iterations=5, outer_iterations=1)},
     ],
@@ -172,18 +173,36 @@ def test_broken_videos_are_failed_records(tmp_path, decoder):
 
 
 @pytest.mark.quick
-def test_frames_too_wide_for_jpeg_are_a_failed_record(tmp_path, decoder):
-    write_mp4(tmp_path / "strip.mp4", np.zeros((3, 2, 4800, 3), np.uint8), 10)
-    done = process_video(row(tmp_path / "strip.mp4"), settings(short_side=32), decoder)
+@pytest.mark.parametrize(("rgb", "name", "width"), [("jpeg", "JPEG", 4800), ("h264", "H.264", 1200)])
+def test_frames_too_wide_to_be_stored_are_a_failed_record(tmp_path, decoder, rgb, name, width):
+    write_mp4(tmp_path / "strip.mp4", np.zeros((3, 2, width, 3), np.uint8), 10)
+    done = process_video(row(tmp_path / "strip.mp4"), settings(short_side=32, rgb=rgb), decoder)
     assert done.record["kind"] == "unreadable"
-    assert "too many for JPEG" in done.record["message"]
+    assert f"too many for {name}" in done.record["message"]
+
+
+@pytest.mark.quick
+def test_frames_as_h264(clip, decoder):
+    done = process_video(row(clip), settings(rgb="h264", max_sample_frames=10), decoder)
+    assert [name for name, _ in done.members if "rgb" in name] == [f"a%2Fclip~000{part}.rgb.mp4" for part in (1, 2, 3)]
+    assert done.members == process_video(row(clip), settings(rgb="h264", max_sample_frames=10), decoder).members
+    files = [data for name, data in done.members if name.endswith("mp4")]
+    lengths = [part["frames"] for part in done.record["parts"]]
+    stored = np.concatenate(
+        [read_rgb(data, range(n), "h264", height=32, width=43) for data, n in zip(files, lengths, strict=True)]
+    )
+    images = decode(clip, short_side=32).images
+    assert np.abs(stored.astype(int) - images).mean() < 3
+    coarse = process_video(row(clip), settings(rgb="h264", rgb_crf=40, max_sample_frames=10), decoder)
+    assert len(dict(coarse.members)["a%2Fclip~0001.rgb.mp4"]) < len(files[0])
 
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"no real clips at {VIDEOS} (MAREY_TEST_VIDEOS)")
-def test_every_odd_file_is_one_record(decoder):
+@pytest.mark.parametrize("rgb", ["jpeg", "h264"])
+def test_every_odd_file_is_one_record(decoder, rgb):
     records = []
     for path in sorted(p for p in (VIDEOS / "odd_files").rglob("*") if p.is_file()):
-        done = process_video(row(path), settings(flow="none"), decoder)
+        done = process_video(row(path), settings(flow="none", rgb=rgb), decoder)
         assert bool(done.members) == (done.record["status"] == "ok")
         records.append(done.record)
     assert Counter(record["kind"] for record in records) == {

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tasks.data.sample import ArrowFile, decode_sample, sample_key, write_flow, write_rgb
+from tasks.data.sample import ArrowFile, decode_sample, read_rgb, sample_key, write_flow, write_rgb, write_rgb_h264
 from tasks.video.encode import jpeg_gray, jpeg_rgb
 
 pytestmark = pytest.mark.quick
@@ -64,7 +64,7 @@ def test_a_frame_is_read_without_its_neighbours(rgb):
 
 
 def test_decode_sample(rgb, flow):
-    fields = {"label": "jump", "label_id": 3, "height": 32, "width": 48}
+    fields = {"label": "jump", "label_id": 3, "height": 32, "width": 48, "frames": 6}
     sample = {"__key__": "a", "json": json.dumps(fields).encode(), "rgb.arrow": rgb}
     assert decode_sample(sample)["rgb"].shape == (6, 32, 48, 3)
     assert "flow" not in decode_sample(sample)
@@ -73,3 +73,18 @@ def test_decode_sample(rgb, flow):
     assert (decoded["label"], decoded["label_id"], decoded["bound"], decoded["__key__"]) == ("jump", 3, 20, "a")
     empty = write_flow([], [], height=32, width=48, quality=95, bound=20.0)
     assert decode_sample({**sample, "flow.arrow": empty})["flow"].shape == (0, 2, 32, 48)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (31, 47)])
+@pytest.mark.parametrize("fps", [0, 12.5, 1000.0])
+def test_frames_as_h264(size, fps):
+    """Odd sizes come back as they were; a source without a known rate has frames too."""
+    images = gradient(30, *size, 3)
+    data = write_rgb_h264(images, fps=fps, crf=10)
+    assert data == write_rgb_h264(images, fps=fps, crf=10)
+    back = read_rgb(data, [2, 29], "h264", height=size[0], width=size[1])
+    assert back.shape == (2, *size, 3)
+    assert np.abs(back.astype(int) - images[[2, 29]]).mean() < 2
+    fields = {"height": size[0], "width": size[1], "frames": 30}
+    decoded = decode_sample({"__key__": "a", "json": json.dumps(fields).encode(), "rgb.mp4": data})
+    assert np.array_equal(decoded["rgb"][[2, 29]], back)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from tasks.data import layouts
 from tasks.data.manifest import build
 from tasks.data.process import process_video
-from tasks.data.sample import write_rgb
+from tasks.data.sample import write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, settings_digest, write_shard
 from tasks.data.tables import RECORDS, write_records, write_tables
@@ -165,6 +166,30 @@ def test_wrong_content_behind_a_right_checksum(dataset, pristine):
         video_id = rewrite(pristine, dataset, change)
         (found,) = verify_shard(str(dataset), 0)
         assert f"video {video_id}" in found
+        assert sentence in found
+
+
+def test_frames_as_h264(pristine, tmp_path):
+    settings = dataclasses.replace(SETTINGS, rgb="h264")
+    manifest, splits = build(layouts.read("folder", str(pristine[0].parent / "source")), settings)
+    root = str(tmp_path / "out")
+    write_tables(root, manifest, splits, settings)
+    shard = plan(manifest, settings)[0]
+    with DecoderProcess() as decoder:
+        videos = [process_video(row, settings, decoder) for row in shard.take(manifest)]
+    write_shard(root, shard, videos, settings_digest(settings))
+    assert verify_shard(root, 0) == []
+    position = next(i for i, v in enumerate(videos) if len(v.record["parts"]) == 1)
+    frames = videos[position].record["frames"]
+    for content, sentence in [
+        (write_rgb_h264(np.zeros((frames + 1, 32, 43, 3), np.uint8), fps=10, crf=18), f"has {frames + 1} frames"),
+        (write_rgb_h264(np.zeros((frames, 32, 40, 3), np.uint8), fps=10, crf=18), "40 x 32 pixels"),
+        (b"nothing of the kind", "no mp4"),
+    ]:
+        changed = [*videos]
+        changed[position] = with_member(videos[position], "rgb.mp4", content)
+        write_shard(root, shard, changed, settings_digest(settings))
+        (found,) = verify_shard(root, 0)
         assert sentence in found
 
 

@@ -1,9 +1,11 @@
+import io
+
 import av
 import cv2
 import numpy as np
 import pytest
 
-from tasks.video.encode import decode_gray, decode_rgb, jpeg_gray, jpeg_rgb, write_mp4
+from tasks.video.encode import decode_gray, decode_rgb, jpeg_gray, jpeg_rgb, mp4_frames, read_mp4, write_mp4
 
 pytestmark = pytest.mark.quick
 
@@ -49,3 +51,38 @@ def test_intra_only_with_constant_quantiser_leaves_no_trace_of_the_order(tmp_pat
     write_mp4(tmp_path / "a.mp4", frames, 25, qp=20, keyframe_every=1)
     write_mp4(tmp_path / "b.mp4", frames[::-1], 25, qp=20, keyframe_every=1)
     assert np.array_equal(read(tmp_path / "a.mp4"), read(tmp_path / "b.mp4")[::-1])
+
+
+def in_memory(frames, **settings):
+    file = io.BytesIO()
+    write_mp4(file, frames, 30000 / 1001, **settings)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("keyframe_every", [1, 5, 12, 250])
+def test_any_frames_of_an_mp4(tmp_path, keyframe_every):
+    data = in_memory(moving(60), keyframe_every=keyframe_every)
+    (tmp_path / "a.mp4").write_bytes(data)
+    expected = read(tmp_path / "a.mp4")
+    assert mp4_frames(data) == 60
+    for indices in ([0], [59], [11, 12, 13], [3, 40, 41, 58], [30, 30], range(60)):
+        assert np.array_equal(read_mp4(memoryview(data), indices), expected[list(indices)])
+
+
+def test_what_lies_before_a_key_frame_is_not_read():
+    data = in_memory(moving(60))
+    with av.open(io.BytesIO(data)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    damaged = bytearray(data)
+    for at, size in packets[:24]:
+        damaged[at : at + size] = bytes(size)
+    assert np.array_equal(read_mp4(bytes(damaged), [30, 59]), read_mp4(data, [30, 59]))
+
+
+def test_what_is_not_in_an_mp4_is_an_error():
+    data = in_memory(moving(6))
+    with pytest.raises(ValueError, match="no frame 6"):
+        read_mp4(data, [2, 6])
+    for call in (mp4_frames, lambda wrong: read_mp4(wrong, [0])):
+        with pytest.raises(ValueError, match="mp4"):
+            call(b"nothing of the kind")
