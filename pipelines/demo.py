@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from cluster.attach import attach
+from pipelines import capacity
 from pipelines import recipe as recipes
+from pipelines.bounded import bounded
 from pipelines.progress import Progress
 from pipelines.run import RunResult, run
 from pipelines.workspace import workspace
@@ -70,13 +72,10 @@ def draw(settings: FigureSettings, root: Path) -> Path:
         return root
     videos = figures.plan(settings)
     log.info("drawing %d videos of %d actions", len(videos), len({video.label for video in videos}))
-    chunks = [videos[first : first + CHUNK] for first in range(0, len(videos), CHUNK)]
-    task = ray.remote(_draw)
-    waiting = [task.remote(chunk, settings, root) for chunk in chunks]
+    calls = ((videos[first : first + CHUNK], settings, root) for first in range(0, len(videos), CHUNK))
     with Progress(len(videos), "videos") as progress:
-        while waiting:
-            (finished,), waiting = ray.wait(waiting)
-            progress.update(ray.get(finished))
+        for _, drawn in bounded(ray.remote(_draw), calls, 2 * capacity.cpus(), progress.tick):
+            progress.update(drawn)
     done.write_text(json.dumps(wanted))
     return root
 

@@ -15,6 +15,7 @@ from cluster.attach import attach
 from models import describe
 from pipelines import capacity
 from pipelines import recipe as recipes
+from pipelines.bounded import bounded
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluation import EvaluateResult, slug, write
 from pipelines.evaluation import table as table
@@ -179,15 +180,10 @@ def _score(
     task = ray.remote(_score_slice).options(num_cpus=1, num_gpus=int(gpus > 0))
     reference = ray.put(network)
     count = workers * SLICES
-    waiting = list(range(count))
-    running: list[Any] = []
+    calls = ((reference, part, protocol, space, index, count) for index in range(count))
     scores: dict[str, tuple[int, np.ndarray]] = {}
     with Progress(count, "slices", shown=progress) as shown:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(task.remote(reference, part, protocol, space, waiting.pop(0), count))
-            (done,), running = ray.wait(running)
-            found = ray.get(done)
+        for _, found in bounded(task, calls, workers, shown.tick):
             assert not scores.keys() & found.keys()
             scores |= found
             shown.update(note=f"{protocol}: {len(scores)} videos")

@@ -15,6 +15,7 @@ import numpy as np
 from models import describe
 from pipelines import capacity
 from pipelines import recipe as recipes
+from pipelines.bounded import bounded
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.runs import load_network, resolve
@@ -154,22 +155,15 @@ def _predict_on_ray(
     attach(address)
     task = ray.remote(_predict_chunk).options(num_cpus=1)
     reference = ray.put((predictor, network))
-    chunks = [files[first : first + CHUNK] for first in range(0, len(files), CHUNK)]
-    waiting = list(range(len(chunks)))
-    running: dict[Any, int] = {}
+    calls = [(reference, files[first : first + CHUNK]) for first in range(0, len(files), CHUNK)]
     done: dict[int, list[Prediction]] = {}
-    limit = 2 * capacity.cpus()
     failed = 0
     with Progress(len(files), "videos", shown=progress) as shown:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                index = waiting.pop(0)
-                running[task.remote(reference, chunks[index])] = index
-            (ready,), _ = ray.wait(list(running))
-            done[running.pop(ready)] = predictions = ray.get(ready)
+        for index, predictions in bounded(task, calls, 2 * capacity.cpus(), shown.tick):
+            done[index] = predictions
             failed += sum(bool(one.kind) for one in predictions)
             shown.update(len(predictions), f"{failed} failed")
-    return [one for index in range(len(chunks)) for one in done[index]]
+    return [one for index in range(len(calls)) for one in done[index]]
 
 
 def _predict_chunk(loaded: tuple[_Predictor, Any], files: list[str]) -> list[Prediction]:

@@ -165,7 +165,7 @@ def _work(
     if total < videos.num_rows:
         log.info("%d of %d videos are prepared already", videos.num_rows - total, videos.num_rows)
     attach(address)
-    cpus = prepare_tasks.cpus()
+    cpus = prepare_tasks.cpus_now()
     done = Counter[str]()
     with Progress(total, "videos", shown=progress) as bar:
 

@@ -85,8 +85,8 @@ def write(root: str, plan: ShardPlan, videos: Sequence[Video | None], settings: 
     write_shard(root, plan, fetched(), settings_digest(settings))
 
 
-def cpus() -> int:
-    """CPUs of the cluster."""
+def cpus_now() -> int:
+    """CPUs of the cluster as it is, where `capacity.cpus` counts what it may grow to."""
     return max(1, int(_resources().get("CPU", 1)))
 
 
@@ -122,7 +122,7 @@ def run(
     held, asked, window = 0, -math.inf, 0
     while job or busy or writing:
         if time.monotonic() - asked > CPUS_EVERY_S:
-            asked, window = time.monotonic(), VIDEOS_PER_CPU * cpus()
+            asked, window = time.monotonic(), VIDEOS_PER_CPU * cpus_now()
         while job and len(busy) < window and (held < budget or not unfinished or job[0] is unfinished[0]):
             shard, i, row = job
             if shard not in unfinished:

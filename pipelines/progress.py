@@ -22,6 +22,7 @@ class Progress:
         """Start counting to `total`; `unit` is a plural such as `videos`; not `shown`, it is silent."""
         self.total, self.unit, self.shown = total, unit, shown
         self.done = 0
+        self._note = ""
         self.started = self._logged = time.monotonic()
         terminal = shown and sys.stderr.isatty()
         self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, smoothing=0.05) if terminal else None
@@ -34,6 +35,7 @@ class Progress:
     def update(self, count: int = 1, note: str = "") -> None:
         """Count `count` more as done; `note` follows the count, such as a rate or failures so far."""
         self.done += count
+        self._note = note
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
@@ -44,6 +46,10 @@ class Progress:
             log.info(
                 "%d of %d %s, %.3g/s, %s left%s", self.done, self.total, self.unit, rate, left, f", {note}" * bool(note)
             )
+
+    def tick(self) -> None:
+        """Say that nothing new is done, so that waiting shows too."""
+        self.update(0, self._note)
 
     def __enter__(self) -> Progress:
         return self

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import ray
-
 from cluster.attach import attach
-from pipelines.prepare_tasks import cpus
+from pipelines import capacity
+from pipelines.bounded import bounded
 from pipelines.progress import Progress
 from tasks.data import storage, tables
 from tasks.data.verify import verify_dataset, verify_shard
@@ -30,11 +29,6 @@ class VerifyResult:
         return f"{found} in {self.shards} shards of {self.videos} videos: {self.dataset}"
 
 
-@ray.remote(num_cpus=1)
-def _verify_shard(root: str, index: int) -> list[str]:
-    return verify_shard(root, index)
-
-
 def verify(dataset: str, *, address: str | None = None, progress: bool = True) -> VerifyResult:
     """Compare every byte, count and image of a dataset with its sidecars, tables and description.
 
@@ -46,22 +40,17 @@ def verify(dataset: str, *, address: str | None = None, progress: bool = True) -
     Raises:
         UserError: no prepared dataset is there.
     """
+    import ray
+
     root = storage.absolute(dataset)
     description = tables.read_description(root)
     differences = {-1: verify_dataset(root)}
     attach(address)
-    shards = iter(range(description["shards"]))
-    busy: dict[ray.ObjectRef[list[str]], int] = {}
+    calls = ((root, index) for index in range(description["shards"]))
     with Progress(description["shards"], "shards", shown=progress) as bar:
-        while True:
-            for _, index in zip(range(SHARDS_PER_CPU * cpus() - len(busy)), shards, strict=False):
-                busy[_verify_shard.remote(root, index)] = index
-            if not busy:
-                break
-            ready, _ = ray.wait(list(busy), timeout=1.0)
-            for ref in ready:
-                differences[busy.pop(ref)] = ray.get(ref)
-            bar.update(len(ready))
+        for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.cpus(), bar.tick):
+            differences[index] = found
+            bar.update()
     return VerifyResult(
         dataset=root,
         shards=description["shards"],
