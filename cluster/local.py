@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from cluster import dashboard, logs, token
+from cluster import dashboard, logs, ports, token
 from cluster.errors import ClusterError
 
 # Not 127.0.0.1, which Ray replaces by the machine's outside address.
@@ -102,7 +101,7 @@ def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCl
             )
         _forget(workspace)
         token.create(folder / "token")
-        head_port, dashboard_port, client_port = _free_ports(3)
+        head_port, dashboard_port, client_port = ports.free(3)
         temp = tempfile.mkdtemp(prefix="marey-", dir="/tmp")
         address = f"{HOST}:{head_port}"
         cpus = cpus_per_node or max(1, (os.cpu_count() or 1) // nodes)
@@ -242,11 +241,3 @@ def _lock(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise ClusterError("another `marey cluster up` is starting a cluster in this workspace") from error
         yield
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("", 0))
-        return [each.getsockname()[1] for each in sockets]

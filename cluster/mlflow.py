@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cluster import logs
+from cluster import logs, ports
 from cluster.errors import ClusterError
 
 HOST = "127.0.0.1"
@@ -94,6 +94,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _claim(port: int) -> int:
+    if port == 0:
+        return ports.free(1)[0]
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -102,4 +104,4 @@ def _claim(port: int) -> int:
             raise ClusterError(
                 f"port {port} cannot be used ({error.strerror}): choose another with --port, or 0 for a free one"
             ) from error
-        return int(probe.getsockname()[1])
+    return port

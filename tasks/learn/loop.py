@@ -98,13 +98,17 @@ def fit(
     if resume is not None:
         loop.position = checkpoint.resume(resume, network, loop.optimizer, loop.scaler, identity)
     loop.model = parallel.wrap(network, loop.device, group)
-    while loop.position.step < settings.epochs * loop.steps_per_epoch:
-        loop.train_epoch()
-        epoch = loop.position.epoch
-        metrics = loop.window_metrics()
-        if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
-            metrics |= loop.validate(validation)
-        loop.report_checkpoint(metrics)
+    try:
+        while loop.position.step < settings.epochs * loop.steps_per_epoch:
+            loop.train_epoch()
+            epoch = loop.position.epoch
+            metrics = loop.window_metrics()
+            if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
+                metrics |= loop.validate(validation)
+            loop.report_checkpoint(metrics)
+    finally:
+        del loop
+        parallel.release(group)
 
 
 class _Loop:

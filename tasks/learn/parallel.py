@@ -5,6 +5,7 @@ Everywhere a `group` of None means one worker without torch.distributed.
 
 from __future__ import annotations
 
+import gc
 from typing import TypeVar
 
 import torch
@@ -44,6 +45,15 @@ def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None) -
         return losses
     device_ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True)
+
+
+def release(group: ProcessGroup | None) -> None:
+    """Let go of the group, which a cycle of references in DistributedDataParallel holds.
+
+    A group that outlives `destroy_process_group` keeps threads, and gloo's abort the process when it ends under them.
+    """
+    if group is not None:
+        gc.collect()
 
 
 def global_mean_scale(weights: Tensor, count: int, world: int) -> Tensor:

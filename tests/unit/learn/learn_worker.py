@@ -91,19 +91,22 @@ def diverge(rank, world, group, scratch):
 def main():
     job, rank, world, store, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5])
     torch.set_num_threads(1)
-    group = None
     if world > 1:
         dist.init_process_group(
             "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
         )
-        group = dist.group.WORLD
-    name, _, argument = job.partition(":")
-    result = (
-        gradients(argument, rank, world, group) if name == "gradients" else globals()[name](rank, world, group, out)
-    )
-    torch.save(result, out / f"{rank}.pt")
-    if group is not None:
+    torch.save(run(job, rank, world, out), out / f"{rank}.pt")
+    if world > 1:
+        parallel.release(dist.group.WORLD)
         dist.destroy_process_group()
+
+
+def run(job, rank, world, out):
+    group = dist.group.WORLD if world > 1 else None
+    name, _, argument = job.partition(":")
+    if name == "gradients":
+        return gradients(argument, rank, world, group)
+    return globals()[name](rank, world, group, out)
 
 
 if __name__ == "__main__":
