@@ -27,7 +27,15 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Learning rate", "", {"train/lr": "learning rate"}),
     ("Speed", "clips/s", {"speed/clips_per_s": "clips/s"}),
 )
-COLOURS = {"train": "tab:blue", "train top-1": "tab:blue", "val": "tab:orange", "val top-1": "tab:orange"}
+STYLES = {
+    "train": ("tab:blue", "-"),
+    "train top-1": ("tab:blue", "-"),
+    "val": ("tab:orange", "-"),
+    "val top-1": ("tab:orange", "-"),
+    "val top-5": ("tab:orange", ":"),
+    "val mean class": ("tab:green", "--"),
+}
+"""Colour and dashes of a line."""
 POINTS = 60
 """A line of fewer points shows each of them."""
 LABELLED = 80
@@ -56,7 +64,8 @@ def _panel(axes: Axes, name: str, unit: str, lines: Mapping[str, Sequence[tuple[
     for label, points in lines.items():
         steps, values = zip(*points, strict=True)
         marker = "o" if len(points) < POINTS else None
-        axes.plot(steps, values, label=label, color=COLOURS.get(label), marker=marker, markersize=3, linewidth=1.4)
+        colour, dashes = STYLES.get(label, ("tab:blue", "-"))
+        axes.plot(steps, values, dashes, label=label, color=colour, marker=marker, markersize=3, linewidth=1.4)
     axes.set_title(name)
     axes.set_xlabel("optimisation step")
     axes.set_ylabel(unit)

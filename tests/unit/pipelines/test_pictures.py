@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.pictures import confusion, curves
+from pipelines.pictures import PANELS, STYLES, confusion, curves
 
 pytestmark = pytest.mark.quick
 
@@ -30,3 +30,9 @@ def test_a_class_without_videos_is_an_empty_row(tmp_path):
 def test_curves_are_drawn_from_whatever_was_logged(tmp_path):
     curves({"train/loss": [(10, 2.0), (20, 1.0)]}, "run", tmp_path / "curves.png")
     assert cv2.imread(str(tmp_path / "curves.png")).shape == (770, 1210, 3)
+
+
+def test_no_two_lines_of_a_panel_look_alike():
+    for _, _, lines in PANELS:
+        if len(lines) > 1:
+            assert len({STYLES[label] for label in lines.values()}) == len(lines)
