@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["Description", "ModelError", "build", "describe", "names"]
 
 
-def build(name: str, num_classes: int, *, stream: str = "rgb", **options: Any) -> Network:
+def build(name: str, num_classes: int, *, stream: str | None = None, **options: Any) -> Network:
     """A new network with random weights, in training mode, on torch's current device (`meta` included).
 
     Args:
         name: one of `names()`.
         num_classes: K, the length of a row of logits.
-        stream: `rgb` (clips of 3 channels) or `flow` (10 channels).
+        stream: `rgb` (clips of 3 channels) or `flow` (10 channels); None is the first that the network takes.
         options: fields of the network's `Options`; the defaults are the paper's, and `tiny=True` is the same
             structure at a size that one CPU core trains in minutes.
 
@@ -28,10 +28,11 @@ def build(name: str, num_classes: int, *, stream: str = "rgb", **options: Any) -
         ModelError: unknown name, stream or option, or a wrong value of one.
     """
     description = describe(name)
+    stream = stream or description.streams[0]
     if stream not in description.streams:
         raise ModelError(f"{name} has no stream {stream!r}; {nearest(stream, list(description.streams), 'streams')}.")
     from models.options import parse
 
     module, class_name = description.factory.split(":")
     network: type[Network] = getattr(import_module(module), class_name)
-    return network(num_classes, stream=stream, options=parse(network.Options, name, options))
+    return network.create(num_classes, stream=stream, options=parse(network.Options, name, options))

@@ -23,8 +23,8 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def cost(network: nn.Module, clip: Tensor) -> Cost:
-    """Cost of `network(clip)`; leaves the network in the mode it was in."""
+def cost(network: nn.Module, *clips: Tensor) -> Cost:
+    """Cost of `network(*clips)`; leaves the network in the mode it was in."""
     elements = 0
 
     def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -36,7 +36,7 @@ def cost(network: nn.Module, clip: Tensor) -> Cost:
     training = network.training
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(clip)
+        network(*clips)
     network.train(training)
     for hook in hooks:
         hook.remove()

@@ -43,7 +43,7 @@ class Description:
 
     name: str
     factory: str
-    """`module:Class` of the `models.network.Network`."""
+    """`module:Class` of the `models.network.Network`, whose `create` makes it."""
     title: str
     paper: str
     streams: tuple[str, ...] = ("rgb", "flow")
@@ -55,6 +55,10 @@ class Description:
     """K segments (T) of a test clip."""
     snippet: dict[str, int] = field(default_factory=lambda: {"rgb": 1, "flow": 5})
     """L consecutive items a segment, by stream: frames of rgb, pairs of flow."""
+    test_snippet: dict[str, int] | None = None
+    """L of a test clip where it differs: STIN's pairs of frames are for training."""
+    parts: tuple[str, ...] = ()
+    """Networks that this one is put together from; it is trained by them."""
     clips: int
     """Clips a video of the published N-view protocol."""
     crops: int
@@ -69,6 +73,7 @@ class Description:
     accuracy: tuple[PublishedAccuracy, ...] = ()
 
 
+_STIN = "our reading of Cao et al., STIN, SIViP 2023"
 _ALL = (
     Description(
         name="tsn",
@@ -121,6 +126,106 @@ _ALL = (
             PublishedAccuracy(data="UCF101", top1_percent=96.2, condition="16 frames, 3 splits, from Kinetics-400"),
             PublishedAccuracy(data="HMDB51", top1_percent=72.2, condition="16 frames, 3 splits, from Kinetics-400"),
         ),
+    ),
+    Description(
+        name="tsm",
+        factory="models.tsm:TSM",
+        title="Temporal Shift Module, ResNet-50",
+        paper="Lin et al., TSM, ICCV 2019",
+        segments=8,
+        test_segments=8,
+        clips=2,
+        crops=3,
+        score_space="softmax",
+        cost=ReferenceCost(classes=174, frames=8, size=224),
+        accuracy=(
+            PublishedAccuracy(data="Something-Something v1", top1_percent=48.2, condition="8 frames, as TPN lists it"),
+            PublishedAccuracy(data="Something-Something v2", top1_percent=62.3, condition="8 frames, as TPN lists it"),
+        ),
+    ),
+    Description(
+        name="tada2d",
+        factory="models.tada2d:TAda2D",
+        title="Temporally-adaptive convolutions, ResNet-50",
+        paper="Huang et al., TAdaConv, ICLR 2022",
+        segments=8,
+        test_segments=8,
+        clips=2,
+        crops=3,
+        score_space="softmax",
+        cost=ReferenceCost(classes=400, frames=8, size=224, parameters_m=27.49, gmacs=32.8),
+        accuracy=(
+            PublishedAccuracy(
+                data="Kinetics-400",
+                top1_percent=76.7,
+                top5_percent=92.6,
+                condition="8 frames x stride 8, from ImageNet",
+            ),
+            PublishedAccuracy(
+                data="Something-Something v2", top1_percent=64.0, top5_percent=88.0, condition="8 frames, from ImageNet"
+            ),
+            PublishedAccuracy(
+                data="Something-Something v2",
+                top1_percent=65.6,
+                top5_percent=89.1,
+                condition="16 frames, from ImageNet",
+            ),
+        ),
+    ),
+    Description(
+        name="stam",
+        factory="models.stam:STAM",
+        title="Spatio-temporal adaptive module, ResNet-50",
+        paper="our reading of Li et al., STAM, The Visual Computer 2023",
+        segments=8,
+        test_segments=8,
+        clips=2,
+        crops=3,
+        score_space="softmax",
+        cost=ReferenceCost(classes=174, frames=8, size=224),
+    ),
+    Description(
+        name="stin_spatial",
+        factory="models.stin:SpatialStream",
+        title="Spatial injection stream, ResNet-50",
+        paper=_STIN,
+        streams=("rgb",),
+        segments=3,
+        test_segments=25,
+        snippet={"rgb": 2},
+        test_snippet={"rgb": 1},
+        clips=1,
+        crops=10,
+        score_space="logits",
+        cost=ReferenceCost(classes=101, frames=1, size=224),
+    ),
+    Description(
+        name="stin_temporal",
+        factory="models.stin:TemporalStream",
+        title="Temporal injection stream, ResNet-50",
+        paper=_STIN,
+        streams=("flow",),
+        segments=3,
+        test_segments=25,
+        clips=1,
+        crops=10,
+        score_space="logits",
+        cost=ReferenceCost(classes=101, frames=1, size=224),
+    ),
+    Description(
+        name="stin",
+        factory="models.stin:STIN",
+        title="Both injection streams",
+        paper=_STIN,
+        streams=("rgb+flow",),
+        parts=("stin_spatial", "stin_temporal"),
+        segments=3,
+        test_segments=25,
+        test_snippet={"rgb": 1, "flow": 5},
+        clips=1,
+        crops=10,
+        score_space="logits",
+        cost=ReferenceCost(classes=101, frames=1, size=224),
     ),
 )
 _BY_NAME = {description.name: description for description in _ALL}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.errors import ModelError
 from models.options import Options
@@ -33,6 +34,13 @@ class Network(nn.Module):
     """Clip in, logits out. Subclasses define `Options` and `forward(clip [B, C, T, H, W]) -> [B, K]`."""
 
     Options: ClassVar[type[Options]] = Options
+    heads: ClassVar[tuple[str, ...]] = ()
+    """Modules that stand beside the trunk: partial batch norm leaves them alone."""
+
+    @classmethod
+    def create(cls, num_classes: int, *, stream: str, options: Any) -> Network:
+        """The network of these options; a subclass of this one where options choose the trunk."""
+        return cls(num_classes, stream=stream, options=options)
 
     def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
         super().__init__()
@@ -97,8 +105,12 @@ class Network(nn.Module):
                 names[f"first {kind}" if module is first_conv else kind].append(name)
         return [Group(names[kind], *values, role="ordinary") for kind, values in settings.items() if names[kind]]
 
+    def deploy(self) -> Self:
+        """Drop what training alone needs, for good; the logits stay the same."""
+        return self
+
     def freeze_bn(self) -> None:
-        """Partial batch norm: all but the first layer keep their statistics and affine parameters, for good."""
+        """Partial batch norm: the trunk's layers but the first keep statistics and affine parameters, for good."""
         self.partial_bn = True
         for layer in self._batch_norms()[1:]:
             layer.requires_grad_(False)
@@ -113,7 +125,41 @@ class Network(nn.Module):
         return self
 
     def _batch_norms(self) -> list[nn.Module]:
-        return [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        layers = [(name, module) for name, module in self.named_modules() if isinstance(module, _BatchNorm)]
+        return [module for name, module in layers if not name.startswith(tuple(f"{head}." for head in self.heads))]
+
+
+class FrameNetwork(Network):
+    """Each frame (or snippet of flow) gets its logits from a 2-D trunk; a clip's logits are their mean over T."""
+
+    dropout: nn.Dropout
+    fc: nn.Linear
+
+    def add_classifier(self, channels: int, dropout: float) -> None:
+        """Add dropout and the last linear layer."""
+        self.dropout = nn.Dropout(dropout)
+        self.fc = classifier(channels, self.num_classes)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the map before pooling, [B, channels, T, h, w]."""
+        raise NotImplementedError
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> logits [B, K]."""
+        return self.classify(self.forward_features(clip))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, channels, T, h, w] -> logits [B, K]."""
+        pooled = features.mean((3, 4)).transpose(1, 2)
+        return self.fc(self.dropout(pooled)).mean(1)
+
+
+def classifier(channels: int, num_classes: int) -> nn.Linear:
+    """A last linear layer, initialised as in TSN."""
+    layer = nn.Linear(channels, num_classes)
+    nn.init.normal_(layer.weight, std=0.001)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
@@ -147,3 +193,10 @@ def unfold(x: Tensor, frames: int) -> Tensor:
 def refold(x: Tensor) -> Tensor:
     """[B, T, H, W, C] -> [B*T, C, H, W], a view of contiguous memory."""
     return x.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def temporal_average(x: Tensor) -> Tensor:
+    """Mean of each frame of [B, T, H, W, C] and its two neighbours, which are zero beyond a clip's ends."""
+    positions = x.flatten(2, 3).permute(0, 3, 1, 2)
+    averaged = F.avg_pool2d(positions, (3, 1), stride=1, padding=(1, 0))
+    return averaged.permute(0, 2, 3, 1).reshape(x.shape)

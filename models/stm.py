@@ -7,20 +7,19 @@ Order of the block's layers: the first author's code. Our readings: what `branch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.resnet import Block, Bottleneck, Place, ResNet, ResNetOptions
+from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
 from models.errors import ModelError
 from models.network import refold, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
-class STMOptions(ResNetOptions):
+class STMOptions(StagedOptions):
     """Options of `stm`. Dropout 0.5 suits Kinetics and Something-Something; the small sets take 0.8."""
 
     TINY: ClassVar = {"dropout": 0.0, "cmm_reduction": 4}
@@ -36,13 +35,9 @@ class STMOptions(ResNetOptions):
     """The motion branch has planes / cmm_reduction channels."""
     cstm_init: Literal["shift", "identity", "random"] = "shift"
     """Temporal filters start as a shift of two quarters of the channels, as no filter, or at random."""
-    stages: tuple[int, ...] = (1, 2, 3, 4)
-    """Stages whose blocks are STM blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not set(self.stages) <= {1, 2, 3, 4}:
-            raise ModelError(f"stages={self.stages} is not right; the stages are 1, 2, 3, 4.")
         if self.temporal_conv == "dense" and self.branches in ("cmm", "cmm_static"):
             raise ModelError(f"temporal_conv=dense has no effect: branches={self.branches} has no temporal filter.")
         if self.fusion == "concat" and self.branches in ("cstm", "cmm"):
@@ -55,12 +50,10 @@ class STM(ResNet):
     Options = STMOptions
 
     def __init__(self, num_classes: int, *, stream: str, options: STMOptions) -> None:
-        block = partial(_block, options=options)
-        super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
-
-
-def _block(place: Place, options: STMOptions) -> Block:
-    return STMBlock(place, options) if place.stage in options.stages else Bottleneck(place)
+        block = staged(STMBlock, options)
+        super().__init__(
+            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
+        )
 
 
 class STMBlock(Bottleneck):

@@ -10,6 +10,7 @@ import torch
 import models
 from models.cost import cost, parameters
 from models.describe import PublishedAccuracy, ReferenceCost
+from models.network import CHANNELS
 
 CLASSES = 400
 """Those of Kinetics-400: the number at which all networks' sizes are compared."""
@@ -24,7 +25,7 @@ class Entry:
     paper: str
     streams: tuple[str, ...]
     parameters: int
-    """At 400 classes, RGB."""
+    """Of what is deployed, at 400 classes, of the first stream."""
     reference: ReferenceCost
     reference_parameters: int
     """Ours, at the reference's number of classes."""
@@ -61,9 +62,9 @@ def table(shown: Iterable[Entry]) -> str:
     lines = _columns(rows, right=(2, 4, 5))
     lines += [
         "",
-        f"Parameters: ours, exactly, at {CLASSES} classes, RGB. GMACs: ours, one view; + BN also counts batch norm, as",
-        "the published figures do. Published: parameters and cost that others printed; ours under the same conditions",
-        "in brackets.",
+        f"Parameters: ours, exactly, at {CLASSES} classes, first stream, without heads for training only.",
+        "GMACs: ours, one view; + BN also counts batch norm, as the published figures do. Published: parameters and",
+        "cost that others printed; ours under the same conditions in brackets.",
         "",
         "Published accuracies, not ours (those stand in docs/results.md with their commands):",
     ]
@@ -77,9 +78,11 @@ def _entry(name: str) -> Entry:
     about = models.describe(name)
     view = about.cost
     with torch.device("meta"):
-        at_400 = parameters(models.build(name, CLASSES))
-        network = models.build(name, view.classes)
-        macs, batch_norm = cost(network, torch.empty(1, 3, view.frames, view.size, view.size))
+        at_400 = parameters(models.build(name, CLASSES).deploy())
+        network = models.build(name, view.classes).deploy()
+        streams = network.stream.split("+")
+        clips = [torch.empty(1, CHANNELS[stream], view.frames, view.size, view.size) for stream in streams]
+        macs, batch_norm = cost(network, *clips)
     return Entry(
         name=name,
         title=about.title,

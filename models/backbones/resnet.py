@@ -7,29 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.network import CHANNELS, Network, fold, unfold
+from models.network import CHANNELS, FrameNetwork, fold, unfold
 from models.options import Options
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetOptions(Options):
-    """Options of every network in a ResNet."""
-
-    depth: Literal[50, 101, 152] = 50
-    """Layers of the ResNet; `tiny` has a depth of its own."""
-    dropout: float | None = None
-    """Before the last linear layer, in [0, 1); None is the network's own choice."""
-
-    def __post_init__(self) -> None:
-        if self.tiny and self.depth != 50:
-            raise ModelError(f"depth={self.depth} and tiny=True exclude each other.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
 
 
 class Layout(NamedTuple):
@@ -43,11 +27,47 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
+    18: Layout(64, (64, 128, 256, 512), (2, 2, 2, 2)),
+    34: Layout(64, (64, 128, 256, 512), (3, 4, 6, 3)),
     50: Layout(64, (64, 128, 256, 512), (3, 4, 6, 3)),
     101: Layout(64, (64, 128, 256, 512), (3, 4, 23, 3)),
     152: Layout(64, (64, 128, 256, 512), (3, 8, 36, 3)),
 }
 TINY = Layout(16, (16, 32, 48, 64), (1, 2, 2, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetOptions(Options):
+    """Options of every network in a ResNet."""
+
+    depth: Literal[50, 101, 152] = 50
+    """Layers of the ResNet; `tiny` has a depth of its own."""
+    dropout: float | None = None
+    """Before the last linear layer, in [0, 1); None is the network's own choice."""
+
+    @property
+    def layout(self) -> Layout:
+        """Its stages."""
+        return TINY if self.tiny else LAYOUTS[self.depth]
+
+    def __post_init__(self) -> None:
+        if self.tiny and self.depth != 50:
+            raise ModelError(f"depth={self.depth} and tiny=True exclude each other.")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedOptions(ResNetOptions):
+    """Options of networks with a block of their own."""
+
+    stages: tuple[int, ...] = (1, 2, 3, 4)
+    """Stages that it stands in; the others have the ResNet's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not set(self.stages) <= {1, 2, 3, 4}:
+            raise ModelError(f"stages={self.stages} is not right; the stages are 1, 2, 3, 4.")
 
 
 class Place(NamedTuple):
@@ -90,46 +110,88 @@ class Bottleneck(Block):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """The block's sum."""
+        return self.join(x, self.branch(x, frames))
+
+    def branch(self, x: Tensor, frames: int) -> Tensor:
+        """[B*T, inputs, h, w] -> [B*T, outputs, h/stride, w/stride]: all that stands beside the shortcut."""
         u: Tensor = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn3(self.conv3(self.middle(u, frames))) + self.downsample(x))
+        branch: Tensor = self.bn3(self.conv3(self.middle(u, frames)))
+        return branch
+
+    def join(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Add the shortcut of x to the branch."""
+        joined: Tensor = self.relu(branch + self.downsample(x))
+        return joined
 
     def middle(self, u: Tensor, frames: int) -> Tensor:
         """[B*T, planes, h, w] -> [B*T, planes, h/stride, w/stride]: what stands between the 1x1 convolutions."""
         return self.relu(self.bn2(self.conv2(u)))
 
 
-class ResNet(Network):
-    """Each frame gets its logits from a ResNet of the given blocks; a clip's logits are their mean over T."""
+def staged(block: Callable[[Place, Any], Block], options: StagedOptions) -> BlockFactory:
+    """Return the factory that puts `block` into the stages of the options."""
+    return lambda place: block(place, options) if place.stage in options.stages else Bottleneck(place)
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions, the first with the stride, and a shortcut: the block of ResNet-18 and -34."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        inputs, planes, stride, _ = place
+        self.outputs = planes
+        self.conv1 = conv(inputs, planes, 3, stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = conv(planes, planes, 3)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != planes:
+            self.downsample = nn.Sequential(conv(inputs, planes, 1, stride), nn.BatchNorm2d(planes))
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """The block's sum."""
+        branch: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        summed: Tensor = self.relu(branch + self.downsample(x))
+        return summed
+
+
+class ResNet(FrameNetwork):
+    """A ResNet of the given blocks for every frame."""
 
     def __init__(
-        self, num_classes: int, *, stream: str, options: ResNetOptions, block: BlockFactory, dropout: float
+        self, num_classes: int, *, stream: str, options: Any, block: BlockFactory, dropout: float, layout: Layout
     ) -> None:
         super().__init__(num_classes, stream=stream, options=options)
-        layout = TINY if options.tiny else LAYOUTS[options.depth]
         self.conv1 = conv(CHANNELS[stream], layout.stem, 7, 2)
         self.bn1 = nn.BatchNorm2d(layout.stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.layer1, self.layer2, self.layer3, self.layer4, channels = _stages(layout, block)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(channels, num_classes)
-        nn.init.normal_(self.fc.weight, std=0.001)
-        nn.init.zeros_(self.fc.bias)
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> logits [B, K]."""
-        pooled = self.forward_features(clip).mean((3, 4)).transpose(1, 2)
-        return self.fc(self.dropout(pooled)).mean(1)
+        self.add_classifier(channels, dropout)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> the map before pooling, [B, channels, T, H/32, W/32]."""
+        return self.forward_stages(clip)[1]
+
+    def forward_stages(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, T, H, W] -> the maps of the third and the fourth stage, [B, channels, T, h, w]."""
         self.check(clip)
         frames = clip.shape[2]
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(fold(clip)))))
+        maps = []
         for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in blocks:
                 x = block(x, frames)
-        return unfold(x, frames).permute(0, 4, 1, 2, 3)
+            maps.append(unfold(x, frames).permute(0, 4, 1, 2, 3))
+        return maps[2], maps[3]
+
+    @property
+    def third_stage_channels(self) -> int:
+        """Channels of the third stage's map."""
+        block = self.layer3[-1]
+        assert isinstance(block, Block)
+        return block.outputs
 
 
 def _stages(

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from learn_toys import IDENTITY, Table, Toy
 
 import models
+from models.network import CHANNELS
 from tasks.data.order import deal
 from tasks.learn import parallel
 from tasks.learn.loop import fit
@@ -16,15 +17,20 @@ from tasks.learn.score import score
 from tasks.learn.settings import TrainSettings
 
 
-def gradients(name, rank, world, group):
-    """Gradients of one step of 3 clips (of 1 clip for `filler`), batch norm on its running statistics.
+def gradients(rank, world, group, scratch):
+    """Gradients of every network by 3 clips, and by 1."""
+    names = [name for name in models.names() if not models.describe(name).parts]
+    return {(name, count): gradients_of(name, count, rank, world, group) for name in names for count in (3, 1)}
+
+
+def gradients_of(name, count, rank, world, group):
+    """Gradients of one step, batch norm on its running statistics.
 
     Batch statistics are each worker's own, so that with them two workers are by design not one.
     """
     torch.manual_seed(0)
-    network = models.build(name.removesuffix("-filler"), 3, tiny=True).eval()
-    count = 1 if name.endswith("-filler") else 3
-    table = Table(n=count, shape=(3, 2, 32, 32))
+    network = models.build(name, 3, tiny=True).eval()
+    table = Table(n=count, shape=(CHANNELS[network.stream], 2, 32, 32))
     (share,) = deal(torch.arange(count).numpy(), count, rank, world)
     batch = table.batch(torch.from_numpy(share.indices), torch.full((len(share.indices),), 1.0 - share.filler), count)
     model = parallel.wrap(network, torch.device("cpu"), group).eval()
@@ -103,10 +109,7 @@ def main():
 
 def run(job, rank, world, out):
     group = dist.group.WORLD if world > 1 else None
-    name, _, argument = job.partition(":")
-    if name == "gradients":
-        return gradients(argument, rank, world, group)
-    return globals()[name](rank, world, group, out)
+    return globals()[job](rank, world, group, out)
 
 
 if __name__ == "__main__":

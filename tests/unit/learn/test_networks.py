@@ -24,8 +24,15 @@ def dataset(tmp_path_factory):
     return open_dataset(write_dataset(tmp_path_factory.mktemp("networks") / "data"))
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
-@pytest.mark.parametrize("name", ["tsn", "stm"])
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [
+        (name, stream)
+        for name in models.names()
+        if not models.describe(name).parts
+        for stream in models.describe(name).streams
+    ],
+)
 def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, dataset, name, stream):
     about = models.describe(name)
     clip = ClipSettings(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+import models
+
 
 def run(job, world, folder):
     """Run a job of learn_worker.py on `world` processes and return each rank's result."""
@@ -25,17 +27,23 @@ def run(job, world, folder):
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
 
 
-@pytest.mark.parametrize("name", ["tsn", "stm"])
-@pytest.mark.parametrize("filler", ["", "-filler"])
-def test_two_workers_have_the_gradients_of_one(tmp_path, name, filler):
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory):
+    """Of every network, by one worker and by each of two."""
+    folder = tmp_path_factory.mktemp("gradients")
+    return run("gradients", 1, folder / "one"), run("gradients", 2, folder / "two")
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if not models.describe(name).parts])
+@pytest.mark.parametrize("clips", [3, 1])
+def test_two_workers_have_the_gradients_of_one(gradients, name, clips):
     """3 clips do not divide by 2; of 1 clip the second rank gets a filler alone."""
-    (one,) = run(f"gradients:{name}{filler}", 1, tmp_path / "one")
-    two = run(f"gradients:{name}{filler}", 2, tmp_path / "two")
-    for name, expected in one["mean"].items():
-        assert torch.equal(two[0]["mean"][name], two[1]["mean"][name])
-        torch.testing.assert_close(two[0]["mean"][name], expected, rtol=1e-4, atol=1e-6)
+    (one,), two = ([results[name, clips] for results in workers] for workers in gradients)
+    for parameter, expected in one["mean"].items():
+        assert torch.equal(two[0]["mean"][parameter], two[1]["mean"][parameter])
+        torch.testing.assert_close(two[0]["mean"][parameter], expected, rtol=1e-4, atol=1e-6)
     assert max(one["own"]) > 0
-    assert any(two[1]["own"]) is (not filler)
+    assert any(two[1]["own"]) is (clips > 1)
 
 
 def test_two_workers_train_as_one(tmp_path):

@@ -2,14 +2,20 @@
 
 import pytest
 import torch
+from network_helpers import NETWORKS, clip_for
 from torch import nn
 
 import models
 from models.errors import ModelError
-from models.network import Network, fold, refold, unfold
+from models.network import CHANNELS, Network, fold, refold, unfold
 
 pytestmark = pytest.mark.quick
-every_network = pytest.mark.parametrize("name", models.names())
+every_network = pytest.mark.parametrize("name", NETWORKS)
+every_stream = pytest.mark.parametrize(
+    ("name", "stream"), [(name, stream) for name in NETWORKS for stream in models.describe(name).streams]
+)
+PLAIN = {"stin_spatial": {"lambda_s": 0.0, "ad_mode": "segment"}, "stin_temporal": {"lambda_t": 0.0}}
+"""Options without which a network's loss is more than the cross-entropy of its logits."""
 
 
 def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -19,30 +25,31 @@ def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 # Shapes.
 
 
-@every_network
+@every_stream
 @pytest.mark.parametrize(
-    ("stream", "shape", "sentence"),
+    ("shape", "sentence"),
     [
-        ("rgb", (3, 8, 64, 64), "takes clips [B, 3, T, H, W]; got [3, 8, 64, 64]"),
-        ("rgb", (2, 10, 8, 64, 64), "(rgb) takes clips [B, 3, T, H, W]; got [2, 10, 8, 64, 64]"),
-        ("rgb", (2, 8, 3, 64, 64), "takes clips [B, 3, T, H, W]"),
-        ("flow", (2, 3, 8, 64, 64), "(flow) takes clips [B, 10, T, H, W]; got [2, 3, 8, 64, 64]"),
-        ("rgb", (2, 3, 0, 64, 64), "at least 1 frame of 32x32 pixels; got 0 of 64x64"),
-        ("rgb", (2, 3, 8, 64, 31), "at least 1 frame of 32x32 pixels; got 8 of 64x31"),
+        ("C 8 64 64", "takes clips [B, {C}, T, H, W]; got [{C}, 8, 64, 64]"),
+        ("2 13 8 64 64", "({stream}) takes clips [B, {C}, T, H, W]; got [2, 13, 8, 64, 64]"),
+        ("2 8 C 64 64", "takes clips [B, {C}, T, H, W]; got [2, 8, {C}, 64, 64]"),
+        ("2 C 0 64 64", "at least 1 frame of 32x32 pixels; got 0 of 64x64"),
+        ("2 C 8 64 31", "at least 1 frame of 32x32 pixels; got 8 of 64x31"),
     ],
 )
-def test_a_wrong_clip_is_one_sentence(name: str, stream: str, shape: tuple[int, ...], sentence: str) -> None:
-    network = models.build(name, 3, stream=stream, tiny=True)
+def test_a_wrong_clip_is_one_sentence(name: str, stream: str, shape: str, sentence: str) -> None:
+    """C stands for the stream's channels."""
+    channels = CHANNELS[stream]
+    clip = torch.zeros([channels if size == "C" else int(size) for size in shape.split()])
     with pytest.raises(ModelError) as error:
-        network(torch.zeros(shape))
-    assert sentence in str(error.value)
+        models.build(name, 3, stream=stream, tiny=True)(clip)
+    assert sentence.format(C=channels, stream=stream) in str(error.value)
 
 
 @every_network
 @pytest.mark.parametrize("size", [(32, 32), (56, 72), (33, 47), (112, 112)])
 def test_any_size_from_32_pixels_on(name: str, size: tuple[int, int]) -> None:
     network = models.build(name, 3, tiny=True).eval()
-    clip = torch.randn(1, 3, 2, *size)
+    clip = clip_for(network, 1, 2, *size)
     assert network(clip).shape == (1, 3)
     features = network.forward_features(clip)
     assert features.shape[0] == 1
@@ -53,7 +60,7 @@ def test_any_size_from_32_pixels_on(name: str, size: tuple[int, int]) -> None:
 def test_eval_is_deterministic_and_training_draws_dropout(name: str) -> None:
     network = models.build(name, 3, tiny=True, dropout=0.5)
     nn.init.normal_(network.fc.weight)
-    clip = torch.randn(2, 3, 4, 48, 48)
+    clip = clip_for(network, 2, 4, 48, 48)
     assert not torch.equal(network(clip), network(clip))
     network.eval()
     assert torch.equal(network(clip), network(clip))
@@ -73,8 +80,8 @@ def test_folding_time_keeps_frames_in_order() -> None:
 
 @every_network
 def test_losses_are_the_weighted_mean(name: str) -> None:
-    network = models.build(name, 3, tiny=True).eval()
-    clip, labels = torch.randn(3, 3, 2, 32, 32), torch.tensor([0, 1, 2])
+    network = models.build(name, 3, tiny=True, **PLAIN.get(name, {})).eval()
+    clip, labels = clip_for(network, 3, 2, 32, 32), torch.tensor([0, 1, 2])
     plain = network.losses(clip, labels)
     assert set(plain) == {"total", "logits"}
     expected = nn.functional.cross_entropy(network(clip), labels)
@@ -90,7 +97,7 @@ def test_losses_are_the_weighted_mean(name: str) -> None:
 @every_network
 def test_a_batch_of_filler_costs_nothing_and_teaches_nothing(name: str) -> None:
     network = models.build(name, 3, tiny=True)
-    total = network.losses(torch.randn(2, 3, 2, 32, 32), torch.tensor([0, 1]), torch.zeros(2))["total"]
+    total = network.losses(clip_for(network, 2, 2, 32, 32), torch.tensor([0, 1]), torch.zeros(2))["total"]
     total.backward()
     assert total == 0
     assert all((p.grad == 0).all() for p in network.parameters())
@@ -99,9 +106,9 @@ def test_a_batch_of_filler_costs_nothing_and_teaches_nothing(name: str) -> None:
 # Optimiser groups and partial batch norm.
 
 
-@every_network
-@pytest.mark.parametrize(("stream", "first"), [("rgb", 1.0), ("flow", 5.0)])
-def test_groups_hold_each_trainable_parameter_once(name: str, stream: str, first: float) -> None:
+@every_stream
+def test_groups_hold_each_trainable_parameter_once(name: str, stream: str) -> None:
+    first = {"rgb": 1.0, "flow": 5.0}[stream]
     with torch.device("meta"):
         network = models.build(name, 3, stream=stream)
     groups = network.parameter_groups()
@@ -195,7 +202,7 @@ def test_the_stride_is_on_the_3x3_convolution() -> None:
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_half_precision_gives_no_nan(name: str, precision: torch.dtype) -> None:
     network = models.build(name, 3, tiny=True)
-    clip, labels = 3 * torch.randn(2, 3, 4, 48, 48), torch.tensor([0, 2])
+    clip, labels = 3 * clip_for(network, 2, 4, 48, 48), torch.tensor([0, 2])
     with torch.autocast("cpu", dtype=precision):
         losses = network.losses(clip, labels)
     losses["total"].backward()
@@ -210,5 +217,5 @@ def test_the_state_survives_a_file(name: str, tmp_path) -> None:
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     again = models.build(name, 3, tiny=True).eval()
     again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    clip = torch.randn(1, 3, 2, 32, 32)
+    clip = clip_for(network, 1, 2, 32, 32)
     assert torch.equal(network(clip), again(clip))

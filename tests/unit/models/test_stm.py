@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from network_helpers import logits, ready
 from torch import Tensor, nn
 
 import models
@@ -9,35 +10,6 @@ from models.cost import cost, parameters
 from models.stm import CMM, CSTM, STMBlock
 
 pytestmark = pytest.mark.quick
-
-
-def randomise(network: nn.Module) -> None:
-    """Non-trivial batch norm statistics and weights, and logits large enough to compare."""
-    generator = torch.Generator().manual_seed(7)
-
-    def uniform(tensor: Tensor, low: float, high: float) -> None:
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                uniform(module.running_mean, -0.2, 0.2)
-                uniform(module.running_var, 0.5, 1.5)
-                uniform(module.weight, 0.5, 1.0)
-                uniform(module.bias, -0.2, 0.2)
-        uniform(network.fc.weight, -0.05, 0.05)
-
-
-def ready(name: str, classes: int = 6, **options: object) -> nn.Module:
-    torch.manual_seed(3)
-    network = models.build(name, classes, **options)
-    randomise(network)
-    return network.eval()
-
-
-@torch.no_grad()
-def logits(network: nn.Module, clip: Tensor) -> Tensor:
-    return network(clip)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,102 @@
+"""STAM: every 3x3 convolution of a ResNet adapted to each frame, its output aggregated over space and time.
+
+W. Li, W. Gong, Y. Qian et al., "STAM: a spatio-temporal adaptive module for improving static convolutions in action
+recognition", The Visual Computer, 2023. Only the abstract is public. From it: two light branches mix N adaptive filters
+(STHAC) that calibrate the static weights of every frame, and an omni-dimensional aggregation (OD) follows. The form of
+branches and aggregation is our reading (papers/stam.md), each choice an option.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from models.aggregation import OmniAggregation
+from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
+from models.errors import ModelError
+from models.sthac import STHAC
+
+
+@dataclass(frozen=True, kw_only=True)
+class STAMOptions(StagedOptions):
+    """Options of `stam`."""
+
+    TINY: ClassVar = {"dropout": 0.0}
+
+    dropout: float = 0.5
+    n_filters: int = 4
+    """Adaptive filters N of a block."""
+    reduction: int = 4
+    """The branches have max(planes / reduction, 16) channels."""
+    filter_size: Literal[3, 1] = 3
+    """3 gives each tap of the convolution its own factor, 1 scales whole input channels."""
+    mix: Literal["softmax", "sigmoid", "branch"] = "softmax"
+    """How filters are weighted; `branch`: instead of filters, each branch ends in a filter of its own."""
+    temperature: float = 1.0
+    """Divides the branches' sum before softmax or sigmoid."""
+    filter_init_std: float = 0.0
+    """Standard deviation of new filters. With 0 the network starts as the ResNet and the branches learn from step 1."""
+    temporal_pos: Literal["sin", "none"] = "sin"
+    """Code of time in the temporal branch; without one, STHAC alone cannot tell a clip from its reverse."""
+    branches: Literal["both", "spatial", "temporal", "none"] = "both"
+    """Ablation: branches that weight the filters; `none` mixes them evenly."""
+    od: bool = True
+    """Ablation: the omni-dimensional aggregation."""
+    od_gates: bool = True
+    """Ablation: without gates the aggregation is that of TAdaConv."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("n_filters", "reduction"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"{name}={getattr(self, name)} is not right; it is 1 or more.")
+        if self.temperature <= 0:
+            raise ModelError(f"temperature={self.temperature} is not right; it is above 0.")
+        if self.filter_init_std < 0:
+            raise ModelError(f"filter_init_std={self.filter_init_std} is not right; it is 0 or more.")
+        if self.mix == "branch" and self.branches == "none":
+            raise ModelError("mix=branch with branches=none leaves nothing to calibrate with.")
+        if not self.od and not self.od_gates:
+            raise ModelError("od_gates=False has no effect: od=False leaves no aggregation.")
+
+
+class STAM(ResNet):
+    """[B, C, T, H, W] -> [B, K], any T. 27,278,608 parameters for 400 classes, 33.27 GMACs at 8x224."""
+
+    Options = STAMOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: STAMOptions) -> None:
+        block = staged(STAMBlock, options)
+        super().__init__(
+            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
+        )
+
+
+class STAMBlock(Bottleneck):
+    """A bottleneck whose 3x3 convolution is calibrated for every frame and aggregated over space and time."""
+
+    def __init__(self, place: Place, options: STAMOptions) -> None:
+        super().__init__(place)
+        self.sthac = STHAC(
+            place.planes,
+            reduced=max(place.planes // options.reduction, 16),
+            filters=options.n_filters,
+            filter_size=options.filter_size,
+            mix=options.mix,
+            temperature=options.temperature,
+            init_std=options.filter_init_std,
+            position=options.temporal_pos == "sin",
+            branches=options.branches,
+        )
+        self.od = OmniAggregation(place.planes, gates=options.od_gates) if options.od else None
+
+    def middle(self, u: Tensor, frames: int) -> Tensor:
+        """[B*T, planes, h, w] -> [B*T, planes, h/stride, w/stride]."""
+        y = self.sthac(u, frames, self.conv2.weight, self.conv2.stride[0])
+        z = self.bn2(y)
+        if self.od is not None:
+            z = z + self.od(y, frames)
+        middle: Tensor = self.relu(z)
+        return middle

@@ -1,0 +1,139 @@
+"""STHAC: two light branches say how each frame's convolution weights are calibrated (papers/stam.md section 3).
+
+Our reading of W. Li et al., "STAM", The Visual Computer, 2023, throughout: the abstract gives the two branches, the N
+filters they mix, the spatial multi-scale prior and the long-range dependency, and no formula.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.calibrated_conv import calibrated_conv
+
+SCALES = (1, 2, 3)
+"""Dilations of the spatial branch."""
+POOLED = 7
+"""Side of the map that the spatial branch looks at."""
+
+
+class STHAC(nn.Module):
+    """A 3x3 convolution with the weights of every frame scaled by what the frame and its clip hold.
+
+    With filters at zero (the start), it is the static convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduced: int,
+        filters: int,
+        filter_size: int,
+        mix: str,
+        temperature: float,
+        init_std: float,
+        position: bool,
+        branches: str,
+    ) -> None:
+        super().__init__()
+        self.mix, self.temperature, self.filter_size = mix, temperature, filter_size
+        outputs = channels if mix == "branch" else filters
+        self.spatial = SpatialBranch(channels, reduced, outputs) if branches in ("both", "spatial") else None
+        self.temporal = None
+        if branches in ("both", "temporal"):
+            self.temporal = TemporalBranch(channels, reduced, outputs, position=position)
+        if mix == "branch":
+            for branch in self._branches():
+                branch.scale = nn.Parameter(torch.ones(()))
+                nn.init.zeros_(branch.head.weight)
+                nn.init.zeros_(branch.head.bias)
+        else:
+            self.filters = nn.Parameter(torch.empty(filters, channels, filter_size, filter_size))
+            nn.init.normal_(self.filters, std=init_std)
+
+    def forward(self, x: Tensor, frames: int, weight: Tensor, stride: int) -> Tensor:
+        """[B*T, C, h, w] -> [B*T, C', h/stride, w/stride], by the static weight [C', C, 3, 3]."""
+        return calibrated_conv(x, self.factors(x, frames), weight, stride)
+
+    def factors(self, x: Tensor, frames: int) -> Tensor:
+        """Calibration alpha of x [B*T, C, h, w]: [B*T, C, k, k], a factor each input channel and tap of each frame."""
+        if self.mix == "branch":
+            filters = [branch.scale * branch(x, frames) for branch in self._branches()]
+            change = sum(filters[1:], filters[0])[:, :, None, None]
+        else:
+            change = (self.weights(x, frames) @ self.filters.flatten(1)).view(-1, *self.filters.shape[1:])
+        return 1 + change.float()  # half precision would round small changes away
+
+    def weights(self, x: Tensor, frames: int) -> Tensor:
+        """Share pi of each filter in each frame, [B*T, N]."""
+        logits = [branch(x, frames) for branch in self._branches()] or [x.new_zeros(x.shape[0], len(self.filters))]
+        total = sum(logits[1:], logits[0]) / self.temperature
+        return total.sigmoid() if self.mix == "sigmoid" else total.softmax(1)
+
+    def _branches(self) -> list[SpatialBranch | TemporalBranch]:
+        return [branch for branch in (self.spatial, self.temporal) if branch is not None]
+
+
+class SpatialBranch(nn.Module):
+    """[B*T, C, h, w] -> [B*T, N]: one frame, seen at several scales."""
+
+    scale: nn.Parameter
+
+    def __init__(self, channels: int, reduced: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, reduced, 1, bias=False)
+        self.bn = nn.BatchNorm2d(reduced)
+        self.relu = nn.ReLU(inplace=True)
+        self.dilated = nn.ModuleList(
+            nn.Conv2d(reduced, reduced, 3, padding=d, dilation=d, groups=reduced, bias=False) for d in SCALES
+        )
+        self.select = nn.Linear(reduced, len(SCALES) * reduced)
+        self.head = nn.Linear(reduced, outputs)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Logits; frames do not see one another."""
+        if max(x.shape[2:]) > POOLED:
+            x = nn.functional.adaptive_avg_pool2d(x, POOLED)
+        u = self.relu(self.bn(self.reduce(x)))
+        scales = torch.stack([conv(u).mean((2, 3)) for conv in self.dilated], 1)
+        share = self.select(scales.sum(1)).unflatten(1, (len(SCALES), -1)).softmax(1)
+        logits: Tensor = self.head((share * scales).sum(1))
+        return logits
+
+
+class TemporalBranch(nn.Module):
+    """[B*T, C, h, w] -> [B*T, N]: every frame, seen beside all others of its clip by self-attention."""
+
+    scale: nn.Parameter
+
+    def __init__(self, channels: int, reduced: int, outputs: int, *, position: bool) -> None:
+        super().__init__()
+        self.position = position
+        self.reduce = nn.Linear(channels, reduced)
+        self.norm1, self.norm2 = nn.LayerNorm(reduced), nn.LayerNorm(reduced)
+        self.qkv = nn.Linear(reduced, 3 * reduced)
+        self.out = nn.Linear(reduced, reduced)
+        self.mlp = nn.Sequential(nn.Linear(reduced, 2 * reduced), nn.GELU(), nn.Linear(2 * reduced, reduced))
+        self.head = nn.Linear(reduced, outputs)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Logits."""
+        v = self.reduce(x.mean((2, 3))).unflatten(0, (-1, frames))
+        if self.position:
+            v = v + sinusoidal(frames, v.shape[2]).to(v)
+        query, key, value = self.qkv(self.norm1(v)).chunk(3, dim=2)
+        attention = (query @ key.transpose(1, 2) / math.sqrt(query.shape[2])).softmax(2)
+        v = v + self.out(attention @ value)
+        v = v + self.mlp(self.norm2(v))
+        logits: Tensor = self.head(v).flatten(0, 1)
+        return logits
+
+
+def sinusoidal(length: int, channels: int) -> Tensor:
+    """Code of positions, [length, channels]: sin and cos of t / 10000^(2i / channels) in turn (Vaswani et al. 2017)."""
+    rates = 10000 ** (-torch.arange(0, channels, 2) / channels)
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :channels]

@@ -1,0 +1,94 @@
+"""TAda2D: convolutions whose weights are calibrated for every frame by its neighbours and the whole clip.
+
+Z. Huang et al., "TAdaConv: Temporally-Adaptive Convolutions for Video Understanding", ICLR 2022, with the authors'
+layers and initialisation: each 3x3 convolution of a ResNet is calibrated, and its output is joined by its own average
+over three frames. It stands here as what `stam` is compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
+from models.errors import ModelError
+from models.network import refold, temporal_average, unfold
+
+
+@dataclass(frozen=True, kw_only=True)
+class TAda2DOptions(StagedOptions):
+    """Options of `tada2d`."""
+
+    TINY: ClassVar = {"dropout": 0.0}
+
+    dropout: float = 0.5
+    reduction: int = 4
+    """The route has planes / reduction channels inside."""
+    route_kernel: int = 3
+    """Frames that each of the route's two temporal convolutions sees; odd."""
+    aggregation: bool = True
+    """Join the average over three frames to each calibrated convolution."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reduction < 1:
+            raise ModelError(f"reduction={self.reduction} is not right; it is 1 or more.")
+        if self.route_kernel < 1 or self.route_kernel % 2 == 0:
+            raise ModelError(f"route_kernel={self.route_kernel} is not right; it is odd.")
+
+
+class TAda2D(ResNet):
+    """[B, C, T, H, W] -> [B, K], any T. 27,485,472 parameters for 400 classes."""
+
+    Options = TAda2DOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: TAda2DOptions) -> None:
+        block = staged(TAdaBlock, options)
+        super().__init__(
+            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
+        )
+
+
+class TAdaBlock(Bottleneck):
+    """A bottleneck with a calibrated 3x3 convolution."""
+
+    def __init__(self, place: Place, options: TAda2DOptions) -> None:
+        super().__init__(place)
+        planes = place.planes
+        self.route = Route(planes, max(1, planes // options.reduction), options.route_kernel)
+        self.average_bn = None
+        if options.aggregation:
+            self.average_bn = nn.BatchNorm2d(planes)
+            nn.init.zeros_(self.average_bn.weight)  # the block starts as that of the ResNet
+
+    def middle(self, u: Tensor, frames: int) -> Tensor:
+        """[B*T, planes, h, w] -> [B*T, planes, h/stride, w/stride]."""
+        # The factors belong to input channels: scaling the input is scaling the weights, and needs no weights a frame.
+        y = self.conv2(u * self.route(u, frames)[:, :, None, None])
+        z = self.bn2(y)
+        if self.average_bn is not None:
+            z = z + self.average_bn(refold(temporal_average(unfold(y, frames))))
+        middle: Tensor = self.relu(z)
+        return middle
+
+
+class Route(nn.Module):
+    """Calibration factors [B*T, C] of features [B*T, C, h, w], from each frame's surroundings; 1 at the start."""
+
+    def __init__(self, channels: int, reduced: int, kernel: int) -> None:
+        super().__init__()
+        self.g = nn.Linear(channels, channels)
+        self.a = nn.Conv1d(channels, reduced, kernel, padding=kernel // 2)
+        self.bn = nn.BatchNorm1d(reduced)
+        self.relu = nn.ReLU(inplace=True)
+        self.b = nn.Conv1d(reduced, channels, kernel, padding=kernel // 2, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, u: Tensor, frames: int) -> Tensor:
+        """Factors."""
+        pooled = u.mean((2, 3)).view(-1, frames, u.shape[1])
+        context = pooled + self.g(pooled.mean(1, keepdim=True))
+        factors = 1 + self.b(self.relu(self.bn(self.a(context.transpose(1, 2)))))
+        return factors.transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,93 @@
+"""Starting from weights that others trained: ImageNet files in torchvision's or timm's layout, or our own checkpoints.
+
+The layers that a ResNet has keep torchvision's names in every network here, so a file is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import ModelError
+
+CLASSIFIER = ("fc.weight", "fc.bias")
+FIRST = "conv1.weight"
+WRAPPERS = ("state_dict", "model", "model_state")
+"""Keys under which training scripts put the weights themselves."""
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What became of a file's tensors and of a network's."""
+
+    loaded: list[str]
+    """Tensors of the network that have the file's values."""
+    new: list[str]
+    """Tensors of the network that the file has not, or has for another number of classes; they start as built."""
+    left: list[str]
+    """Tensors of the file that the network has no use for."""
+
+    def __str__(self) -> str:
+        return f"{len(self.loaded)} tensors loaded; new: {_some(self.new)}; left over: {_some(self.left)}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more if names else "none"
+
+
+def unwrap(content: object, source: str) -> dict[str, Tensor]:
+    """Return the tensors of a loaded file by the names that they have in a network.
+
+    Args:
+        content: what `torch.load(..., weights_only=True)` or safetensors gave.
+        source: the file's name, for the error.
+
+    Raises:
+        ModelError: there are no tensors in it.
+    """
+    while isinstance(content, Mapping) and (inner := next((key for key in WRAPPERS if key in content), None)):
+        content = content[inner]
+    tensors = content.items() if isinstance(content, Mapping) else []
+    state = {str(name).removeprefix("module."): value for name, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise ModelError(f"{source} holds no weights: a mapping of names to tensors is expected.")
+    return state
+
+
+@torch.no_grad()
+def adopt(network: nn.Module, state: Mapping[str, Tensor], source: str) -> Adopted:
+    """Copy the tensors of `state` into a network.
+
+    A first convolution for three colours becomes one for flow: each of its inputs is the mean over the colours, not
+    rescaled (papers/tsn-protocol.md section 4). A classifier for another number of classes is left over.
+
+    Raises:
+        ModelError: nothing fits, or a tensor has another shape: the file is of another network.
+    """
+    own = network.state_dict()
+    fitting: dict[str, Tensor] = {}
+    left = []
+    for name, value in state.items():
+        target = own.get(name)
+        if target is not None and name == FIRST and value.dim() == 4 and value.shape[1] == 3 != target.shape[1]:
+            value = value.mean(1, keepdim=True).expand(-1, target.shape[1], -1, -1)
+        if target is None or (name in CLASSIFIER and value.shape != target.shape):
+            left.append(name)
+            continue
+        if value.shape != target.shape:
+            raise ModelError(
+                f"{source} is of another network: {name} is {list(value.shape)} there and {list(target.shape)} here."
+            )
+        fitting[name] = value
+    if not fitting.keys() & dict(network.named_parameters()).keys():
+        raise ModelError(f"{source} is of another network: none of its {len(state)} tensors has a place in this one.")
+    for name, value in fitting.items():
+        own[name].copy_(value)
+    # Files of old torch versions lack this counter, which nothing here reads.
+    new = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    return Adopted(list(fitting), new, sorted(left))

@@ -1,0 +1,117 @@
+"""STAM: training step and memory beside TAda2D and ResNet-50, and the equal forms of its convolution.
+
+    .venv/bin/python tests/bench/bench_stam.py [--repeats 5]
+
+One thread, CPU time, medians; what is compared takes turns.
+"""
+
+import argparse
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import models
+from models.calibrated_conv import by_patches, by_weights
+
+sys.path.append(str(Path(__file__).parent))
+from bench_models import seconds, step
+
+NETWORKS = ("tsn", "tada2d", "stam")
+CASES = [("full", 1, 8, 224), ("tiny", 16, 8, 56)]
+SHAPES = [
+    *(
+        (8, 64, 56, 1),
+        (8, 128, 56, 2),
+        (8, 128, 28, 1),
+        (8, 256, 28, 2),
+        (8, 256, 14, 1),
+        (8, 512, 14, 2),
+        (8, 512, 7, 1),
+    ),
+    *((128, 16, 14, 1), (128, 32, 7, 1), (128, 48, 4, 1), (128, 64, 2, 1)),
+]
+"""Frames, channels, side and stride of the convolutions of a ResNet-50 at 224, and of the tiny one at 56."""
+
+
+def peak_mb(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
+    """Peak memory in MB that one training step adds to its network, in a process of its own."""
+    code = f"from bench_stam import grown; print(grown({name!r}, {tiny}, {shape}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def grown(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
+    torch.set_num_threads(1)
+    network = models.build(name, 16, tiny=tiny)
+    clip, labels = torch.randn(shape), torch.zeros(shape[0], dtype=torch.int64)
+    Path("/proc/self/clear_refs").write_text("5")  # what getrusage tells of a process includes its parent's peak
+    before = peak_kb()
+    network.losses(clip, labels)["total"].backward()
+    return (peak_kb() - before) / 1e3
+
+
+def peak_kb() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
+
+
+def steps(repeats: int) -> None:
+    print(
+        "| network | clips x frames x size | STAM / TAda2D step | STAM / ResNet step | STAM / TAda2D memory |", end=""
+    )
+    print(" ms a clip: ResNet, TAda2D, STAM | MB |\n|---|---|---|---|---|---|---|")
+    for size, batch, frames, side in CASES:
+        shape = (batch, 3, frames, side, side)
+        tiny = size == "tiny"
+        tsn, tada, stam = seconds([step(name, tiny, torch.randn(shape)) for name in NETWORKS], repeats)
+        memory = [peak_mb(name, tiny, shape) for name in NETWORKS]
+        times = ", ".join(f"{1e3 * value / batch:.1f}" for value in (tsn, tada, stam))
+        print(
+            f"| {size} | {batch} x {frames} x {side} | **{stam / tada:.2f}** | **{stam / tsn:.2f}** | "
+            f"**{memory[2] / memory[1]:.2f}** | {times} | {', '.join(f'{value:.0f}' for value in memory)} |",
+            flush=True,
+        )
+
+
+def static(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The convolution that is calibrated, without calibration."""
+    return F.conv2d(x, weight, stride=stride, padding=1) + 0 * alpha.sum()
+
+
+def run(form: object, x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> None:
+    y = form(x, alpha, weight, stride)  # type: ignore[operator]
+    torch.autograd.grad(y, (x, alpha, weight), torch.ones_like(y))
+
+
+def forms(repeats: int) -> None:
+    print("\n| frames, channels, side, stride | static ms | weights / static | patches / static |\n|---|---|---|---|")
+    for frames, channels, side, stride in SHAPES:
+        x = torch.randn(frames, channels, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
+        alpha = torch.rand(frames, channels, 3, 3, requires_grad=True)
+        weight = torch.randn(channels, channels, 3, 3, requires_grad=True)
+        runs = [partial(run, form, x, alpha, weight, stride) for form in (static, by_weights, by_patches)]
+        base, weights, patches = seconds(runs, repeats)
+        case = f"{frames}, {channels}, {side}, {stride}"
+        print(f"| {case} | {1e3 * base:.1f} | {weights / base:.2f} | {patches / base:.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns, of which the median is shown")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, one thread, median of {arguments.repeats}\n")
+    steps(arguments.repeats)
+    forms(arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Networks made comparable: statistics and weights that are neither 0 nor 1, and logits large enough to differ."""
+
+import torch
+from torch import Tensor, nn
+
+import models
+from models.network import CHANNELS
+
+NETWORKS = [name for name in models.names() if not models.describe(name).parts]
+"""Those that take one clip; what is put together from others is tested beside its parts."""
+
+
+def clip_for(network: nn.Module, *shape: int) -> Tensor:
+    """A random clip of the network's stream: [B, C, T, H, W] of shape B, T, H, W."""
+    clips, *rest = shape
+    return torch.randn(clips, CHANNELS[network.stream], *rest)
+
+
+def randomise(network: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(7)
+
+    def uniform(tensor: Tensor, low: float, high: float) -> None:
+        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                uniform(module.running_mean, -0.2, 0.2)
+                uniform(module.running_var, 0.5, 1.5)
+                uniform(module.weight, 0.5, 1.0)
+                uniform(module.bias, -0.2, 0.2)
+        uniform(network.fc.weight, -0.05, 0.05)
+
+
+def ready(name: str, classes: int = 6, **options: object) -> nn.Module:
+    torch.manual_seed(3)
+    network = models.build(name, classes, **options)
+    randomise(network)
+    return network.eval()
+
+
+@torch.no_grad()
+def logits(network: nn.Module, clip: Tensor) -> Tensor:
+    return network(clip)

@@ -1,0 +1,318 @@
+"""The behaviours of papers/stam.md section 7, its counts, and its options."""
+
+import pytest
+import torch
+from network_helpers import logits, ready
+from torch import Tensor, nn
+
+import models
+from models.aggregation import OmniAggregation, normalise
+from models.calibrated_conv import by_input, by_patches, by_weights, calibrated_conv
+from models.cost import cost, parameters
+from models.errors import ModelError
+from models.network import refold, temporal_average, unfold
+from models.stam import STAMBlock
+from models.sthac import STHAC
+
+pytestmark = pytest.mark.quick
+
+EVERY_OPTION = [
+    {},
+    {"n_filters": 2},
+    {"reduction": 8},
+    {"filter_size": 1},
+    {"mix": "sigmoid"},
+    {"mix": "branch"},
+    {"mix": "branch", "branches": "temporal"},
+    {"temperature": 30.0},
+    {"temporal_pos": "none"},
+    {"branches": "spatial"},
+    {"branches": "temporal"},
+    {"branches": "none"},
+    {"od": False},
+    {"od_gates": False},
+    {"stages": (2, 4)},
+]
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tensor:
+    return torch.randn(2, 3, 4, 48, 48, generator=torch.Generator().manual_seed(1))
+
+
+def sthac(network: nn.Module) -> list[STHAC]:
+    return [module for module in network.modules() if isinstance(module, STHAC)]
+
+
+def with_random_filters(network: nn.Module) -> nn.Module:
+    torch.manual_seed(5)
+    for module in sthac(network):
+        nn.init.normal_(module.filters, std=0.5)
+    return network
+
+
+# Counts.
+
+
+@pytest.mark.parametrize(
+    ("options", "at_174", "at_400"),
+    [
+        ({}, 26_815_534, 27_278_608),
+        ({"od": False}, 25_542_958, 26_006_032),
+        ({"branches": "spatial"}, 25_857_262, 26_320_336),
+        ({"branches": "temporal"}, 26_231_342, 26_694_416),
+        ({"branches": "none"}, 25_273_070, 25_736_144),
+        ({"filter_size": 1}, 26_694_702, 27_157_776),
+        ({"n_filters": 2}, 26_743_726, None),
+        ({"n_filters": 8}, 26_959_150, None),
+        ({"reduction": 8}, 23_864_558 + 701_760 + 1_272_576, None),
+        ({"reduction": 16}, 23_864_558 + 392_256 + 1_272_576, None),
+    ],
+)
+def test_parameters_are_the_sheets(options: dict, at_174: int, at_400: int | None) -> None:
+    with torch.device("meta"):
+        assert parameters(models.build("stam", 174, **options)) == at_174
+        if at_400 is not None:
+            assert parameters(models.build("stam", 400, **options)) == at_400
+
+
+@pytest.mark.parametrize(
+    ("stage", "of_sthac", "of_od"), [(1, 8_008, 4_352), (2, 25_736, 16_896), (3, 90_376, 66_560), (4, 336_392, 264_192)]
+)
+def test_overhead_of_one_block(stage: int, of_sthac: int, of_od: int) -> None:
+    with torch.device("meta"):
+        blocks = getattr(models.build("stam", 2), f"layer{stage}")
+    assert {parameters(block.sthac) for block in blocks} == {of_sthac}
+    assert {parameters(block.od) for block in blocks} == {of_od}
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "first_rule", "second_rule"),
+    [
+        ({}, 8, 33.270, 33.477),
+        ({}, 16, 66.424, 66.837),
+        ({"od": False}, 8, 32.844, None),
+        ({"branches": "spatial"}, 8, 33.262, None),
+        ({"branches": "temporal"}, 8, 33.135, None),
+    ],
+)
+def test_cost_is_the_sheets(options: dict, frames: int, first_rule: float, second_rule: float | None) -> None:
+    """The sheet's second rule also counts a product for each calibrated weight, which torch does not."""
+    with torch.device("meta"):
+        macs, batch_norm = cost(models.build("stam", 174, **options), torch.empty(1, 3, frames, 224, 224))
+    assert macs / 1e9 == pytest.approx(first_rule, rel=1e-3)
+    if second_rule is not None:
+        assert (macs + batch_norm) / 1e9 == pytest.approx(second_rule, rel=1e-3)
+
+
+# Behaviour, numbered as in the sheet.
+
+
+@pytest.mark.parametrize("options", EVERY_OPTION, ids=str)
+@pytest.mark.parametrize("training", [False, True])
+def test_1_it_starts_as_the_resnet(options: dict, training: bool, clip: Tensor) -> None:
+    tsn = ready("tsn", tiny=True)
+    torch.manual_seed(11)
+    stam = models.build("stam", 6, tiny=True, **options)
+    result = stam.load_state_dict(tsn.state_dict(), strict=False)
+    assert not result.unexpected_keys
+    assert all(".sthac." in key or ".od." in key for key in result.missing_keys)
+    theirs, ours = logits(tsn.train(training), clip), logits(stam.train(training), clip)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+
+
+def test_1_the_full_network_too(clip: Tensor) -> None:
+    tsn = ready("tsn")
+    stam = models.build("stam", 6)
+    stam.load_state_dict(tsn.state_dict(), strict=False)
+    theirs = logits(tsn, clip)
+    torch.testing.assert_close(logits(stam.eval(), clip), theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(7, 7), (8, 5), (9, 14)])
+def test_2_all_forms_of_the_convolution_are_equal(stride: int, size: tuple[int, int]) -> None:
+    """As values and as gradients; the reference mixes the outputs of N + 1 static convolutions."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 8, *size).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(12, 8, 3, 3, requires_grad=True)
+    filters, share = torch.randn(4, 8, 3, 3), torch.rand(6, 4).softmax(1)
+    alpha = (1 + (share @ filters.flatten(1)).unflatten(1, (8, 3, 3))).requires_grad_()
+
+    def static(kernel: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, kernel, stride=stride, padding=1)
+
+    mixed = static(weight) + sum(
+        share[:, n, None, None, None] * static(filters[n] * weight) for n in range(len(filters))
+    )
+    pull = torch.randn_like(mixed)
+    (one_dx, one_dw) = torch.autograd.grad(mixed, (x, weight), pull, retain_graph=True)
+    gradients = []
+    for form in (by_weights, by_patches, calibrated_conv):
+        y = form(x, alpha, weight, stride)
+        torch.testing.assert_close(y, mixed, rtol=1e-4, atol=1e-4)
+        dx, dalpha, dw = torch.autograd.grad(y, (x, alpha, weight), pull)
+        torch.testing.assert_close(dx, one_dx, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(dw, one_dw, rtol=1e-4, atol=1e-4)
+        gradients.append(dalpha)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-4, atol=1e-4)
+
+
+def test_2_with_one_factor_a_channel_the_input_is_scaled() -> None:
+    x, weight, alpha = torch.randn(6, 8, 9, 9), torch.randn(12, 8, 3, 3), torch.randn(6, 8, 1, 1)
+    expected = by_weights(x, alpha.expand(-1, -1, 3, 3), weight, 2)
+    torch.testing.assert_close(by_input(x, alpha, weight, 2), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(calibrated_conv(x, alpha, weight, 2), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_3_shares_of_filters() -> None:
+    network = with_random_filters(ready("stam", tiny=True))
+    module = network.layer3[0].sthac
+    x = torch.randn(6, module.filters.shape[1], 9, 9)
+    share = module.weights(x, 3)
+    assert share.shape == (6, 4)
+    assert (share >= 0).all()
+    torch.testing.assert_close(share.sum(1), torch.ones(6))
+    uniform = with_random_filters(ready("stam", tiny=True, branches="none")).layer3[0].sthac
+    assert (uniform.weights(x, 3) == 0.25).all()
+    assert (uniform.factors(x, 3)[0] == uniform.factors(x, 3)[5]).all()
+
+
+def test_4_filters_learn_first_and_then_the_branches(clip: Tensor) -> None:
+    network = models.build("stam", 6, tiny=True)
+
+    def gradients() -> tuple[list[float], list[float]]:
+        network.zero_grad()
+        network.losses(clip, torch.tensor([1, 2]))["total"].backward()
+        filters = [module.filters.grad.abs().max().item() for module in sthac(network)]
+        branches = [
+            max(p.grad.abs().max().item() for p in branch.parameters())
+            for module in sthac(network)
+            for branch in (module.spatial, module.temporal)
+        ]
+        return filters, branches
+
+    nn.init.normal_(network.fc.weight)
+    filters, branches = gradients()
+    assert min(filters) > 0
+    assert max(branches) == 0
+    with_random_filters(network)
+    filters, branches = gradients()
+    assert min(filters) > 0
+    assert min(branches) > 0
+
+
+def test_4_every_parameter_has_a_gradient_within_three_steps(clip: Tensor) -> None:
+    network = models.build("stam", 6, tiny=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    seen = set()
+    for _ in range(3):
+        optimizer.zero_grad()
+        network.losses(clip, torch.tensor([1, 2]))["total"].backward()
+        seen |= {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        optimizer.step()
+    assert seen == {name for name, _ in network.named_parameters()}
+
+
+def test_5_without_gates_the_aggregation_is_tadaconvs() -> None:
+    od = OmniAggregation(8, gates=False)
+    nn.init.ones_(od.bn.weight)
+    y = torch.randn(6, 8, 5, 4).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(od(y, 3), nn.BatchNorm2d(8)(refold(temporal_average(unfold(y, 3)))))
+
+
+def test_5_gates_look_where_they_say() -> None:
+    """A change of one pixel of one frame changes each group's gates just there, or in its row, plane or clip."""
+    torch.manual_seed(2)
+    gates = OmniAggregation(16, gates=True).gates.eval()
+    y = torch.rand(2, 6, 5, 5, 16) + 1
+    changed = y.clone()
+    changed[0, 3, 2, 2] += 1
+    ratio = (gates(changed) / changed - gates(y) / y).abs() > 1e-7
+    assert not ratio[1].any()
+    local, wide, still, whole = (group.any(3) for group in ratio[0].split(4, dim=3))
+    assert local.nonzero().tolist() == [[t, 2, 2] for t in (2, 3, 4)]
+    assert [t for t in range(6) if wide[t].all()] == [2, 3, 4]
+    assert [t for t in range(6) if wide[t].any()] == [2, 3, 4]
+    assert still[:, 1:4, 1:4].all()
+    assert still.sum() == 6 * 9
+    assert whole.all()
+
+
+@pytest.mark.parametrize(("position", "blind"), [("none", True), ("sin", False)])
+def test_6_a_code_of_time_is_what_tells_the_direction(position: str, blind: bool, clip: Tensor) -> None:
+    network = with_random_filters(ready("stam", tiny=True, od=False, temporal_pos=position))
+    forwards, backwards = logits(network, clip), logits(network, clip.flip(2))
+    difference = (forwards - backwards).abs().max() / forwards.abs().max()
+    assert difference < 1e-5 if blind else difference > 1e-4
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 8])
+def test_7_clips_do_not_mix_and_any_number_of_frames_will_do(frames: int) -> None:
+    network = with_random_filters(ready("stam", tiny=True))
+    clips = torch.randn(2, 3, frames, 48, 48)
+    both = logits(network, clips)
+    torch.testing.assert_close(both[1:], logits(network, clips[1:]), rtol=1e-4, atol=1e-4)
+    assert (both[0] - both[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_7_one_clip_can_be_trained_on(frames: int) -> None:
+    """Its global gate has one value a channel, which batch norm cannot normalise."""
+    network = models.build("stam", 6, tiny=True)
+    before = network.layer1[0].od.gates.bn_everything.running_mean.clone()
+    network.losses(torch.randn(1, 3, frames, 64, 64), torch.tensor([1]))["total"].backward()
+    assert torch.equal(network.layer1[0].od.gates.bn_everything.running_mean, before)
+    network.losses(torch.randn(2, 3, frames, 64, 64), torch.tensor([1, 2]))["total"].backward()
+    assert not torch.equal(network.layer1[0].od.gates.bn_everything.running_mean, before)
+
+
+def test_7_batch_norm_of_several_values_is_batch_norm() -> None:
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(normalise(nn.BatchNorm1d(4), x), nn.BatchNorm1d(4)(x))
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_8_forms_are_equal_in_mixed_precision(precision: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(6, 8, 9, 9), torch.randn(12, 8, 3, 3) / 8
+    alpha = 1 + 0.01 * torch.randn(6, 8, 3, 3)
+    expected = by_weights(x, alpha, weight, 1)
+    with torch.autocast("cpu", dtype=precision):
+        for form in (by_weights, by_patches):
+            y = form(x.to(precision), alpha, weight, 1)
+            torch.testing.assert_close(y.float(), expected, rtol=0, atol=2e-2 * expected.abs().max().item())
+
+
+# Options.
+
+
+def test_stages_choose_which_blocks_adapt() -> None:
+    with torch.device("meta"):
+        network = models.build("stam", 4, stages=(2, 4))
+    counts = [sum(isinstance(block, STAMBlock) for block in getattr(network, f"layer{n}")) for n in range(1, 5)]
+    assert counts == [0, 4, 0, 3]
+
+
+def test_filters_may_start_at_random() -> None:
+    network = models.build("stam", 4, tiny=True, filter_init_std=1e-3)
+    assert network.layer4[0].sthac.filters.std().item() == pytest.approx(1e-3, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"n_filters": 0}, "n_filters=0 is not right"),
+        ({"temperature": 0.0}, "temperature=0.0 is not right"),
+        ({"filter_init_std": -1.0}, "filter_init_std=-1.0 is not right"),
+        ({"filter_size": 5}, "the choices are 3, 1"),
+        ({"mix": "branch", "branches": "none"}, "leaves nothing to calibrate with"),
+        ({"od": False, "od_gates": False}, "od_gates=False has no effect"),
+        ({"stages": [0]}, "the stages are 1, 2, 3, 4"),
+    ],
+)
+def test_wrong_options_are_one_sentence(options: dict, sentence: str) -> None:
+    with torch.device("meta"), pytest.raises(ModelError, match=r"is not right|nothing|no effect|stages") as error:
+        models.build("stam", 4, **options)
+    assert sentence in str(error.value)
