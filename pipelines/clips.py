@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from models import describe
 from pipelines.errors import UserError
@@ -37,7 +38,7 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
         stream=stream,
         sampling=network.sampling,
         segments=network.segments if given.segments is None else given.segments,
-        snippet=network.snippet[stream],
+        snippet=network.snippet[stream] if given.snippet is None else given.snippet,
         size=SIZE if given.size is None else given.size,
         mean=network.mean[stream],
         std=network.std[stream],
@@ -47,6 +48,16 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
         color=given.color,
         seed=recipe.train.seed,
     )
+
+
+def view_settings(clip: ClipSettings, network: str, snippet: int | None = None) -> ClipSettings:
+    """Return the settings of a test clip: those of training, but for the snippet where the network's paper, or
+    `snippet`, has another.
+    """
+    published = describe(network).test_snippet
+    if snippet is None:
+        snippet = clip.snippet if published is None else published[clip.stream]
+    return replace(clip, snippet=snippet)
 
 
 def sided(name: str) -> bool:

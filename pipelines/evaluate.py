@@ -16,6 +16,7 @@ from models import describe
 from pipelines import capacity
 from pipelines import recipe as recipes
 from pipelines.bounded import bounded
+from pipelines.clips import view_settings
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluation import EvaluateResult, slug, write
 from pipelines.evaluation import table as table
@@ -93,9 +94,9 @@ def evaluate(
             split, fold = trained.data.split, trained.data.fold
     data = open_dataset(uri, split=split, fold=fold)
     _check(data, identity, settings.part, found.name)
-    clip = ClipSettings(**identity.clip)
+    clip = view_settings(ClipSettings(**identity.clip), identity.model, settings.snippet)
     protocols = _protocols(identity, settings, clip)
-    space = describe(identity.model).score_space
+    space = settings.score_space or describe(identity.model).score_space
     attach(address)
     network = load_network(identity, found.checkpoint)
     scored = {}

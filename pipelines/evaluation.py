@@ -75,12 +75,7 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
         writer = csv.writer(file)
         writer.writerow(["true \\ predicted", *result.classes])
         writer.writerows([name, *row] for name, row in zip(result.classes, metrics.confusion.tolist(), strict=True))
-    with (result.folder / "per_class.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for"]
-        )
-        writer.writerows(per_class(metrics.confusion, result.classes))
+    per_class_csv(metrics.confusion, result.classes, result.folder / "per_class.csv")
     title = f"{result.run_name} on {Path(result.dataset).name} {result.division} {result.part}"
     confusion(
         metrics.confusion,
@@ -93,6 +88,14 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
 
 def _arrays(**lists: list[Any]) -> dict[str, Any]:
     return {name: np.array(values) for name, values in lists.items()}
+
+
+def per_class_csv(confusion: np.ndarray, classes: list[str], path: Path) -> None:
+    """Write `per_class` as a table."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(PER_CLASS)
+        writer.writerows(per_class(confusion, classes))
 
 
 def per_class(confusion: np.ndarray, classes: list[str]) -> list[list[Any]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.clips import view_settings
 from pipelines.errors import UserError
 from pipelines.settings import Recipe
 from tasks.data.settings import ClipSettings
@@ -37,6 +38,8 @@ class Job:
     """The run's folder."""
     tracking_uri: str
     run_id: str
+    weights: Any = None
+    """Reference to the tensors that training starts from, in Ray's object store."""
 
 
 def work(config: dict[str, Any]) -> None:
@@ -47,6 +50,7 @@ def work(config: dict[str, Any]) -> None:
     import torch.distributed as dist
 
     from models import build
+    from models.weights import adopt
     from pipelines.tracker import Tracker
     from tasks.data import open_dataset
     from tasks.data.augment import views
@@ -66,16 +70,19 @@ def work(config: dict[str, Any]) -> None:
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
-        validation = ViewSource(dataset, "val", job.clip, views(1, 1), size, settings.loader_threads)
+        clip = view_settings(job.clip, recipe.model.name)
+        validation = ViewSource(dataset, "val", clip, views(1, 1), size, settings.loader_threads)
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
+    checkpoint = ray.train.get_checkpoint()
+    if job.weights is not None and checkpoint is None:
+        adopt(network, ray.get(job.weights), str(recipe.model.weights))
     reporter = _Reporter(job, training.steps(context.get_world_size()))
     if context.get_world_rank() == 0:
         group = ray.util.get_current_placement_group()
         assert group is not None  # Ray Train starts every worker in one
         (job.folder / WORKERS).write_text(json.dumps({"pid": os.getpid(), "placement_group": group.id.hex()}))
         reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
-    checkpoint = ray.train.get_checkpoint()
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fit(

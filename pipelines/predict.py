@@ -16,6 +16,7 @@ from models import describe
 from pipelines import capacity
 from pipelines import recipe as recipes
 from pipelines.bounded import bounded
+from pipelines.clips import view_settings
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.runs import load_network, resolve
@@ -137,7 +138,9 @@ def predict(
     settings = recipes.parse(identity.recipe).prepare
     if identity.stream == "rgb":
         settings = replace(settings, flow="none")
-    predictor = _Predictor(identity, settings, ClipSettings(**identity.clip), clips, crops, top)
+    predictor = _Predictor(
+        identity, settings, view_settings(ClipSettings(**identity.clip), identity.model), clips, crops, top
+    )
     network = load_network(identity, found.checkpoint)
     if len(files) == 1:
         with DecoderProcess() as decoder:  # Ray takes seconds to start

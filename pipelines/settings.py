@@ -45,6 +45,10 @@ class ModelSettings:
     stream: Literal["rgb", "flow"] = "rgb"
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword options of the network, such as `tiny: true`."""
+    weights: str | None = None
+    """Where training starts: a .pth or .safetensors file or URL (ImageNet, as of torchvision or timm), or a run."""
+    weights_sha256: str | None = None
+    """sha256 of that file, whole or its start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class InputSettings:
     """How clips are cut; a null field takes the network's published value."""
 
     segments: int | None = None
+    snippet: int | None = None
+    """Consecutive frames or flow pairs a segment in training."""
     size: int | None = None
     """Height and width of a clip in pixels; null is 224."""
     scales: tuple[float, ...] | None = None
@@ -63,7 +69,7 @@ class InputSettings:
     few clothes and lights, stand for all."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "segments", "size")
+        at_least(self, 1, "segments", "snippet", "size")
         at_least(self, 0, "max_distort")
         within(self, 0, 1, "flip", "color")
 
@@ -78,12 +84,16 @@ class EvaluateSettings:
     """Crops a clip: 1 (centre), 3 (along the longer side) or 10 (corners, centre, and their mirror images)."""
     segments: int | None = None
     """Segments of a test clip where they differ from training (TSN: 25)."""
+    snippet: int | None = None
+    """Consecutive frames or flow pairs a segment of a test clip; null is the network's published number."""
+    score_space: Literal["logits", "softmax"] | None = None
+    """What is averaged over views; null is what the network's paper averages."""
     part: Literal["val", "test"] = "test"
     batch_size: int = 16
     """Clips at once a worker."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "clips", "segments", "batch_size")
+        at_least(self, 1, "clips", "segments", "snippet", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.attach import attach
-from pipelines import capacity
+from pipelines import capacity, weights
 from pipelines import recipe as recipes
 from pipelines import record as records
 from pipelines.clips import clip_settings
@@ -95,6 +95,7 @@ def train(
         log.info("going on with run %s", recipe.name)
     if not has_val:
         log.info("the dataset has no val part: the last checkpoint is kept as the result, not the best one")
+    start = weights.start_of(recipe.model, len(dataset.classes))
     tracker = Tracker.start(
         workspace(),
         recipe.name,
@@ -103,6 +104,7 @@ def train(
             "model": recipe.model.name,
             "stream": recipe.model.stream,
             "checkpoint": "best by val/top1_percent" if has_val else "last (the dataset has no val part)",
+            **(start.tags if start else {}),
         },
         parent_run_id=parent_run_id,
         run_id=record.get("run_id"),
@@ -122,7 +124,7 @@ def train(
             run_id=tracker.run_id,
             clip=asdict(clip),
         )
-        job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id)
+        job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.shared())
         checkpoint, metrics = _fit(job, has_val, callbacks)
         record["result"] = {
             "checkpoint": checkpoint.name,

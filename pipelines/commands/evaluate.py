@@ -1,4 +1,4 @@
-"""`marey evaluate RUN [DATASET]`."""
+"""`marey evaluate RUN... [DATASET]`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Score a trained network by one view and by the views of its paper: top-1, top-5, mean class accuracy."""
+    """Score a trained network by one view and by the views of its paper: top-1, top-5, mean class accuracy.
 
-    run: Positional[str]
-    """A run's id or name, models:/NAME@ALIAS, models:/NAME/VERSION or a checkpoint folder."""
-    dataset: Positional[str | None] = None
-    """A prepared dataset; by default the one the run was trained on."""
+    Several runs are scored each and together, by the weighted sum of their scores.
+    """
+
+    runs: Positional[tuple[str, ...]]
+    """Runs (ids, names, models:/NAME@ALIAS, checkpoint folders), then a dataset; by default the runs' own."""
+    weights: tuple[float, ...] = ()
+    """Weight of each run's scores; by default 1 for rgb and 1.5 for flow."""
+    score_space: Literal["logits", "softmax"] | None = None
+    """What is averaged over views; by default the recipe's, else the paper's."""
     part: Literal["val", "test"] | None = None
     """Part of the split; by default the recipe's, which is test unless it says otherwise."""
     split: str | None = None
@@ -40,17 +45,34 @@ def main(args: Args) -> int:
     """Evaluate and print the table."""
     import json
 
+    from pipelines import fusion
+    from pipelines.errors import UserError
     from pipelines.evaluate import evaluate, table, to_dict
+    from tasks.data.tables import is_dataset
 
-    given = {"part": args.part, "clips": args.clips, "crops": args.crops, "segments": args.segments}
-    result = evaluate(
-        args.run,
-        args.dataset,
-        overrides={key: value for key, value in given.items() if value is not None},
-        split=args.split,
-        fold=args.fold,
-        workers=args.workers,
-        address=args.address,
-    )
-    print(json.dumps(to_dict(result)) if args.json else table(result))
+    *runs, last = args.runs or ("",)
+    dataset = last if runs and is_dataset(last) else None
+    if dataset is None:
+        runs.append(last)
+    if not any(runs):
+        raise UserError("no run is named: give a run's name or id")
+    fields = ("part", "clips", "crops", "segments", "score_space")
+    given = {name: value for name in fields if (value := getattr(args, name)) is not None}
+    results = [
+        evaluate(
+            run,
+            dataset,
+            overrides=given,
+            split=args.split,
+            fold=args.fold,
+            workers=args.workers,
+            address=args.address,
+        )
+        for run in runs
+    ]
+    for result in results:
+        print(json.dumps(to_dict(result)) if args.json else table(result))
+    if len(results) > 1:
+        fused = fusion.fuse(results, args.weights)
+        print(json.dumps(fusion.to_dict(fused)) if args.json else "\n" + fusion.table(fused))
     return 0

@@ -49,6 +49,11 @@ def describe(manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) ->
     }
 
 
+def is_dataset(uri: str) -> bool:
+    """Whether a prepared dataset is there, finished or not."""
+    return storage.exists(storage.join(storage.absolute(uri), "dataset.json"))
+
+
 def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> None:
     """Refuse an output that holds anything but the same dataset made with the same settings.
 

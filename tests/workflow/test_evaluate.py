@@ -10,6 +10,7 @@ from pipelines.commands import evaluate as command
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate
 from pipelines.evaluation import per_class, table
+from pipelines.fusion import fuse
 from pipelines.tracker import client, tracking_uri
 
 
@@ -71,7 +72,7 @@ def test_files_and_run_hold_the_result(result, trained):
 
 
 def test_the_command_prints_json_and_takes_another_protocol(capsys):
-    assert command.main(command.Args(run="squares", part="val", clips=2, crops=1, segments=4, json=True)) == 0
+    assert command.main(command.Args(runs=("squares",), part="val", clips=2, crops=1, segments=4, json=True)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["part"] == "val"
     assert list(printed["views"]) == ["1 clip x centre crop, 2 segments", "2 clips x centre crop, 4 segments"]
@@ -103,3 +104,53 @@ def test_a_class_without_videos_has_no_recall():
     assert rows[0] == ["a", 4, 3, "75.00", 4, "75.00", "b"]
     assert rows[1] == ["b", 0, 0, "", 1, "0.00", ""]
     assert rows[2] == ["c", 1, 0, "0.00", 0, "", "a"]
+
+
+@pytest.fixture(scope="module")
+def second(trained):
+    """Another run on the same videos, of the flow stream."""
+    from pipelines import recipe as recipes
+    from pipelines.train import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAREY_WORK", str(trained.work))
+        train(recipes.replaced(trained.recipe, {"name": "flowing", "model.stream": "flow", "train.epochs": 2}))
+        return evaluate("flowing", progress=False)
+
+
+def test_runs_are_fused_by_weighted_sums_of_their_scores(result, second):
+    tables = [np.load(each.scores) for each in (result, second)]
+    labels = tables[0]["labels"]
+    one, two = (table["scores_10view"] for table in tables)
+    for weights, expected in ((None, one + 1.5 * two), ((2.0, 3.0), one + 1.5 * two), ((1.0, 1.0), one + two)):
+        fused = fuse([result, second], weights)
+        assert fused.fused.top1_percent == pytest.approx(100 * (expected.argmax(1) == labels).mean())
+        saved = np.load(fused.folder / "scores.npz")["scores"]
+        assert (saved.argmax(1) == expected.argmax(1)).all()
+    for weights, alone in (((1.0, 0.0), result), ((0.0, 1.0), second)):
+        fused = fuse([result, second], weights)
+        assert fused.fused.top1_percent == alone.metrics["test/10view/top1_percent"]
+        assert fused.fused.loss == pytest.approx(alone.metrics["test/10view/loss"])
+        assert (fused.fused.confusion == alone.confusion).all()
+    assert [run.run_name for run in fused.runs] == ["squares", "flowing"]
+
+
+def test_the_command_fuses_runs(second, dataset, capsys):
+    assert command.main(command.Args(runs=("squares", "flowing", dataset), weights=(1.0, 2.0))) == 0
+    printed = capsys.readouterr().out
+    assert "together" in printed
+    assert "mean logits of 8 videos" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "weights", "sentence"),
+    [
+        ({}, (1.0,), "1 weights for 2 runs"),
+        ({}, (0.0, 0.0), "one at least is above 0"),
+        ({"score_space": "softmax"}, None, "give --score-space"),
+        ({"classes": ["a", "b", "c", "d"]}, None, "trained on other classes"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(result, change, weights, sentence):
+    with pytest.raises(UserError, match=sentence):
+        fuse([result, replace(result, **change)], weights)

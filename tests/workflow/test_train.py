@@ -169,3 +169,32 @@ def test_a_loss_that_overflows_ends_the_run_as_failed_with_the_reason(recipe, wo
     (run,) = client(tracking_uri(work)).search_runs(["1"])
     assert run.info.status == "FAILED"
     assert "no longer finite" in run.data.tags["error"]
+
+
+def test_a_training_starts_from_the_weights_of_another_run(recipe, trained, work, monkeypatch):
+    """With a learning rate that changes nothing, what it scores is what it was given."""
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    given = resolve("squares").checkpoint / "weights.safetensors"
+    expected = train(trained.recipe).metrics["val/top1_percent"]
+    monkeypatch.setenv("MAREY_WORK", str(work))
+    still = changed(recipe, model__weights=str(given), train__lr=1e-12, train__epochs=1, train__momentum=0.0)
+    result = train(changed(still, name="fine", compute__workers=2))
+    assert result.metrics["val/top1_percent"] == pytest.approx(expected, abs=15)  # batch norm saw one epoch more
+    assert train(changed(recipe, name="random", train__lr=1e-12, train__epochs=1)).metrics["val/top1_percent"] < 50
+    tags = client(tracking_uri(work)).get_run(result.run_id).data.tags
+    assert tags["weights"] == str(given)
+    assert "new: none; left over: none" in tags["weights.taken"]
+    with pytest.raises(UserError, match="there is no file"):
+        train(changed(recipe, name="lost", model__weights="nowhere.pth"))
+
+
+def test_a_stream_that_trains_on_pairs_is_tested_on_frames(recipe, work):
+    from pipelines.evaluate import evaluate
+
+    pairs = changed(recipe, name="pairs", model__name="stin_spatial", train__epochs=1)
+    result = train(pairs)
+    assert {"train/loss_main", "train/loss_difference"} <= set(
+        client(tracking_uri(work)).get_run(result.run_id).data.metrics
+    )
+    done = evaluate("pairs", overrides={"clips": 1, "crops": 3}, progress=False)
+    assert [protocol.endswith("2 segments") for protocol in done.results] == [True, True]

@@ -1,0 +1,116 @@
+"""Late fusion: weighted sums of several runs' scores of the same videos (papers/tsn-protocol.md section 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.evaluation import EvaluateResult, per_class_csv
+from pipelines.workspace import workspace
+from tasks.learn import Metrics, measure
+
+
+@dataclass(frozen=True)
+class FusedResult:
+    """What several runs are worth together, and each alone."""
+
+    runs: list[EvaluateResult]
+    weights: list[float]
+    videos: int
+    score_space: str
+    protocols: list[str]
+    """Of each run: the one with the most views, whose scores are summed."""
+    single: list[Metrics]
+    fused: Metrics
+    folder: Path
+    """Holds result.json, per_class.csv and scores.npz."""
+
+
+def fuse(results: Sequence[EvaluateResult], weights: Sequence[float] | None = None) -> FusedResult:
+    """Sum the runs' raw scores, without normalisation, and measure the sum.
+
+    Args:
+        results: evaluations of the same part of the same dataset.
+        weights: one a run; None is 1 for rgb and 1.5 for flow, as in TSN.
+
+    Raises:
+        UserError: other videos, classes or score spaces, or another number of weights than of runs.
+    """
+    chosen = list(weights) if weights else [1.5 if result.stream == "flow" else 1.0 for result in results]
+    if len(chosen) != len(results):
+        raise UserError(f"{len(chosen)} weights for {len(results)} runs: give one for each, in their order")
+    if not any(chosen) or min(chosen) < 0:
+        raise UserError(f"weights {chosen}: they are 0 or more, and one at least is above 0")
+    first = results[0]
+    for result in results[1:]:
+        if result.classes != first.classes:
+            raise UserError(f"runs {first.run_name} and {result.run_name} were trained on other classes")
+        if result.score_space != first.score_space:
+            raise UserError(
+                f"scores of {first.run_name} are means of {first.score_space}, those of {result.run_name} of "
+                f"{result.score_space}: give --score-space"
+            )
+    tables = [np.load(result.scores) for result in results]
+    if any(list(table["video_ids"]) != list(tables[0]["video_ids"]) for table in tables[1:]):
+        raise UserError("the runs were not scored on the same videos: give the same dataset, split and part for all")
+    names, labels = [str(name) for name in tables[0]["video_ids"]], tables[0]["labels"]
+    protocols = [max(result.views, key=lambda protocol: result.views[protocol]) for result in results]
+    scores = [
+        table[f"scores_{result.views[protocol]}view"]
+        for table, result, protocol in zip(tables, results, protocols, strict=True)
+    ]
+    total = sum(weight * score for weight, score in zip(chosen, scores, strict=True)) / sum(chosen)
+    space: Any = first.score_space
+    single = [result.results[protocol] for result, protocol in zip(results, protocols, strict=True)]
+    fused = measure({name: (int(label), row) for name, label, row in zip(names, labels, total, strict=True)}, space)
+    folder = workspace() / "evaluations" / "+".join(result.run_name for result in results) / first.folder.name
+    done = FusedResult(list(results), chosen, len(names), space, protocols, single, fused, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "scores.npz", video_ids=names, labels=labels, classes=first.classes, scores=total)
+    per_class_csv(fused.confusion, first.classes, folder / "per_class.csv")
+    (folder / "result.json").write_text(json.dumps(to_dict(done), indent=1) + "\n")
+    return done
+
+
+def to_dict(result: FusedResult) -> dict[str, Any]:
+    """Return the result as JSON takes it."""
+    rows = zip(result.runs, result.weights, result.protocols, result.single, strict=True)
+    return {
+        "runs": [
+            {"run": run.run_name, "weight": weight, "protocol": protocol, **_values(metrics)}
+            for run, weight, protocol, metrics in rows
+        ],
+        "fused": _values(result.fused),
+        "score_space": result.score_space,
+        "videos": result.videos,
+        "folder": str(result.folder),
+    }
+
+
+def table(result: FusedResult) -> str:
+    """Return the result as text."""
+    names = [*(run.run_name for run in result.runs), "together"]
+    width = max(map(len, names))
+    lines = [f"{'run':<{width}}  weight  views   top-1 %  top-5 %  mean class %"]
+    rows = zip(result.runs, result.weights, result.protocols, result.single, strict=True)
+    for run, weight, protocol, metrics in rows:
+        lines.append(f"{run.run_name:<{width}}  {weight:6g}  {run.views[protocol]:5}  {_columns(metrics)}")
+    lines.append(f"{'together':<{width}}  {'':6}  {'':5}  {_columns(result.fused)}")
+    return "\n".join(
+        [*lines, "", f"weighted sums of mean {result.score_space} of {result.videos} videos: {result.folder}"]
+    )
+
+
+def _columns(metrics: Metrics) -> str:
+    return f"{metrics.top1_percent:8.2f}  {metrics.top5_percent:7.2f}  {metrics.mean_class_percent:12.2f}"
+
+
+def _values(metrics: Metrics) -> dict[str, float]:
+    values = asdict(metrics)
+    return {name: values[name] for name in ("top1_percent", "top5_percent", "mean_class_percent", "loss")}

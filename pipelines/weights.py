@@ -1,0 +1,128 @@
+"""`model.weights` of a recipe: a file, a URL or a run whose weights a training starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.runs import resolve
+from pipelines.settings import ModelSettings
+from pipelines.workspace import workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+FOLDER = "weights"
+"""Folder of the workspace that keeps what was downloaded."""
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a training starts from."""
+
+    state: dict[str, Tensor]
+    tags: dict[str, str]
+    """What the run says of it: source, sha256, and what the network took."""
+
+    def shared(self) -> Any:
+        """Put the tensors where all workers find them."""
+        import ray
+
+        return ray.put(self.state)
+
+
+def start_of(model: ModelSettings, num_classes: int) -> Weights | None:
+    """Return the weights that a recipe names, None where it names none.
+
+    Raises:
+        UserError: there is no such file or run, or its sha256 is another.
+        ModelError: it holds no weights, or those of another network.
+    """
+    if model.weights is None:
+        return None
+    file = _find(model.weights)
+    sha256 = _sha256(file)
+    wanted = model.weights_sha256 or _hash_in_name(model.weights)
+    if wanted and not sha256.startswith(wanted.lower()):
+        raise UserError(
+            f"{file} has sha256 {sha256}, and {wanted} is expected: it is another file, or damaged; get it again"
+        )
+    import torch
+
+    from models import build
+    from models.weights import adopt, unwrap
+
+    state = unwrap(_load(file), model.weights)
+    with torch.device("meta"):
+        network = build(model.name, num_classes, stream=model.stream, **model.options)
+    adopted = adopt(network, state, model.weights)
+    log.info("weights of %s: %s", model.weights, adopted)
+    return Weights(state, {"weights": model.weights, "weights.sha256": sha256, "weights.taken": str(adopted)})
+
+
+def _find(source: str) -> Path:
+    if "://" in source:
+        return _download(source)
+    if Path(source).is_file():
+        return Path(source)
+    if Path(source).suffix in (".pt", ".pth", ".bin", ".safetensors"):
+        raise UserError(f"model.weights: there is no file {source}")
+    return resolve(source).checkpoint / "weights.safetensors"
+
+
+def _download(url: str) -> Path:
+    import fsspec
+
+    name = url.rpartition("/")[2] or "weights"
+    place: Path = workspace() / FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
+    if not place.exists():
+        log.info("fetching %s", url)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(place.name + ".new")
+        try:
+            with fsspec.open(url, "rb") as there, aside.open("wb") as here:
+                shutil.copyfileobj(there, here, _BLOCK)
+        except (OSError, ImportError, ValueError) as error:
+            raise UserError(f"model.weights: {url} cannot be fetched ({error})") from error
+        aside.replace(place)
+    return place
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _hash_in_name(source: str) -> str | None:
+    """Return the start of the sha256 that torchvision puts into names: resnet50-0676ba61.pth."""
+    found = re.search(r"-([0-9a-f]{8})\.pth$", source)
+    return found[1] if found else None
+
+
+def _load(file: Path) -> Any:
+    if file.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise UserError(f"{file} is no safetensors file ({error})") from error
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{file} holds more than weights, or is damaged ({reason})") from error
