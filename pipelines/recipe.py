@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from models import describe
 from pipelines.errors import UserError, did_you_mean
-from pipelines.settings import Recipe
+from pipelines.settings import WEIGHT_FILES, Recipe
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """A recipe in this folder is found by its name alone."""
@@ -70,7 +70,10 @@ def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
         dataset=_absolute(recipe.data.dataset),
         source=None if recipe.data.source is None else _absolute(recipe.data.source),
     )
-    return dataclasses.replace(recipe, data=data)
+    weights = recipe.model.weights
+    if weights is not None and weights.endswith(WEIGHT_FILES):
+        weights = _absolute(weights)
+    return dataclasses.replace(recipe, data=data, model=dataclasses.replace(recipe.model, weights=weights))
 
 
 def replaced(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

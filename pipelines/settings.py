@@ -36,6 +36,10 @@ class DataSettings:
             raise ValueError("split and fold exclude each other: give one of them")
 
 
+WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
+"""Endings by which `model.weights` is a file and not a run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Which network."""

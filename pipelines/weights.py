@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.runs import resolve
-from pipelines.settings import ModelSettings
+from pipelines.settings import WEIGHT_FILES, ModelSettings
 from pipelines.workspace import workspace
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def start_of(model: ModelSettings, num_classes: int) -> Weights | None:
 def _find(source: str) -> Path:
     if "://" in source:
         return _download(source)
-    if Path(source).is_file():
-        return Path(source)
-    if Path(source).suffix in (".pt", ".pth", ".bin", ".safetensors"):
+    if not source.endswith(WEIGHT_FILES):
+        return resolve(source).checkpoint / "weights.safetensors"
+    if not Path(source).is_file():
         raise UserError(f"model.weights: there is no file {source}")
-    return resolve(source).checkpoint / "weights.safetensors"
+    return Path(source)
 
 
 def _download(url: str) -> Path:

@@ -118,3 +118,15 @@ def test_round_trip(file: Path, tmp_path: Path) -> None:
     assert recipes.load(copy) == recipe
     assert recipes.digest(recipes.load(copy)) == recipes.digest(recipe)
     assert recipes.digest(recipes.replaced(recipe, {"train.seed": 1})) != recipes.digest(recipe)
+
+
+def test_files_of_weights_are_absolute_and_runs_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = {"name": "a", "data": {"dataset": "d"}, "model": {"name": "stm"}}
+    for given, expected in (
+        ("net.pth", str(tmp_path / "net.pth")),
+        ("https://host/net.pth", "https://host/net.pth"),
+        ("earlier_run", "earlier_run"),
+        (None, None),
+    ):
+        assert recipes.parse(base, {"model.weights": given}).model.weights == expected
