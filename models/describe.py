@@ -63,6 +63,8 @@ class Description:
     """Clips a video of the published N-view protocol."""
     crops: int
     """Crops a clip of the published N-view protocol."""
+    test_size: int | None = None
+    """Height and width of the clips of that protocol where they are not those of training, 224."""
     score_space: Literal["logits", "softmax"]
     """What is averaged over views."""
     mean: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"rgb": (0.485, 0.456, 0.406), "flow": (0.5,)})
@@ -136,6 +138,7 @@ _ALL = (
         test_segments=8,
         clips=2,
         crops=3,
+        test_size=256,
         score_space="softmax",
         cost=ReferenceCost(classes=174, frames=8, size=224),
         accuracy=(
@@ -152,6 +155,7 @@ _ALL = (
         test_segments=8,
         clips=2,
         crops=3,
+        test_size=256,
         score_space="softmax",
         cost=ReferenceCost(classes=400, frames=8, size=224, parameters_m=27.49, gmacs=32.8),
         accuracy=(
@@ -181,6 +185,7 @@ _ALL = (
         test_segments=8,
         clips=2,
         crops=3,
+        test_size=256,
         score_space="softmax",
         cost=ReferenceCost(classes=174, frames=8, size=224),
     ),

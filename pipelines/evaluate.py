@@ -16,7 +16,7 @@ from models import describe
 from pipelines import capacity
 from pipelines import recipe as recipes
 from pipelines.bounded import bounded
-from pipelines.clips import view_settings
+from pipelines.clips import SIZE, view_settings
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluation import EvaluateResult, slug, write
 from pipelines.evaluation import table as table
@@ -44,6 +44,8 @@ class Protocol:
     clips: int
     crops: int
     segments: int
+    size: int
+    trained_size: int
 
     @property
     def views(self) -> int:
@@ -52,7 +54,8 @@ class Protocol:
 
     def __str__(self) -> str:
         crops = "centre crop" if self.crops == 1 else f"{self.crops} crops"
-        return f"{self.clips} clip{'s' * (self.clips > 1)} x {crops}, {self.segments} segments"
+        pixels = f", {self.size} pixels" if self.size != self.trained_size else ""
+        return f"{self.clips} clip{'s' * (self.clips > 1)} x {crops}, {self.segments} segments{pixels}"
 
 
 def evaluate(
@@ -101,7 +104,8 @@ def evaluate(
     network = load_network(identity, found.checkpoint)
     scored = {}
     for protocol in protocols:
-        part = _Part(uri, split, fold, settings.part, replace(clip, segments=protocol.segments), settings.batch_size)
+        own = replace(clip, segments=protocol.segments, size=protocol.size)
+        part = _Part(uri, split, fold, settings.part, own, settings.batch_size)
         scored[protocol] = _score(network, part, protocol, space, workers, progress)
     division = fold or data.split
     every = {sample.video_id for sample in data.samples(settings.part)}
@@ -152,8 +156,9 @@ def _protocols(identity: Identity, settings: EvaluateSettings, clip: ClipSetting
     else:
         # A recipe that trains on other than the published number of segments is tested on its own number too.
         segments = network.test_segments if clip.segments == network.segments else clip.segments
-    one = Protocol(1, 1, clip.segments)
-    many = Protocol(settings.clips or network.clips, settings.crops or network.crops, segments)
+    size = settings.size or (network.test_size if clip.size == SIZE else None) or clip.size
+    one = Protocol(1, 1, clip.segments, clip.size, clip.size)
+    many = Protocol(settings.clips or network.clips, settings.crops or network.crops, segments, size, clip.size)
     return [many] if many.views == 1 else [one, many]
 
 

@@ -88,6 +88,8 @@ class EvaluateSettings:
     """Crops a clip: 1 (centre), 3 (along the longer side) or 10 (corners, centre, and their mirror images)."""
     segments: int | None = None
     """Segments of a test clip where they differ from training (TSN: 25)."""
+    size: int | None = None
+    """Height and width of an N-view clip; null is the paper's after training at 224, else that of training."""
     snippet: int | None = None
     """Consecutive frames or flow pairs a segment of a test clip; null is the network's published number."""
     score_space: Literal["logits", "softmax"] | None = None
@@ -97,7 +99,7 @@ class EvaluateSettings:
     """Clips at once a worker."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "clips", "segments", "snippet", "batch_size")
+        at_least(self, 1, "clips", "segments", "size", "snippet", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

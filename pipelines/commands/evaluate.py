@@ -33,6 +33,8 @@ class Args:
     """Crops a clip; by default the recipe's, else the paper's."""
     segments: int | None = None
     """Segments of a clip; by default the recipe's, else the paper's."""
+    size: int | None = None
+    """Height and width of a clip; by default the recipe's, else the paper's."""
     workers: int | None = None
     """Tasks at once; by default one a GPU, or one a CPU where there is no GPU."""
     address: str | None = None
@@ -56,7 +58,7 @@ def main(args: Args) -> int:
         runs.append(last)
     if not any(runs):
         raise UserError("no run is named: give a run's name or id")
-    fields = ("part", "clips", "crops", "segments", "score_space")
+    fields = ("part", "clips", "crops", "segments", "size", "score_space")
     given = {name: value for name in fields if (value := getattr(args, name)) is not None}
     results = [
         evaluate(

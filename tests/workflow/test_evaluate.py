@@ -78,6 +78,11 @@ def test_the_command_prints_json_and_takes_another_protocol(capsys):
     assert list(printed["views"]) == ["1 clip x centre crop, 2 segments", "2 clips x centre crop, 4 segments"]
 
 
+def test_views_may_have_another_size_than_training():
+    done = evaluate("squares", overrides={"size": 48, "crops": 3, "part": "val"}, progress=False)
+    assert list(done.views) == ["1 clip x centre crop, 2 segments", "1 clip x 3 crops, 2 segments, 48 pixels"]
+
+
 def test_a_part_that_is_not_there_and_other_classes_are_refused(trained, dataset, tmp_path):
     import shutil
 
