@@ -28,6 +28,8 @@ class Args:
     """Crops of a clip."""
     out: Path | None = None
     """Also write the predictions to this .csv or .json file."""
+    annotate: Path | None = None
+    """Also write a single video with its prediction drawn on it to this .mp4."""
     address: str | None = None
     """A Ray cluster's head, host:port, for several videos; by default RAY_ADDRESS, else this machine alone."""
     json: bool = False
@@ -38,11 +40,16 @@ def main(args: Args) -> int:
     """Predict, print, and tell by the exit code whether videos failed."""
     import json
 
+    from pipelines.annotate import annotate, check
     from pipelines.predict import predict, table, to_dict, write
 
+    if args.annotate is not None:
+        check(args.videos, args.annotate)
     predictions = predict(args.run, args.videos, top=args.top, clips=args.clips, crops=args.crops, address=args.address)
     if args.out is not None:
         write(predictions, args.out)
+    if args.annotate is not None and not predictions[0].kind:
+        annotate(predictions[0], args.annotate)
     print(json.dumps([to_dict(one) for one in predictions]) if args.json else table(predictions))
     failed = sum(bool(one.kind) for one in predictions)
     return 0 if not failed else 2 if failed == len(predictions) else 3

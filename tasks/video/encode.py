@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -38,7 +38,7 @@ def decode_gray(data: bytes | memoryview) -> Image:
 
 def write_mp4(
     file: str | os.PathLike[str] | BinaryIO,
-    images: Image,
+    images: Iterable[Image],
     fps: float,
     *,
     crf: int = 18,
@@ -49,7 +49,7 @@ def write_mp4(
 
     Args:
         file: Where to write.
-        images: Frames; height and width must be even (yuv420p).
+        images: Frames, [T,H,W,3] or one after the other; height and width must be even (yuv420p).
         fps: Frames per second.
         crf: Quality, 0 (lossless) to 51; unused where `qp` is given.
         qp: A constant quantiser: the quality of a frame then depends on nothing but that frame.
@@ -63,11 +63,12 @@ def write_mp4(
     target = os.fspath(file) if isinstance(file, str | os.PathLike) else file
     with av.open(target, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=rate)
-        stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1  # slices of a threaded encoder would make the bytes depend on the machine
         stream.options = {**quality, "g": str(keyframe_every), "bf": "0", "preset": "veryfast", "threads": "1"}
-        for image in images:
+        for number, image in enumerate(images):
+            if number == 0:
+                stream.height, stream.width = image.shape[:2]
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode(None):

@@ -1,11 +1,13 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from pipelines.commands import predict as command
 from pipelines.errors import UserError
 from pipelines.predict import predict
+from tasks.video import decode
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +26,6 @@ def bad(tmp_path):
 
 def test_a_file_agrees_with_the_evaluation_of_the_same_video(videos, trained):
     """The file, decoded and cropped here, scores as its frames from the shards do (but for their JPEG)."""
-    import numpy as np
-
     from pipelines.evaluate import evaluate
 
     result = evaluate("squares", progress=False)
@@ -52,6 +52,32 @@ def test_a_folder_with_a_bad_file_is_exit_3_and_every_video_has_a_line(videos, b
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["ok"] * 8 + ["unreadable"]
     assert rows[0]["label1"] == printed[0]["top"][0]["label"]
+
+
+def test_a_video_is_written_with_its_prediction_drawn_on_it(videos, tmp_path, capsys):
+    source, out = videos / "test" / "red" / "red-test-0.mp4", tmp_path / "out.mp4"
+    assert command.main(command.Args(run="squares", videos=(str(source),), annotate=out)) == 0
+    capsys.readouterr()
+    before, after = decode(str(source)), decode(str(out))
+    assert after.images.shape == before.images.shape
+    assert after.fps == before.fps
+    change = np.abs(after.images.astype(int) - before.images).mean(-1)
+    label, rest = change[:, :40, :40].mean(), change[:, 46:].mean()  # three lines of the smallest font on 64 pixels
+    assert label > 3 * rest
+
+
+def test_what_cannot_be_drawn_on_is_one_sentence(videos, bad, tmp_path):
+    one = str(videos / "test" / "red" / "red-test-0.mp4")
+    for files, out, sentence in (
+        ((one, one), "a.mp4", "give a single file"),
+        ((str(videos),), "a.mp4", "give a single file"),
+        ((one,), "a.avi", "written as .mp4"),
+        ((one,), "gone/a.mp4", "there is no folder"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            command.main(command.Args(run="squares", videos=files, annotate=tmp_path / out))
+    assert command.main(command.Args(run="squares", videos=(str(bad),), annotate=tmp_path / "bad.mp4")) == 2
+    assert not (tmp_path / "bad.mp4").exists()
 
 
 def test_only_bad_files_are_exit_2(bad, capsys):

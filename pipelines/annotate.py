@@ -1,0 +1,87 @@
+"""`marey predict --annotate`: the video again, with what the network says of it drawn into a corner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.predict import Prediction
+from tasks.video import DecoderProcess
+from tasks.video.encode import write_mp4
+
+FRAMES = 128
+"""Frames in memory at a time."""
+SHOWN = 3
+"""Classes that are drawn."""
+LARGEST = 1080
+"""Short side above which a video is made smaller."""
+LETTERS = 22
+"""Height of a video in lines of text."""
+
+
+def check(videos: tuple[str, ...], out: Path) -> None:
+    """Raise UserError unless one file is to be drawn on, to an mp4 that can be written."""
+    if len(videos) != 1 or Path(videos[0]).is_dir():
+        raise UserError("--annotate draws on one video: give a single file")
+    if out.suffix != ".mp4":
+        raise UserError(f"--annotate {out}: the video is written as .mp4")
+    if not out.parent.is_dir():
+        raise UserError(f"--annotate {out}: there is no folder {out.parent}")
+
+
+def annotate(prediction: Prediction, out: Path) -> None:
+    """Write a video with its most probable classes on every frame, H.264 in mp4, without sound.
+
+    Args:
+        prediction: of a video that could be read.
+        out: where to write.
+    """
+    with DecoderProcess() as decoder:
+        first = decoder.decode(prediction.video, count=1)
+        short = min(first.images.shape[1:3])
+        short_side = LARGEST if short > LARGEST else None
+
+        def frames() -> Iterator[np.ndarray]:
+            start, label = 0, None
+            while True:
+                part = decoder.decode(prediction.video, first=start, count=FRAMES, short_side=short_side).images
+                # 4:2:0 wants even sides.
+                part = part[:, : part.shape[1] // 2 * 2, : part.shape[2] // 2 * 2]
+                for image in part:
+                    if label is None:
+                        label = _label(prediction.top[:SHOWN], image.shape[0], image.shape[1])
+                    yield _draw(image, label)
+                start += len(part)
+                if len(part) < FRAMES:
+                    return
+
+        write_mp4(out, frames(), first.fps or 25)
+
+
+def _draw(image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    drawn = image.copy()
+    height, width = label.shape[:2]
+    corner = drawn[:height, :width]
+    opacity = label[..., 3:] / 255
+    corner[:] = np.rint(label[..., :3] * opacity + corner * (1 - opacity)).astype(np.uint8)
+    return drawn
+
+
+def _label(top: list[tuple[str, float]], height: int, width: int) -> np.ndarray:
+    """Draw the classes on a dark ground, uint8 RGBA [h, w, 4], no larger than the frame."""
+    from matplotlib.font_manager import findfont
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.truetype(findfont("DejaVu Sans"), max(9, height // LETTERS))
+    lines = [f"{label}  {percent:.0f} %" for label, percent in top]
+    line = int(1.4 * font.size)
+    wide = int(max(font.getlength(text) for text in lines)) + line
+    ground = Image.new("RGBA", (min(wide, width), min(line * len(lines) + line // 2, height)), (0, 0, 0, 160))
+    pen = ImageDraw.Draw(ground)
+    for number, text in enumerate(lines):
+        colour = (255, 255, 255, 255) if number == 0 else (190, 190, 190, 255)
+        pen.text((line // 2, line // 4 + number * line), text, font=font, fill=colour)
+    return np.asarray(ground)
