@@ -65,7 +65,9 @@ def write_mp4(
         stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1  # slices of a threaded encoder would make the bytes depend on the machine
-        stream.options = {**quality, "g": str(keyframe_every), "bf": "0", "preset": "veryfast", "threads": "1"}
+        # x264's macroblock tree lets what memory held before into the bytes of small frames.
+        same = {"threads": "1", "mbtree": "0"}
+        stream.options = {**quality, "g": str(keyframe_every), "bf": "0", "preset": "veryfast", **same}
         for number, image in enumerate(images):
             if number == 0:
                 stream.height, stream.width = image.shape[:2]

@@ -1,3 +1,4 @@
+import ctypes
 import io
 
 import av
@@ -44,6 +45,25 @@ def test_mp4_holds_every_frame_and_is_deterministic(tmp_path):
     back = read(tmp_path / "a.mp4")
     assert back.shape == frames.shape
     assert np.abs(back.astype(int) - frames).mean() < 6
+
+
+def test_what_memory_held_before_does_not_matter():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    random = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, 32 * 48 * 3).reshape(32, 48, 3)
+    frames = np.stack([ramp + 5 * t for t in range(30)]).astype(np.uint8)
+    files = set()
+    for _ in range(60):
+        blocks = [(libc.malloc(int(size)), int(size)) for size in random.integers(500, 120_000, 400)]
+        for block, size in blocks:
+            libc.memset(block, int(random.integers(0, 256)), size)
+        for block, _ in blocks:
+            libc.free(block)
+        files.add(in_memory(frames, crf=10))
+    assert len(files) == 1
 
 
 def test_intra_only_with_constant_quantiser_leaves_no_trace_of_the_order(tmp_path):
