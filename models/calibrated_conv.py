@@ -1,6 +1,6 @@
 """3x3 convolution whose weights are scaled for every frame: y = conv(x, alpha * W).
 
-Three forms, equal in value, none the fastest everywhere (tests/bench/bench_models.py, docs/results.md):
+Three forms, equal in value, none the fastest everywhere (tests/bench/bench_stam.py, docs/results.md):
 
 * `weights`: the weights of every frame, as one grouped convolution. Cost grows with C * C', not with the map.
 * `patches`: the patches of every frame scaled (modulated im2col), one product with the static weights. Cost grows with
@@ -36,8 +36,8 @@ def calibrated_conv(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Te
         return by_input(x, alpha, weight, stride)
     if torch.compiler.is_exporting():  # a convolution's number of groups cannot be left open in an exported graph
         return by_patches(x, alpha, weight, stride)
-    positions = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
-    form = by_weights if weight.shape[0] < WEIGHTS_UP_TO * positions else by_patches
+    height, width = _map_size(x, stride)
+    form = by_weights if weight.shape[0] < WEIGHTS_UP_TO * height * width else by_patches
     return form(x, alpha, weight, stride)
 
 
@@ -56,7 +56,7 @@ def by_weights(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 def by_patches(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Scale the patches of every frame."""
-    height, width = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
+    height, width = _map_size(x, stride)
     factors = alpha.flatten(2).transpose(1, 2)  # [B*T, 9, C]
     kernel = weight.flatten(2).permute(2, 1, 0).to(x.dtype)  # [9, C, C']
     if torch.is_grad_enabled() and not torch.compiler.is_exporting():
@@ -64,6 +64,11 @@ def by_patches(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
     else:
         y = _scaled(_patches(x, stride), factors).flatten(2) @ kernel.flatten(0, 1)
     return y.view(-1, height, width, y.shape[2]).permute(0, 3, 1, 2)
+
+
+def _map_size(x: Tensor, stride: int) -> tuple[int, int]:
+    """Height and width of what a convolution of x gives."""
+    return -(-x.shape[2] // stride), -(-x.shape[3] // stride)
 
 
 def _patches(x: Tensor, stride: int) -> Tensor:
@@ -102,7 +107,7 @@ class _ScaledPatches(torch.autograd.Function):
 def _unpatch(patches: Tensor, x: Tensor, stride: int) -> Tensor:
     """The adjoint of `_patches`."""
     height, width = x.shape[2:]
-    down, across = -(-height // stride), -(-width // stride)
+    down, across = _map_size(x, stride)
     taps = patches.view(-1, down, across, 9, x.shape[1]).unbind(3)
     pixels = patches.new_zeros(len(x), height + 2, width + 2, x.shape[1])
     for number, tap in enumerate(taps):

@@ -69,9 +69,7 @@ class STAM(ResNet):
 
     def __init__(self, num_classes: int, *, stream: str, options: STAMOptions) -> None:
         block = staged(STAMBlock, options)
-        super().__init__(
-            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
-        )
+        super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
 
 
 class STAMBlock(Bottleneck):

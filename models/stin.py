@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from torch import Tensor, nn
 
 from models.backbones.bninception import BNInception
-from models.backbones.resnet import LAYOUTS, TINY, BasicBlock, Bottleneck, ResNet
+from models.backbones.resnet import LAYOUTS, TINY, BasicBlock, Bottleneck, Layout, ResNet
 from models.errors import ModelError
 from models.network import FrameNetwork, Network, cross_entropy
 from models.options import Options
@@ -37,6 +37,16 @@ class StreamOptions(Options):
     """Freeze all batch norm layers of the trunk but the first, as TSN does from ImageNet weights."""
     fuse_aux: bool = False
     """Add the weighted auxiliary scores to the main ones in eval mode too."""
+
+    @property
+    def depth(self) -> int:
+        """Layers of a ResNet trunk."""
+        return int(self.backbone.removeprefix("resnet"))
+
+    @property
+    def layout(self) -> Layout:
+        """Stages of a ResNet trunk."""
+        return TINY if self.tiny else LAYOUTS[self.depth]
 
     def __post_init__(self) -> None:
         if self.tiny and self.backbone != "resnet50":
@@ -113,9 +123,7 @@ class Stream(FrameNetwork):
         dropout = DROPOUT[stream] if options.dropout is None else options.dropout
         trunk: dict[str, Any] = {"stream": stream, "options": options, "dropout": dropout}
         if isinstance(self, ResNet):
-            depth = int(options.backbone.removeprefix("resnet"))
-            trunk["layout"] = TINY if options.tiny else LAYOUTS[depth]
-            trunk["block"] = BasicBlock if depth < 50 else Bottleneck
+            trunk["block"] = BasicBlock if options.depth < 50 else Bottleneck
         super().__init__(num_classes, **trunk)
         self.add_heads(self.fc.in_features)
         if options.partial_bn:

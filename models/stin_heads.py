@@ -24,7 +24,8 @@ class Difference(nn.Module):
 
     def forward(self, maps: Tensor, *, pairs: bool) -> Tensor:
         """Maps [B, C, T, h, w] -> logits [B, K]: of frames 0 and 1, 2 and 3, ... (pairs), or of each and the next."""
-        return segment_mean(self.fc(self.changes(maps, pairs=pairs).mean((3, 4))))
+        logits: Tensor = self.fc(self.changes(maps, pairs=pairs).mean((3, 4)))
+        return logits.mean(1)
 
     def changes(self, maps: Tensor, *, pairs: bool) -> Tensor:
         """D, [B, T/2 or T-1, inner, h, w]."""
@@ -86,8 +87,3 @@ class AttentionalPooling(nn.Module):
         """Maps [N, C, h, w] -> logits [N, K]."""
         logits: Tensor = (self.bottom_up(maps) * self.top_down(maps)).mean((2, 3))
         return logits
-
-
-def segment_mean(logits: Tensor) -> Tensor:
-    """[B, T, K] -> [B, K]."""
-    return logits.mean(1)

@@ -51,9 +51,7 @@ class STM(ResNet):
 
     def __init__(self, num_classes: int, *, stream: str, options: STMOptions) -> None:
         block = staged(STMBlock, options)
-        super().__init__(
-            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
-        )
+        super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
 
 
 class STMBlock(Bottleneck):

@@ -46,9 +46,7 @@ class TAda2D(ResNet):
 
     def __init__(self, num_classes: int, *, stream: str, options: TAda2DOptions) -> None:
         block = staged(TAdaBlock, options)
-        super().__init__(
-            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
-        )
+        super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
 
 
 class TAdaBlock(Bottleneck):

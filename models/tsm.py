@@ -45,9 +45,7 @@ class TSM(ResNet):
 
     def __init__(self, num_classes: int, *, stream: str, options: TSMOptions) -> None:
         block = partial(ShiftedBlock, placement=options.placement, fold_div=options.fold_div)
-        super().__init__(
-            num_classes, stream=stream, options=options, block=block, dropout=options.dropout, layout=options.layout
-        )
+        super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
 
 
 class ShiftedBlock(Bottleneck):

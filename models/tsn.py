@@ -29,8 +29,6 @@ class TSN(ResNet):
 
     def __init__(self, num_classes: int, *, stream: str, options: TSNOptions) -> None:
         dropout = options.dropout if options.dropout is not None else {"rgb": 0.8, "flow": 0.7}[stream]
-        super().__init__(
-            num_classes, stream=stream, options=options, block=Bottleneck, dropout=dropout, layout=options.layout
-        )
+        super().__init__(num_classes, stream=stream, options=options, block=Bottleneck, dropout=dropout)
         if options.partial_bn:
             self.freeze_bn()

@@ -159,10 +159,9 @@ class BasicBlock(Block):
 class ResNet(FrameNetwork):
     """A ResNet of the given blocks for every frame."""
 
-    def __init__(
-        self, num_classes: int, *, stream: str, options: Any, block: BlockFactory, dropout: float, layout: Layout
-    ) -> None:
+    def __init__(self, num_classes: int, *, stream: str, options: Any, block: BlockFactory, dropout: float) -> None:
         super().__init__(num_classes, stream=stream, options=options)
+        layout: Layout = options.layout
         self.conv1 = conv(CHANNELS[stream], layout.stem, 7, 2)
         self.bn1 = nn.BatchNorm2d(layout.stem)
         self.relu = nn.ReLU(inplace=True)

@@ -20,7 +20,7 @@ from tasks.video.encode import jpeg_gray, jpeg_rgb
 from tasks.video.flow import to_gray
 
 _BLOCK = 16  # pairs whose real-valued flow is in memory at a time
-_LONGEST_SIDE = {"jpeg": 65_500, "h264": 16_384}
+_LONGEST_SIDE = {"jpeg": ("JPEG", 65_500), "h264": ("H.264", 16_384)}
 
 
 @dataclass
@@ -128,11 +128,11 @@ def _read(
         if last and first + len(images) < settings.min_frames:
             raise VideoError("too_short", f"{len(images)} frames of at least {settings.min_frames}")
         height, width = images.shape[1:3]
-        if max(height, width) > _LONGEST_SIDE[settings.rgb]:
-            kind = {"jpeg": "JPEG", "h264": "H.264"}[settings.rgb]
+        kind, longest = _LONGEST_SIDE[settings.rgb]
+        if max(height, width) > longest:
             raise VideoError("unreadable", f"{width} x {height} pixels after resizing are too many for {kind}")
-        used_images = images if last else images[: limit + 1]
-        parts.append(_encode(used_images, frames.fps, first, last, settings, seconds))
+        own = images if last else images[: limit + 1]
+        parts.append(_encode(own, frames.fps, first, last, settings, seconds))
         if last:
             return parts, {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": used}
 

@@ -111,16 +111,17 @@ def temporal_filters(repeats: int) -> None:
         print(f"| {'x'.join(map(str, shape))} | {times} |", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9, help="timed turns, of which the median is shown")
+def run(doc: str | None, repeats: int, *parts: Callable[[int], None]) -> None:
+    """Read the command line of a benchmark and run its parts on one thread."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=repeats, help="timed turns, of which the median is shown")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, one thread, median of {arguments.repeats}\n")
-    steps(arguments.repeats)
-    temporal_filters(arguments.repeats)
+    for part in parts:
+        part(arguments.repeats)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, 9, steps, temporal_filters)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,9 @@ from tasks.data import figures, figures_settings
 from tasks.data.sample import read_rgb, write_rgb, write_rgb_h264
 from tasks.video import decode
 from tasks.video.encode import jpeg_rgb
+
+sys.path.append(str(Path(__file__).parent))
+from bench_models import seconds
 
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
 CLIP = 8
@@ -33,17 +35,6 @@ def sources() -> list[tuple[str, list[np.ndarray]]]:
     return found
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Median CPU seconds, after one run to warm up."""
-    work()
-    spent = []
-    for _ in range(RUNS):
-        begin = time.process_time()
-        work()
-        spent.append(time.process_time() - begin)
-    return statistics.median(spent)
-
-
 def measure(videos: list[np.ndarray], rgb: str, quality: int) -> tuple[float, float, float, float]:
     """KB a frame, PSNR in dB, ms to write a frame, ms to read a clip."""
 
@@ -53,20 +44,21 @@ def measure(videos: list[np.ndarray], rgb: str, quality: int) -> tuple[float, fl
             return write_rgb_h264(images, fps=25, crf=quality)
         return write_rgb(jpeg_rgb(images, quality), height=height, width=width, quality=quality)
 
+    def wanted(images: np.ndarray) -> list[int]:
+        return np.linspace(0, len(images) - 1, CLIP, dtype=int).tolist()
+
     def read(data: bytes, images: np.ndarray) -> np.ndarray:
-        indices = np.linspace(0, len(images) - 1, CLIP, dtype=int).tolist()
-        return read_rgb(data, indices, rgb, height=images.shape[1], width=images.shape[2])
+        return read_rgb(data, wanted(images), rgb, height=images.shape[1], width=images.shape[2])
 
     files = [write(images) for images in videos]
     frames = sum(map(len, videos))
     pairs = list(zip(files, videos, strict=True))
-    errors = [
-        read(data, images).astype(float) - images[np.linspace(0, len(images) - 1, CLIP, dtype=int)]
-        for data, images in pairs
-    ]
+    errors = [read(data, images).astype(float) - images[wanted(images)] for data, images in pairs]
     squared = statistics.mean(float(np.mean(error**2)) for error in errors)
-    writing = seconds(lambda: [write(images) for images in videos]) / frames
-    reading = seconds(lambda: [read(data, images) for data, images in pairs]) / len(videos)
+    every_write, every_read = seconds(
+        [lambda: [write(images) for images in videos], lambda: [read(data, images) for data, images in pairs]], RUNS
+    )
+    writing, reading = every_write / frames, every_read / len(videos)
     return sum(map(len, files)) / frames / 1e3, 10 * np.log10(255**2 / squared), 1e3 * writing, 1e3 * reading
 
 

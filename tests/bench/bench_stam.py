@@ -5,7 +5,6 @@
 One thread, CPU time, medians; what is compared takes turns.
 """
 
-import argparse
 import subprocess
 import sys
 from functools import partial
@@ -19,6 +18,7 @@ import models
 from models.calibrated_conv import by_patches, by_weights
 
 sys.path.append(str(Path(__file__).parent))
+import bench_models
 from bench_models import seconds, step
 
 NETWORKS = ("tsn", "tada2d", "stam")
@@ -102,16 +102,5 @@ def forms(repeats: int) -> None:
         print(f"| {case} | {1e3 * base:.1f} | {weights / base:.2f} | {patches / base:.2f} |", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns, of which the median is shown")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    print(f"torch {torch.__version__}, one thread, median of {arguments.repeats}\n")
-    steps(arguments.repeats)
-    forms(arguments.repeats)
-
-
 if __name__ == "__main__":
-    main()
+    bench_models.run(__doc__, 5, steps, forms)
