@@ -45,18 +45,12 @@ def annotate(prediction: Prediction, out: Path) -> None:
         short_side = LARGEST if short > LARGEST else None
 
         def frames() -> Iterator[np.ndarray]:
-            start, label = 0, None
-            while True:
-                part = decoder.decode(prediction.video, first=start, count=FRAMES, short_side=short_side).images
-                # 4:2:0 wants even sides.
-                part = part[:, : part.shape[1] // 2 * 2, : part.shape[2] // 2 * 2]
-                for image in part:
-                    if label is None:
-                        label = _label(prediction.top[:SHOWN], image.shape[0], image.shape[1])
-                    yield _draw(image, label)
-                start += len(part)
-                if len(part) < FRAMES:
-                    return
+            label = None
+            for part in decoder.parts(prediction.video, FRAMES, short_side=short_side):
+                height, width = part.images.shape[1] // 2 * 2, part.images.shape[2] // 2 * 2  # 4:2:0 wants even sides
+                if label is None:
+                    label = _label(prediction.top[:SHOWN], height, width)
+                yield from (_draw(image[:height, :width], label) for image in part.images)
 
         write_mp4(out, frames(), first.fps or 25)
 

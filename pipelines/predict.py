@@ -73,19 +73,15 @@ class _Predictor:
 
     def _parts(self, video: str, decoder: DecoderProcess) -> Iterator[np.ndarray]:
         """Yield the frames uint8 [T, H, W, 3] in parts that fit into memory, as in preparation."""
-        limit, first = self.settings.max_sample_frames, 0
-        while True:
-            frames = decoder.decode(uri=video, first=first, count=limit, short_side=self.settings.short_side)
+        parts = decoder.parts(video, self.settings.max_sample_frames, short_side=self.settings.short_side)
+        for number, frames in enumerate(parts):
             if len(frames.images) < self.settings.min_frames:
-                if first:
+                if number:
                     return  # a rest too short for a part of its own
                 raise VideoError(
                     "too_short", f"{len(frames.images)} frames, at least {self.settings.min_frames} needed"
                 )
             yield frames.images
-            first += limit
-            if len(frames.images) < limit or first == frames.total:
-                return
 
     def _score(self, network: Any, images: np.ndarray) -> np.ndarray:
         import torch

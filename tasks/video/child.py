@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -61,6 +62,16 @@ class DecoderProcess:
                     raise
                 if error.kind == "timeout":
                     attempts = attempts[-1:]
+
+    def parts(self, uri: str, count: int, **arguments: Any) -> Iterator[Frames]:
+        """Decode a video in consecutive parts of `count` frames, the last one shorter; errors as `decode`."""
+        first = 0
+        while True:
+            frames = self.decode(uri, first=first, count=count, **arguments)
+            yield frames
+            first += count
+            if len(frames.images) < count or first == frames.total:
+                return
 
     def close(self) -> None:
         """End the child."""

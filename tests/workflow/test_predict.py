@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from pipelines import annotate
 from pipelines.commands import predict as command
 from pipelines.errors import UserError
 from pipelines.predict import predict
@@ -54,7 +55,10 @@ def test_a_folder_with_a_bad_file_is_exit_3_and_every_video_has_a_line(videos, b
     assert rows[0]["label1"] == printed[0]["top"][0]["label"]
 
 
-def test_a_video_is_written_with_its_prediction_drawn_on_it(videos, tmp_path, capsys):
+@pytest.mark.parametrize("at_a_time", [5, 6, 128])
+def test_a_video_is_written_with_its_prediction_drawn_on_it(videos, tmp_path, capsys, monkeypatch, at_a_time):
+    """Also where its 12 frames are a multiple of those in memory."""
+    monkeypatch.setattr(annotate, "FRAMES", at_a_time)
     source, out = videos / "test" / "red" / "red-test-0.mp4", tmp_path / "out.mp4"
     assert command.main(command.Args(run="squares", videos=(str(source),), annotate=out)) == 0
     capsys.readouterr()

@@ -57,6 +57,16 @@ def test_same_frames_as_in_process_and_one_child_for_many(child, clip):
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_a_video_in_parts_is_the_whole_video(child, clip, decoder):
+    whole = child.decode(str(clip), decoder=decoder).images
+    for count in (1, len(whole) // 2, len(whole) - 1, len(whole), len(whole) + 1):
+        parts = [part.images for part in child.parts(str(clip), count, decoder=decoder)]
+        assert len(parts) == -(-len(whole) // count)
+        assert np.array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.quick
 def test_errors_come_through_and_the_child_stays(child, tmp_path):
     (tmp_path / "page.mp4").write_text("<html>")
     for name, kind in [("none.mp4", "missing"), ("page.mp4", "unreadable")]:
