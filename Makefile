@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint bench ui clean
+.PHONY: help install demo test test-quick lint bench results ui clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: $(VENV)/.dev  ## Check style and types
 
 bench: $(VENV)/.dev  ## Measure speed and memory; prints the tables of docs/results.md
 	@$(BIN)/python tests/bench
+
+results: $(VENV)/.dev  ## Train the networks' ablations cell by cell, in hours, into docs/results.md; resumes
+	@$(BIN)/python tests/results --report docs/results.md
 
 ui: $(VENV)/.runtime  ## Open the MLflow UI on this machine
 	@$(BIN)/marey ui

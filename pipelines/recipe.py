@@ -46,7 +46,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise UserError(f"{where} is not YAML: {_yaml_problem(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{where} holds no fields: it should read `name: ...`, `data: ...`, `model: ...`")
-    return parse(content, dict(_assignment(text) for text in overrides), where)
+    return parse(content, dict(assignment(text) for text in overrides), where)
 
 
 def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, where: str = "recipe") -> Recipe:
@@ -97,6 +97,17 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True)
 
 
+def assignment(text: str) -> tuple[str, Any]:
+    """Return the field and the value of `field=value`, such as `train.lr=0.02`; UserError where it is none."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: write it as field=value, such as train.lr=0.02")
+    try:
+        return name.strip(), yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: the value is not YAML") from error
+
+
 class _Loader(yaml.SafeLoader):
     """YAML that knows 1e-3 as a number and refuses to give a field twice."""
 
@@ -128,16 +139,6 @@ def _find(path: Path) -> Path:
     if path.name not in names:
         raise UserError(f"no recipe file {path}, and no built-in recipe of that name{did_you_mean(path.name, names)}")
     return BUILT_IN / f"{path.name}.yaml"
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--set {text}: write it as field=value, such as train.lr=0.02")
-    try:
-        return name.strip(), yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: the value is not YAML") from error
 
 
 def _assign(content: Any, name: str, value: Any) -> None:

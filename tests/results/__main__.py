@@ -1,0 +1,113 @@
+"""Train the networks' ablations and write their tables: `make results`, which goes on where it was stopped.
+
+    python tests/results [--study figures gestures] [--seeds 3] [--jobs 2] [--report docs/results.md]
+
+Cells lie in MAREY_WORK/results/<study>/cells; delete one to train it again. MAREY_TEST_VIDEOS holds the gestures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import report
+from cells import STUDIES, Cell, Study
+
+from pipelines import recipe as recipes
+from pipelines.workspace import workspace
+from tasks.data.figures_settings import FigureSettings
+
+HERE = Path(__file__).parent
+VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", HERE.parents[2] / "shared" / "videos"))
+FIGURES = replace(FigureSettings.demo(), clutter=1.0, noise=4.0)
+"""As in the demo, but before a busy background: there the networks that see time differ."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", nargs="*", choices=list(STUDIES), default=list(STUDIES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at once, a thread each")
+    parser.add_argument("--only", default="", help="configurations whose name holds this")
+    parser.add_argument("--set", action="append", default=[], help="a field of every recipe, such as train.epochs=1")
+    parser.add_argument("--videos", default="{}", help="JSON: settings of the built-in videos to change")
+    parser.add_argument("--report", type=Path, help="Markdown file whose section of results is replaced")
+    arguments = parser.parse_args()
+    root = workspace() / "results"
+    for name in arguments.study:
+        study = STUDIES[name]
+        dataset = prepare(study, root / name, replace(FIGURES, **json.loads(arguments.videos)))
+        if dataset is None:
+            print(f"{name}: no videos at {VIDEOS} (MAREY_TEST_VIDEOS), left out", flush=True)
+            continue
+        overrides = dict(recipes.assignment(text) for text in arguments.set)
+        every = study.cells(dataset, arguments.seeds, overrides)
+        cells = [cell for cell in every if arguments.only in cell.configuration]
+        train(cells, root / name / "cells", arguments.jobs)
+        text = report.tables(study, cells, root / name / "cells")
+        print(text, flush=True)
+        if arguments.report:
+            report.replace(arguments.report, name, text)
+    return 0
+
+
+def prepare(study: Study, folder: Path, figures: FigureSettings) -> Path | None:
+    """Make the study's dataset, or find it made."""
+    from cluster.attach import attach
+    from pipelines.demo import draw
+    from pipelines.prepare import prepare as prepared
+
+    recipe = recipes.load(study.base)
+    folder.mkdir(parents=True, exist_ok=True)
+    if study.name == "figures":
+        attach()
+        source = draw(figures, folder / "videos")
+    else:
+        source = VIDEOS / "arm_gestures"
+        if not source.is_dir():
+            return None
+    result = prepared(
+        str(source), str(folder / "dataset"), settings=recipe.prepare, group=recipe.data.group, max_failed=0
+    )
+    assert not result.too_many_failed
+    return folder / "dataset"
+
+
+def train(cells: list[Cell], folder: Path, jobs: int) -> None:
+    """Train the cells that are not there yet, `jobs` at once, each in a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [cell for cell in cells if not (folder / f"{cell.key}.json").exists()]
+    done, lock = len(cells) - len(missing), threading.Lock()
+
+    def one(cell: Cell) -> None:
+        nonlocal done
+        job, log = folder / f"{cell.key}.job", folder / f"{cell.key}.log"
+        job.write_text(json.dumps({"recipe": recipes.to_dict(cell.recipe), "out": str(folder / cell.key)}))
+        with log.open("w") as output:
+            command = [sys.executable, str(HERE / "cell.py"), str(job)]
+            code = subprocess.call(command, stdout=output, stderr=output, cwd=HERE)
+        if code:
+            raise SystemExit(f"{cell.key} failed with {code}: {log}")
+        job.unlink()
+        told = json.loads((folder / f"{cell.key}.json").read_text())
+        with lock:
+            done += 1
+            print(
+                f"{done}/{len(cells)} {cell.configuration} seed {cell.seed} {cell.fold or ''}: top-1 "
+                f"{told['top1_percent']:.1f} %, {told['minutes']:.1f} min",
+                flush=True,
+            )
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, missing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""One cell in a process of its own: trains a recipe's network by the loop itself, without Ray, and scores it.
+
+    python tests/results/cell.py JOB.json    # {"recipe": {...}, "out": "cells/<key>"}
+
+Writes <out>.npz (scores by one view of every test video) and then, as the cell's commit, <out>.json.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models import build, describe
+from models.cost import parameters
+from pipelines import recipe as recipes
+from pipelines.clips import clip_settings, view_settings
+from pipelines.settings import Recipe
+from tasks.data import open_dataset
+from tasks.data.augment import views
+from tasks.data.source import ClipSource, ViewSource
+from tasks.learn import Identity, Progress, fit, measure
+from tasks.learn.score import Scores, score
+from tasks.seeds import seed
+
+
+def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float]]:
+    """Train to the end, without choosing a checkpoint; return the scores of the test part, classes and last metrics."""
+    data = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    settings, model = recipe.train, recipe.model
+    clip = clip_settings(recipe, data.classes)
+    training = ClipSource(data, "train", clip, settings.batch_size, settings.seed, 1)
+    torch.manual_seed(seed(settings.seed, "weights"))
+    network = build(model.name, len(data.classes), stream=model.stream, **model.options)
+    last: dict[str, float] = {"parameters": parameters(network)}
+    identity = Identity(
+        model=model.name,
+        stream=model.stream,
+        options=model.options,
+        classes=data.classes,
+        recipe={},
+        dataset_digest=data.digest,
+        clip=asdict(clip),
+    )
+
+    def report(progress: Progress) -> None:
+        last.update(progress.metrics)
+        if progress.kind == "epoch":
+            print(f"epoch {progress.epoch} {progress.metrics}", flush=True)
+
+    fit(network, training, None, settings, report, identity=identity, scratch=None)
+    source = ViewSource(data, "test", view_settings(clip, model.name), views(1, 1), recipe.evaluate.batch_size, 1)
+    scores = score(network.deploy(), source.batches(0, 1), space=describe(model.name).score_space)
+    return scores, data.classes, last
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text())
+    torch.set_num_threads(1)
+    start, cpu = time.time(), time.process_time()
+    recipe = recipes.parse(job["recipe"])
+    scores, classes, last = train(recipe)
+    space = describe(recipe.model.name).score_space
+    out = Path(job["out"])
+    order = sorted(scores)
+    np.savez(
+        out.with_suffix(".npz"),
+        video_ids=order,
+        labels=[scores[video][0] for video in order],
+        scores=[scores[video][1] for video in order],
+        classes=classes,
+    )
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    told = {
+        "top1_percent": measure(scores, space).top1_percent,
+        "train_top1_percent": last["train/top1_percent"],
+        "train_loss": last["train/loss"],
+        "parameters": int(last["parameters"]),
+        "space": space,
+        "minutes": (time.time() - start) / 60,
+        "cpu_minutes": (time.process_time() - cpu) / 60,
+        "commit": commit.stdout.strip(),
+        "date": str(date.today()),
+        "recipe": job["recipe"],
+    }
+    aside = out.with_suffix(".json.new")
+    aside.write_text(json.dumps(told, indent=1) + "\n")
+    aside.rename(out.with_suffix(".json"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Tables of a study's cells: mean and spread over seeds, and the minutes that they took."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import Cell, Fusion, Study
+
+from pipelines.demo import pairs
+from tasks.data.figures import actions
+
+WEIGHTS = (1.0, 1.5)
+"""Of rgb and flow."""
+
+
+def tables(study: Study, cells: list[Cell], folder: Path) -> str:
+    """Return the study's tables in Markdown; configurations without a finished cell are left out."""
+    done = [cell for cell in cells if (folder / f"{cell.key}.json").exists()]
+    told = {cell.key: json.loads((folder / f"{cell.key}.json").read_text()) for cell in done}
+    scores = {cell.key: dict(np.load(folder / f"{cell.key}.npz")) for cell in done}
+    figures = study.name == "figures"
+    columns = ["configuration", "top-1 %"] + ["right way round %", "tempo %"] * figures
+    columns += ["train top-1 %", "parameters", "seeds", "minutes"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for one in study.configurations:
+        own = [cell for cell in done if cell.configuration == one.name]
+        if own:
+            by_seed = _by_seed(own)
+            training = [told[cell.key]["train_top1_percent"] for cell in own]
+            minutes = sum(told[cell.key]["minutes"] for cell in own)
+            size = told[own[0].key]["parameters"]
+            cost = [f"{np.mean(training):.1f}", f"{size:,}", str(len(by_seed)), f"{minutes:.1f}"]
+            values = [_measures([scores[cell.key] for cell in group], figures) for group in by_seed.values()]
+            lines.append(_line(one.name, values, cost))
+    for fusion in study.fusions:
+        values = _fused(fusion, done, told, scores, figures)
+        if values:
+            lines.append(_line(fusion.name, values, ["", "", str(len(values)), ""]))
+    commits = sorted({told[cell.key]["commit"] for cell in done})
+    days = sorted({told[cell.key]["date"] for cell in done})
+    total = sum(told[cell.key]["minutes"] for cell in done)
+    lines += ["", f"{len(done)} cells, {total:.0f} minutes in all; commits {', '.join(commits)}; {', '.join(days)}."]
+    return "\n".join(lines)
+
+
+def _by_seed(cells: list[Cell]) -> dict[int, list[Cell]]:
+    groups: dict[int, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.seed, []).append(cell)
+    return groups
+
+
+def _measures(folds: list[dict[str, Any]], figures: bool) -> list[float]:
+    """Of one seed, all folds together: top-1; of the built-in videos also accuracy inside the pairs."""
+    labels = np.concatenate([fold["labels"] for fold in folds])
+    scores = np.concatenate([fold["scores"] for fold in folds])
+    top1 = 100 * float((scores.argmax(1) == labels).mean())
+    if not figures:
+        return [top1]
+    classes = [str(name) for name in folds[0]["classes"]]
+    return [top1, pairs(scores, labels, classes)[0], _tempo(scores, labels, classes)]
+
+
+def _tempo(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> float:
+    """Of the pairs that differ in tempo alone: whose own class scores above its twin, in percent (chance: 50)."""
+    twin = {action.name: action.twin for action in actions() if not action.reverses}
+    other = np.array([classes.index(twin[name]) if name in twin else -1 for name in classes])[labels]
+    rows = np.flatnonzero(other >= 0)
+    return 100 * float((scores[rows, labels[rows]] > scores[rows, other[rows]]).mean())
+
+
+def _fused(
+    fusion: Fusion, done: list[Cell], told: dict[str, Any], scores: dict[str, Any], figures: bool
+) -> list[list[float]]:
+    streams = [
+        {(cell.seed, cell.fold): cell for cell in done if cell.configuration == name}
+        for name in (fusion.rgb, fusion.flow)
+    ]
+    sums: dict[int, list[dict[str, Any]]] = {}
+    for place, rgb in streams[0].items():
+        flow = streams[1].get(place)
+        if flow is None:
+            continue
+        assert told[rgb.key]["space"] == told[flow.key]["space"]
+        assert (scores[rgb.key]["video_ids"] == scores[flow.key]["video_ids"]).all()
+        total = WEIGHTS[0] * scores[rgb.key]["scores"] + WEIGHTS[1] * scores[flow.key]["scores"]
+        sums.setdefault(place[0], []).append({**scores[rgb.key], "scores": total})
+    return [_measures(folds, figures) for folds in sums.values()]
+
+
+def _line(name: str, values: list[list[float]], cost: list[str]) -> str:
+    """Mean and sample standard deviation over seeds."""
+    columns = np.array(values).T
+    means = [f"{column.mean():.1f}" + (f" ± {column.std(ddof=1):.1f}" if len(column) > 1 else "") for column in columns]
+    return "| " + " | ".join([name, *means, *cost]) + " |"
+
+
+def replace(file: Path, study: str, text: str) -> None:
+    """Put the tables between the file's marks of this study."""
+    begin, end = f"<!-- {study}: begin -->", f"<!-- {study}: end -->"
+    before = file.read_text()
+    if begin not in before or end not in before:
+        raise SystemExit(f"{file} has no lines {begin} and {end} to put the tables between")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    file.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", before))
