@@ -60,6 +60,8 @@ def main() -> int:
 
 def prepare(study: Study, folder: Path, figures: FigureSettings) -> Path | None:
     """Make the study's dataset, or find it made."""
+    import ray
+
     from cluster.attach import attach
     from pipelines.demo import draw
     from pipelines.prepare import prepare as prepared
@@ -77,6 +79,7 @@ def prepare(study: Study, folder: Path, figures: FigureSettings) -> Path | None:
         str(source), str(folder / "dataset"), settings=recipe.prepare, group=recipe.data.group, max_failed=0
     )
     assert not result.too_many_failed
+    ray.shutdown()  # cells do without, and its processes take their share of the CPUs
     return folder / "dataset"
 
 
