@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from tasks.data import layouts
 from tasks.data.settings import PrepareSettings
 
 
@@ -18,11 +19,10 @@ class Args:
     """
 
     source: Positional[str]
-    """Videos: a folder of class folders, or a table of files and labels (`--layout csv`)."""
+    """Videos: a folder of class folders, a table of files and labels (`--layout csv`), or a published dataset."""
     out: Positional[str]
     """Folder or URL of the dataset to write."""
-    layout: str = "folder"
-    """How the source is arranged: folder or csv."""
+    layout: Annotated[str, arg(help=f"How the source is arranged: {', '.join(layouts.names())}.")] = "folder"
     group: str | None = None
     """Regular expression searched in a video's path; its first group names the video's group, such as a person."""
     max_failed: float = 0.05

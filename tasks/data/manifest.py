@@ -59,7 +59,7 @@ class Listing:
 
     rows: list[Row]
     ignored: list[str] = field(default_factory=list)
-    """Paths below the source."""
+    """Paths below the source, and lists or parts of it, each with the reason."""
 
 
 def video_id_of(text: str) -> str:

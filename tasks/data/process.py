@@ -134,7 +134,7 @@ def _read(
         own = images if last else images[: limit + 1]
         parts.append(_encode(own, frames.fps, first, last, settings, seconds))
         if last:
-            return parts, {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": used}
+            return parts, {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": frames.decoder}
 
 
 def _encode(

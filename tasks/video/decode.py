@@ -1,5 +1,7 @@
 """Videos to frames: decord, and PyAV where decord fails. Nothing outside this file knows decord.
 
+A folder of numbered images is a video too: `frames.py`.
+
 What "whole" means
     A container promises a number of frames (mp4, avi) or a duration (webm, mkv), and either may be wrong. A video is
     `truncated` when a packet behind the first good frame cannot be decoded, or when what decodes ends clearly before
@@ -60,7 +62,7 @@ class Frames:
     fps: float
     """Frames per second as the container says, or as the timestamps show; 0 where neither does."""
     decoder: str
-    """`decord` or `pyav`."""
+    """`decord` or `pyav`; `opencv` for a folder of images."""
     total: int | None
     """Frames between `start_s` and `end_s`, where that is known without decoding them all."""
 
@@ -110,14 +112,15 @@ def decode(
     """Decode a range of a video in this process; `DecoderProcess` does it in one that may crash.
 
     Args:
-        uri: Path or fsspec URL.
+        uri: Path or fsspec URL, of a file or of a folder of numbered images.
         start_s: Leave out frames before this time, counted from the first frame of the file.
         end_s: Leave out frames from this time on. A range that reaches beyond the end of the video ends with it.
         first: Of the frames in that time, leave out this many.
         count: Of those left, take at most this many; there are fewer only at the end.
         short_side: Resize so that the shorter side has this many pixels (area average down, bilinear up), after the
             rotation that the container asks for. Pixels are taken to be square, as other tools for flow do.
-        decoder: `auto` is decord, and PyAV where decord fails. PyAV decodes all frames before the range.
+        decoder: `auto` is decord, and PyAV where decord fails. PyAV decodes all frames before the range. Not asked
+            for a folder.
 
     Returns:
         Frames, at least one. Memory is bounded by the range.
@@ -152,9 +155,21 @@ def decode_into(
     decoder: Decoder = "auto",
 ) -> tuple[Reading, float, str]:
     """Decode as `decode` does, into a stack of the caller's; return what was found, fps and the decoder's name."""
-    from tasks.video import container
+    from tasks.video import frames
 
     window = Window(start_s or 0.0, math.inf if end_s is None else end_s, first, math.inf if count is None else count)
+    if frames.is_folder(uri):
+        reading, fps, used = frames.read(uri, window, stack.append), frames.FPS, "opencv"
+    else:
+        reading, fps, used = _decode_file(stack, uri, window, decoder)
+    if not reading.timestamps:
+        raise VideoError("too_short", f"no frame in the range: the video ends at {reading.end_s:.2f} s")
+    return reading, fps, used
+
+
+def _decode_file(stack: FrameStack, uri: str, window: Window, decoder: Decoder) -> tuple[Reading, float, str]:
+    from tasks.video import container
+
     with _local(uri) as path:
         probe = container.probe(path)
         used = "decord"
@@ -170,8 +185,6 @@ def decode_into(
             stack.clear()
             reading = container.read(path, probe, window, stack.append)
             container.check_whole(path, probe, reading)
-    if not reading.timestamps:
-        raise VideoError("too_short", f"no frame in the range: the video ends at {reading.end_s:.2f} s")
     return reading, probe.fps or _fps(reading.timestamps), used
 
 

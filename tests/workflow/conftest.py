@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,14 @@ import pytest
 
 from pipelines import recipe as recipes
 from pipelines.settings import DataSettings, InputSettings, ModelSettings, Recipe
-from tasks.data import manifest, shard, tables
-from tasks.data.layouts import folder
-from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator
-from tasks.video import TVL1, DecoderProcess
+from tasks.video import TVL1
 from tasks.video.encode import write_mp4
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
+from prepared import prepare_here
 
 CLASSES = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "white": (220, 220, 210)}
 PARTS = {"train": 6, "val": 2, "test": 2}
@@ -66,18 +67,6 @@ def dataset(videos, tmp_path_factory) -> str:
     """The videos prepared, with flow, in three shards."""
     settings = PrepareSettings(short_side=64, shard_samples=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
     return prepare_here(videos, tmp_path_factory.mktemp("prepared") / "squares", settings)
-
-
-def prepare_here(videos: Path, out: Path, settings: PrepareSettings) -> str:
-    """Prepare a folder of videos in this process, without the workflow."""
-    table, splits = manifest.build(folder.read(str(videos)), settings)
-    digest = tables.write_tables(str(out), table, splits, settings)["settings_digest"]
-    with DecoderProcess() as decoder:
-        for plan in shard.plan(table, settings):
-            done = [process_video(row, settings, decoder) for row in plan.take(table)]
-            shard.write_shard(str(out), plan, done, digest)
-    tables.write_records(str(out))
-    return str(out)
 
 
 @pytest.fixture

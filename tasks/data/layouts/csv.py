@@ -19,10 +19,11 @@ _KNOWN = ("path", "label", "group", "start_s", "end_s", "video_id", "part")
 def read(source: str, group: str | None = None) -> Listing:
     """List the rows of a csv.
 
-    Columns: `path` (absolute, an fsspec URL, or counted from the csv's folder) and `label`; optional `group`,
-    `start_s`, `end_s` (seconds), `video_id`, `part` (train, val or test, as the split `given`) or columns `split...`
-    with parts as values, each a split of that name. An empty cell is no value. The id of a video is its `video_id`,
-    or its path without the ending, with `@<start>-<end>` in milliseconds for a range.
+    Columns: `path` (absolute, an fsspec URL, or counted from the csv's folder; a file, or a folder of numbered
+    images) and `label`; optional `group`, `start_s`, `end_s` (seconds), `video_id`, `part` (train, val or test, as
+    the split `given`) or columns `split...` with parts as values, each a split of that name. An empty cell is no
+    value. The id of a video is its `video_id`, or its path without the ending, with `@<start>-<end>` in milliseconds
+    for a range.
 
     Raises:
         UserError: no such file, unknown or missing columns, a wrong value (with its line), videos that do not exist.
@@ -51,7 +52,7 @@ def read(source: str, group: str | None = None) -> Listing:
         except ValueError as error:
             raise UserError(f"{source} line {reader.line_num}: {error}.") from error
         listing.rows.append(row)
-        if "://" not in row.uri and not os.path.isfile(row.uri):
+        if "://" not in row.uri and not os.path.exists(row.uri):
             absent.append(cells["path"])
     if absent:
         raise UserError(f"{source} names {len(absent)} videos that are not there: {first_ten(absent)}.")

@@ -126,7 +126,7 @@ def test_kinds(tmp_path, clip):
     assert kind_of(tmp_path / "page.mp4" / "x.mp4") == "missing"
     assert kind_of(tmp_path / "empty.mp4") == "empty"
     assert kind_of(tmp_path / "page.mp4") == "unreadable"
-    assert kind_of(tmp_path / "folder.mp4") == "unreadable"
+    assert kind_of(tmp_path / "folder.mp4") == "no_video"
     assert kind_of(tmp_path / "pipe.mp4") == "unreadable"
     assert kind_of(tmp_path / "sound.mp4") == "no_video"
     assert kind_of("pipe:0") == "missing"

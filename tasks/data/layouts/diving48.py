@@ -1,0 +1,41 @@
+"""Diving48 with the labels of version 2."""
+
+from __future__ import annotations
+
+from tasks.data import published, storage
+from tasks.data.manifest import Listing, Part
+
+_PARTS: tuple[Part, ...] = ("train", "test")
+_GROUP = r"([^/]+)_\d+\.mp4$"
+
+
+def read(source: str, group: str | None = None) -> Listing:
+    """List `SOURCE/rgb/<vid_name>.mp4`.
+
+    `Diving48_V2_train.json` and `Diving48_V2_test.json`, in SOURCE or `SOURCE/annotations`, give each `vid_name` a
+    `label`, and `Diving48_vocab.json`, where it is there, the name of that label, else its number is the class. The
+    group of a video is the source video that it is cut from: its name without the number at the end.
+
+    Raises:
+        UserError: a list is missing, or lists, classes and videos do not match.
+    """
+    source = storage.absolute(source)
+    lists = published.Lists()
+    vocabulary = None
+    for path in published.found(source, *_places("Diving48_vocab.json"))[:1]:
+        # Four words a class, such as ["Back", "15som", "05Twis", "FREE"].
+        vocabulary = [" ".join(words) for words in published.read_json(path)]
+    for part in _PARTS:
+        path = published.find(source, *_places(f"Diving48_V2_{part}.json"))
+        for place, (video, number) in published.read_entries(path, "vid_name", "label"):
+            if vocabulary is None:
+                lists.add(place, f"{video}.mp4", f"{number:02d}", part)
+            elif number < len(vocabulary):
+                lists.add(place, f"{video}.mp4", vocabulary[number], part)
+            else:
+                lists.wrong.append(f"{place} has label {number}, of {len(vocabulary)} in Diving48_vocab.json")
+    return lists.listing(source, "rgb", published.in_folder(storage.join(source, "rgb"), ".mp4"), group, _GROUP)
+
+
+def _places(name: str) -> list[str]:
+    return [name, f"annotations/{name}"]

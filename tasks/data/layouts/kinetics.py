@@ -1,0 +1,239 @@
+"""Kinetics-400, -600 and -700, HACS Clips, and Moments in Time: csv lists, and clips of which some are lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tasks.data import published, storage
+from tasks.data.errors import first_ten
+from tasks.data.layouts import group_of
+from tasks.data.manifest import GIVEN, Listing, Part, Row, video_id_of
+from tasks.errors import UserError
+
+_PARTS: dict[str, Part] = {"train": "train", "val": "test", "test": "val"}
+"""As published -> as in the split; `published.py` says why."""
+_PUBLISHED = {"train": "train", "training": "train", "val": "val", "validate": "val", "validation": "val"}
+_PUBLISHED |= {"test": "test", "testing": "test"}
+_KINETICS = {"youtube_id", "time_start", "time_end", "split"}
+_HACS = {"classname", "youtube_id", "subset", "start", "end", "label"}
+_MOMENTS = {"trainingSet.csv": "training", "validationSet.csv": "validation"}
+_TABLES = ("annotations", "HACS_v1.1.1")
+
+_Key = tuple[str, str, str]
+"""Part, class (with `_` for spaces) and name without ending of a file; empty where no folder says it."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Clip:
+    """A line of a list."""
+
+    place: str
+    id: str
+    label: str
+    part: str
+    """As published: train, val or test."""
+    path: str
+    """Where it is expected, below the source."""
+    whole: str = ""
+    """Name of the whole video, without ending."""
+    start_s: float | None = None
+    end_s: float | None = None
+    """Range in the whole video."""
+    group: str | None = None
+    left_out: str = ""
+    """Why it makes no row."""
+    file: str = ""
+    """Where it is, below the source; empty where it is not there."""
+
+
+def read(source: str, group: str | None = None) -> Listing:
+    """List the clips that the lists in SOURCE, `SOURCE/annotations` or `SOURCE/HACS_v1.1.1` name.
+
+    Kinetics: csv files with `label,youtube_id,time_start,time_end,split`. A clip is
+    `<part>/<label>/<youtube_id>_<start>_<end>.mp4`, with six digits a time and spaces or `_` in the label, or
+    `<part>/<youtube_id>_<start>_<end>.mp4`; or it is that range of a whole video `<youtube_id>.mp4`, there or in
+    SOURCE. HACS Clips: a csv with `classname,youtube_id,subset,start,end,label`; a clip is that range of
+    `<classname>/v_<youtube_id>.mp4`. Those with label -1 do not show their class and are no part of the set. Moments
+    in Time: `trainingSet.csv` and `validationSet.csv` with `path,label` and votes, without a header, for
+    `training/<path>` and `validation/<path>`.
+
+    A clip that is listed and not there is normal for these sets: it stays, ends as a record `missing`, and counts for
+    `--max-failed`. A clip that is there and not listed is ignored. Validation is `test`; the test part is `val` where
+    it has labels and any of its clips is there, else it is left out (`published.py`). The group of a clip is its
+    YouTube video.
+
+    Raises:
+        UserError: no list, a wrong line in one, or no clip is there at all.
+    """
+    source = storage.absolute(source)
+    wrong: list[str] = []
+    moments = len(published.found(source, *_MOMENTS)) == len(_MOMENTS)
+    clips = list(_moments(source, wrong) if moments else _tables(source, wrong))
+    files, ignored = _files(source)
+    for clip in clips:
+        clip.file = _locate(clip, files)
+    test = [clip for clip in clips if clip.part == "test" and not clip.left_out]
+    if not any(clip.file for clip in test):
+        for clip in test:
+            clip.left_out = "of the test part, of which none is there"
+    kept: dict[str, _Clip] = {}
+    for clip in clips:
+        if not clip.left_out:
+            first = kept.setdefault(clip.id, clip)
+            if (first.label, first.part) != (clip.label, clip.part):
+                wrong.append(f"{clip.place} has {clip.id} again, with another label or part")
+    published.refuse(source, wrong)
+    if not any(clip.file for clip in kept.values()):
+        expected = first_ten([clip.path for clip in kept.values()])
+        raise UserError(f"None of the {len(kept)} labelled clips in the lists of {source} is there: {expected}.")
+    reasons = Counter((clip.place.rpartition(" line ")[0], clip.left_out) for clip in clips if clip.left_out)
+    listing = Listing([], [f"{name}, clips {reason}: {count}" for (name, reason), count in reasons.items()])
+    listing.ignored += sorted(set(files.values()) - {clip.file for clip in clips}) + ignored
+    listing.rows += [_row(clip, source, group) for clip in kept.values()]
+    return listing
+
+
+def _row(clip: _Clip, source: str, group: str | None) -> Row:
+    path = clip.file or clip.path
+    is_whole = f"/{path}".endswith(f"/{clip.whole}.mp4")
+    return Row(
+        video_id=video_id_of(clip.id),
+        uri=storage.join(source, path),
+        label=clip.label,
+        group=group_of(path, group) if group else clip.group,
+        start_s=clip.start_s if is_whole else None,
+        end_s=clip.end_s if is_whole else None,
+        parts={GIVEN: _PARTS[clip.part]},
+    )
+
+
+def _files(source: str) -> tuple[dict[_Key, str], list[str]]:
+    """Paths of all mp4 files below the source, in it and in up to two folders, and what else is in these folders."""
+    files: dict[_Key, str] = {}
+    others: list[str] = []
+
+    def walk(below: str, part: str, label: str) -> None:
+        for name, is_folder in storage.entries(storage.join(source, below)):
+            path = f"{below}/{name}".lstrip("/")
+            if name.endswith(".mp4") and not is_folder and not name.startswith("."):
+                files[part, label, name.removesuffix(".mp4")] = path
+            elif not below and is_folder and name in _PUBLISHED:
+                walk(path, _PUBLISHED[name], "")
+            elif is_folder and not label and name not in _TABLES and not name.startswith("."):
+                walk(path, part, name.replace(" ", "_"))
+            elif below:
+                others.append(path)
+
+    walk("", "", "")
+    return files, others
+
+
+def _locate(clip: _Clip, files: dict[_Key, str]) -> str:
+    folder, _, file = clip.path.rpartition("/")
+    label_folder = folder.rpartition("/")[2].replace(" ", "_")
+    for name in (file.removesuffix(".mp4"), clip.whole):
+        for part in (clip.part, ""):
+            for label in (label_folder, ""):
+                if (part, label, name) in files:
+                    return files[part, label, name]
+    return ""
+
+
+def _tables(source: str, wrong: list[str]) -> Iterator[_Clip]:
+    """Clips of all csv files with the columns of Kinetics or HACS."""
+    known = False
+    for folder in [source, *published.found(source, *_TABLES)]:
+        for name in [name for name, is_folder in storage.entries(folder) if name.endswith(".csv") and not is_folder]:
+            text = published.read_text(storage.join(folder, name))
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            columns = set(reader.fieldnames or [])
+            read_line = _hacs if columns >= _HACS else _kinetics
+            if not columns >= _HACS and not columns >= _KINETICS:
+                continue
+            known = True
+            for cells in reader:
+                place = f"{name} line {reader.line_num}"
+                try:
+                    yield read_line(place, {key: (value or "").strip() for key, value in cells.items() if key})
+                except ValueError as error:
+                    wrong.append(f"{place} has {error}")
+    if not known:
+        raise UserError(
+            f"{source} holds no csv with the columns {', '.join(sorted(_KINETICS))} (Kinetics) or "
+            f"{', '.join(sorted(_HACS))} (HACS), and not both of {' and '.join(_MOMENTS)} (Moments in Time)."
+        )
+
+
+def _kinetics(place: str, cells: dict[str, str]) -> _Clip:
+    video, label, part = cells["youtube_id"], cells.get("label", ""), _part(cells, "split")
+    start, end = _range(cells, "time_start", "time_end")
+    name = f"{video}_{int(start):06d}_{int(end):06d}"
+    if not label and part != "test":
+        raise ValueError("no label")
+    return _Clip(
+        place=place,
+        id=name,
+        label=label,
+        part=part,
+        path=storage.join(part, label, f"{name}.mp4"),
+        whole=video,
+        start_s=start,
+        end_s=end,
+        group=video,
+        left_out="" if label else "without a label",
+    )
+
+
+def _hacs(place: str, cells: dict[str, str]) -> _Clip:
+    video, label, part, shows = cells["youtube_id"], cells["classname"], _part(cells, "subset"), cells["label"]
+    start, end = _range(cells, "start", "end")
+    if part != "test" and (shows not in ("1", "-1") or not label):
+        raise ValueError(f"label {shows!r} of class {label!r}, not 1 or -1 of a class")
+    path = storage.join(label.replace(" ", "_"), f"v_{video}") if label else f"v_{video}"
+    negative = "that do not show their class (label -1), no part of the set"
+    return _Clip(
+        place=place,
+        id=f"{path}@{round(1000 * start)}-{round(1000 * end)}",
+        label=label,
+        part=part,
+        path=f"{path}.mp4",
+        whole=f"v_{video}",
+        start_s=start,
+        end_s=end,
+        group=video,
+        left_out=negative if shows == "-1" else "" if shows == "1" and label else "without a label",
+    )
+
+
+def _moments(source: str, wrong: list[str]) -> Iterator[_Clip]:
+    for name, folder in _MOMENTS.items():
+        reader = csv.reader(io.StringIO(published.read_text(storage.join(source, name)), newline=""))
+        for cells in reader:
+            place = f"{name} line {reader.line_num}"
+            if len(cells) < 2 or "/" not in cells[0] or not cells[1]:
+                wrong.append(f"{place} has no path and label")
+                continue
+            path = f"{folder}/{cells[0]}"
+            clip_id = str(PurePosixPath(cells[0]).with_suffix(""))
+            yield _Clip(place=place, id=clip_id, label=cells[1], part=_PUBLISHED[folder], path=path)
+
+
+def _part(cells: dict[str, str], column: str) -> str:
+    if cells[column] not in _PUBLISHED:
+        raise ValueError(f"{column} {cells[column]!r}, not one of {', '.join(_PUBLISHED)}")
+    return _PUBLISHED[cells[column]]
+
+
+def _range(cells: dict[str, str], *columns: str) -> tuple[float, float]:
+    try:
+        start, end = (float(cells[column]) for column in columns)
+    except ValueError:
+        start, end = -1.0, -1.0
+    if not 0 <= start < end:
+        raise ValueError(f"{' and '.join(f'{name} {cells[name]!r}' for name in columns)}, no range in seconds")
+    return start, end

@@ -1,0 +1,115 @@
+"""Folders of numbered images as videos, as Jester and Something-Something v1 are published.
+
+What "whole" means
+    The frames are the files called by nothing but a number (`00001.jpg`, jpg or png), in the order of their numbers;
+    other files are no part of the video. It is `truncated` when a number is missing before the last one (the first is
+    0 or 1), or when an image cannot be decoded although another can. A folder that lacks its last images, and damage
+    inside an image that the decoder of JPEG steps over, are not seen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
+
+from tasks.video.decode import Reading, VideoError, Window
+from tasks.video.encode import decode_rgb
+
+FPS = 12.0
+"""Frames a second, which a folder of images does not say: both sets extract their images at 12 (their pages at
+TwentyBN, later Qualcomm). Only ranges of time and the rate of H.264 depend on it."""
+
+_NAME = re.compile(r"(\d+)\.(jpe?g|png)", re.IGNORECASE)
+_JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
+
+
+def is_folder(uri: str) -> bool:
+    """Whether a path or fsspec URL leads to a folder; VideoError("io") where that cannot be asked."""
+    system, path = _open(uri)
+    if isinstance(system, LocalFileSystem):
+        return os.path.isdir(path)
+    try:
+        return bool(system.info(path)["type"] == "directory")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise VideoError("io", f"{uri}: {error}") from error
+
+
+def read(uri: str, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
+    """Decode a window of the images of a folder, one after the other.
+
+    Raises:
+        VideoError: no_video (no numbered images), truncated, unreadable (no image can be decoded, or their sizes
+            differ), io.
+    """
+    system, folder = _open(uri)
+    try:
+        paths = _in_order(system.ls(folder, detail=False))
+        starts = [number / FPS for number in range(len(paths))]
+        low, high = bisect_left(starts, window.start_s), bisect_left(starts, window.end_s)
+        begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
+        shape: tuple[int, ...] = ()
+        for path in paths[begin:stop]:
+            image = _decode(system.cat_file(path))
+            if image is None:
+                others = (other for other in paths if other != path)
+                any_good = bool(shape) or any(_decode(system.cat_file(other)) is not None for other in others)
+                raise VideoError("truncated" if any_good else "unreadable", f"{_name(path)} cannot be decoded")
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise VideoError("unreadable", f"{_name(path)} is {_size(image.shape)}, those before {_size(shape)}")
+            put(image)
+    except OSError as error:
+        raise VideoError("io", f"{uri}: {error}") from error
+    return Reading(starts[begin:stop], high - low, len(paths), len(paths) / FPS)
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    if "://" not in uri or uri.startswith("file://"):
+        return LocalFileSystem(), os.path.abspath(uri.removeprefix("file://"))
+    system, path = url_to_fs(uri)
+    return system, path
+
+
+def _in_order(paths: list[str]) -> list[str]:
+    """Paths of the images by their numbers."""
+    numbered: dict[int, str] = {}
+    for path in sorted(paths):
+        match = _NAME.fullmatch(_name(path))
+        if match and numbered.setdefault(int(match[1]), path) != path:
+            raise VideoError("unreadable", f"{_name(path)} has the number of {_name(numbered[int(match[1])])}")
+    if not numbered:
+        raise VideoError("no_video", "the folder holds no images that are called by a number, such as 00001.jpg")
+    first = min(1, *numbered)
+    missing = next((number for number in range(first, max(numbered)) if number not in numbered), None)
+    if missing is not None:
+        raise VideoError("truncated", f"image {missing} of {max(numbered)} is not there")
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _decode(data: bytes) -> NDArray[np.uint8] | None:
+    """RGB image [H,W,3], None where the bytes are none, or only the beginning of one."""
+    # Some versions of OpenCV fill up an image whose end is missing, and say nothing.
+    if data.find(_JPEG_END, max(0, data.rfind(_JPEG_SCAN))) < 0 and _PNG_END not in data:
+        return None
+    try:
+        return decode_rgb(data)
+    except ValueError:
+        return None
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]} pixels"
