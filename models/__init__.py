@@ -1,11 +1,10 @@
-"""The networks, in plain torch: `names`, `describe` (neither loads torch) and `build`."""
+"""The networks, in plain torch: `names`, `describe` (of a name alone, neither loads torch) and `build`."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.describe import Description, describe, names, nearest
+from models.describe import Description, describe, names, nearest, network_class
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,6 +32,5 @@ def build(name: str, num_classes: int, *, stream: str | None = None, **options: 
         raise ModelError(f"{name} has no stream {stream!r}; {nearest(stream, list(description.streams), 'streams')}.")
     from models.options import parse
 
-    module, class_name = description.factory.split(":")
-    network: type[Network] = getattr(import_module(module), class_name)
+    network = network_class(description)
     return network.create(num_classes, stream=stream, options=parse(network.Options, name, options))

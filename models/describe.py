@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,10 @@ class Description:
     streams: tuple[str, ...] = ("rgb", "flow")
     sampling: Literal["segments", "dense"] = "segments"
     """TSN segments, or consecutive frames at a stride."""
+    stride: int = 1
+    """Distance of two frames of a dense clip."""
+    short: Literal["clamp", "loop"] = "clamp"
+    """What a dense clip longer than its video does: repeat the last frame, or start again."""
     segments: int
     """K segments (T) of a training clip."""
     test_segments: int
@@ -57,12 +66,18 @@ class Description:
     """L consecutive items a segment, by stream: frames of rgb, pairs of flow."""
     test_snippet: dict[str, int] | None = None
     """L of a test clip where it differs: STIN's pairs of frames are for training."""
+    snippet_step: int = 1
+    """Distance of two items of a snippet."""
+    target: Literal["none", "flow"] = "none"
+    """What a training clip brings for `losses` beside its label: the flow between the frames of each pair."""
     parts: tuple[str, ...] = ()
     """Networks that this one is put together from; it is trained by them."""
     clips: int
     """Clips a video of the published N-view protocol."""
     crops: int
     """Crops a clip of the published N-view protocol."""
+    clip_starts: Literal["even", "random"] = "even"
+    """Starts of a video's several clips in that protocol: evenly spread, or drawn with a fixed seed."""
     test_size: int | None = None
     """Height and width of the clips of that protocol where they are not those of training, 224."""
     score_space: Literal["logits", "softmax"]
@@ -103,6 +118,7 @@ _ALL = (
         test_segments=8,
         clips=10,
         crops=3,
+        clip_starts="random",
         score_space="softmax",
         cost=ReferenceCost(classes=174, frames=16, size=224, parameters_m=24, gmacs=66.5),
         accuracy=(
@@ -241,11 +257,27 @@ def names() -> list[str]:
     return list(_BY_NAME)
 
 
-def describe(name: str) -> Description:
-    """The network of this name; another name is a `ModelError` with the nearest known one."""
+def describe(name: str, options: Mapping[str, Any] | None = None) -> Description:
+    """The network of this name, as these options make it: some change how clips are cut. With options, torch loads.
+
+    Raises:
+        ModelError: unknown name or option, or a wrong value of one.
+    """
     if name not in _BY_NAME:
         raise ModelError(f"There is no network {name!r}; {nearest(name, names(), 'networks')}.")
-    return _BY_NAME[name]
+    description = _BY_NAME[name]
+    if not options:
+        return description
+    from models.options import parse
+
+    return parse(network_class(description).Options, name, options).adapt(description)
+
+
+def network_class(description: Description) -> type[Network]:
+    """The class whose `create` makes the network."""
+    module, class_name = description.factory.split(":")
+    found: type[Network] = getattr(import_module(module), class_name)
+    return found
 
 
 def nearest(word: object, known: list[str], kind: str) -> str:

@@ -78,6 +78,14 @@ class Network(nn.Module):
         logits = self(clip)
         return {"total": cross_entropy(logits, labels, weights), "logits": logits.detach()}
 
+    def begin_step(self, epoch: float) -> None:
+        """Take what depends on how far training is; the loop says so before every step.
+
+        Args:
+            epoch: epochs since the start of training, with fractions. Whatever is set is a function of it alone, so
+                that a resumed training goes on exactly.
+        """
+
     def parameter_groups(self) -> list[Group]:
         """Optimiser groups of tsn-pytorch: each parameter that takes a gradient is in exactly one.
 
@@ -167,7 +175,11 @@ _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits [B, K], weighted by [B], in float32 whatever the logits' precision."""
-    each = F.cross_entropy(logits.float(), labels, reduction="none")
+    return weighted_mean(F.cross_entropy(logits.float(), labels, reduction="none"), weights)
+
+
+def weighted_mean(each: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of [B] weighted by [B], 0 where all weights are."""
     if weights is None:
         return each.mean()
     # A rank may get nothing but filler: its loss is then 0, not 0/0.

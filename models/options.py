@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from models.describe import nearest
+from models.describe import Description, nearest
 from models.errors import ModelError
 
 
@@ -20,6 +20,10 @@ class Options:
 
     tiny: bool = False
     """The same structure at a size that one CPU core trains in minutes."""
+
+    def adapt(self, description: Description) -> Description:
+        """The description of the network that these options make."""
+        return description
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

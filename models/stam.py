@@ -35,7 +35,11 @@ class STAMOptions(StagedOptions):
     mix: Literal["softmax", "sigmoid", "branch"] = "softmax"
     """How filters are weighted; `branch`: instead of filters, each branch ends in a filter of its own."""
     temperature: float = 1.0
-    """Divides the branches' sum before softmax or sigmoid."""
+    """Divides the branches' sum before softmax or sigmoid; where it is annealed, the last value."""
+    temperature_start: float | None = None
+    """First value, from which it changes linearly, step by step (ODConv: from 30); None keeps it constant."""
+    anneal_epochs: float = 10.0
+    """Epochs in which an annealed temperature reaches its last value."""
     filter_init_std: float = 0.0
     """Standard deviation of new filters. With 0 the network starts as the ResNet and the branches learn from step 1."""
     temporal_pos: Literal["sin", "none"] = "sin"
@@ -52,14 +56,26 @@ class STAMOptions(StagedOptions):
         for name in ("n_filters", "reduction"):
             if getattr(self, name) < 1:
                 raise ModelError(f"{name}={getattr(self, name)} is not right; it is 1 or more.")
-        if self.temperature <= 0:
-            raise ModelError(f"temperature={self.temperature} is not right; it is above 0.")
+        for name in ("temperature", "temperature_start", "anneal_epochs"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ModelError(f"{name}={value} is not right; it is above 0.")
         if self.filter_init_std < 0:
             raise ModelError(f"filter_init_std={self.filter_init_std} is not right; it is 0 or more.")
         if self.mix == "branch" and self.branches == "none":
             raise ModelError("mix=branch with branches=none leaves nothing to calibrate with.")
+        if self.temperature_start is not None and (self.mix == "branch" or self.branches == "none"):
+            nothing = "mix=branch" if self.mix == "branch" else "branches=none"
+            raise ModelError(f"temperature_start={self.temperature_start} has no effect: {nothing} weights no filters.")
         if not self.od and not self.od_gates:
             raise ModelError("od_gates=False has no effect: od=False leaves no aggregation.")
+
+    def temperature_at(self, epoch: float) -> float:
+        """The temperature after so many epochs."""
+        if self.temperature_start is None:
+            return self.temperature
+        left = max(0.0, 1 - epoch / self.anneal_epochs)
+        return self.temperature + (self.temperature_start - self.temperature) * left
 
 
 class STAM(ResNet):
@@ -70,6 +86,12 @@ class STAM(ResNet):
     def __init__(self, num_classes: int, *, stream: str, options: STAMOptions) -> None:
         block = staged(STAMBlock, options)
         super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
+
+    def begin_step(self, epoch: float) -> None:
+        """Set the temperature where it is annealed."""
+        for module in self.modules():
+            if isinstance(module, STHAC) and isinstance(module.temperature, Tensor):
+                module.temperature.fill_(self.options.temperature_at(epoch))
 
 
 class STAMBlock(Bottleneck):
@@ -83,7 +105,8 @@ class STAMBlock(Bottleneck):
             filters=options.n_filters,
             filter_size=options.filter_size,
             mix=options.mix,
-            temperature=options.temperature,
+            temperature=options.temperature_at(0),
+            annealed=options.temperature_start is not None,
             init_std=options.filter_init_std,
             position=options.temporal_pos == "sin",
             branches=options.branches,

@@ -25,6 +25,8 @@ class STHAC(nn.Module):
     With filters at zero (the start), it is the static convolution.
     """
 
+    temperature: float | Tensor
+
     def __init__(
         self,
         channels: int,
@@ -34,12 +36,17 @@ class STHAC(nn.Module):
         filter_size: int,
         mix: str,
         temperature: float,
+        annealed: bool,
         init_std: float,
         position: bool,
         branches: str,
     ) -> None:
         super().__init__()
-        self.mix, self.temperature, self.filter_size = mix, temperature, filter_size
+        self.mix, self.filter_size = mix, filter_size
+        if annealed:  # a checkpoint from the middle of training has to score as it was trained
+            self.register_buffer("temperature", torch.tensor(temperature))
+        else:
+            self.temperature = temperature
         outputs = channels if mix == "branch" else filters
         self.spatial = SpatialBranch(channels, reduced, outputs) if branches in ("both", "spatial") else None
         self.temporal = None

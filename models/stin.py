@@ -8,102 +8,18 @@ base is TSN (papers/tsn-protocol.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from torch import Tensor, nn
 
 from models.backbones.bninception import BNInception
-from models.backbones.resnet import LAYOUTS, TINY, BasicBlock, Bottleneck, Layout, ResNet
+from models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from models.errors import ModelError
 from models.network import FrameNetwork, Network, cross_entropy
-from models.options import Options
-from models.stin_heads import AttentionalPooling, Difference, MapPooling, SelfAttention
+from models.stin_heads import AttentionalPooling, Difference, FlowDifference, MapPooling, SelfAttention, flow_error
+from models.stin_options import SpatialOptions, STINOptions, TemporalOptions
 
 DROPOUT = {"rgb": 0.8, "flow": 0.7}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamOptions(Options):
-    """Options of both streams."""
-
-    TINY: ClassVar = {"dropout": 0.0}
-
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "bninception"] = "resnet50"
-    """The 2-D trunk; `tiny` has one of its own."""
-    dropout: float | None = None
-    """Before the last linear layer; None is 0.8 for rgb and 0.7 for flow."""
-    partial_bn: bool = False
-    """Freeze all batch norm layers of the trunk but the first, as TSN does from ImageNet weights."""
-    fuse_aux: bool = False
-    """Add the weighted auxiliary scores to the main ones in eval mode too."""
-
-    @property
-    def depth(self) -> int:
-        """Layers of a ResNet trunk."""
-        return int(self.backbone.removeprefix("resnet"))
-
-    @property
-    def layout(self) -> Layout:
-        """Stages of a ResNet trunk."""
-        return TINY if self.tiny else LAYOUTS[self.depth]
-
-    def __post_init__(self) -> None:
-        if self.tiny and self.backbone != "resnet50":
-            raise ModelError(f"backbone={self.backbone} and tiny=True exclude each other.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpatialOptions(StreamOptions):
-    """Options of `stin_spatial`."""
-
-    lambda_s: float = 0.5
-    """Weight of the auxiliary loss; 0 leaves its head out."""
-    ad_mode: Literal["adjacent", "segment"] = "adjacent"
-    """Differences between the two neighbouring frames of each segment, or between successive segments."""
-    ad_tap: Literal["layer4", "layer3"] = "layer4"
-    """Stage whose map is differenced."""
-    ad_channels: int = 256
-    """Channels of the differences."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _weight("lambda_s", self.lambda_s)
-        if self.ad_tap == "layer3" and self.backbone == "bninception":
-            raise ModelError("ad_tap=layer3 is a stage of the ResNets; bninception has none of that name.")
-        if self.ad_channels < 1:
-            raise ModelError(f"ad_channels={self.ad_channels} is not right; it is 1 or more.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TemporalOptions(StreamOptions):
-    """Options of `stin_temporal`."""
-
-    TINY: ClassVar = {"dropout": 0.0, "att_dim": 64}
-
-    attention: bool = True
-    """Ablation: the self-attention block."""
-    att_dim: int | None = None
-    """Channels of queries, keys and values; None is a quarter of the trunk's (half for bninception)."""
-    att_aux: Literal["map", "attentional_pooling"] = "map"
-    """What the auxiliary loss classifies: features pooled by the attention map, or attentional pooling."""
-    lambda_t: float = 0.5
-    """Weight of the auxiliary loss; 0 leaves its head out."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _weight("lambda_t", self.lambda_t)
-        if self.att_dim is not None and self.att_dim < 1:
-            raise ModelError(f"att_dim={self.att_dim} is not right; it is 1 or more.")
-        if not self.attention and self.att_aux == "map" and self.lambda_t:
-            raise ModelError("attention=False leaves no map to pool by: set lambda_t=0 or att_aux=attentional_pooling.")
-
-
-def _weight(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ModelError(f"{name}={value} is not right; it lies in [0, 1].")
 
 
 class Stream(FrameNetwork):
@@ -142,9 +58,10 @@ class Stream(FrameNetwork):
 class SpatialStream(Stream):
     """The RGB stream: [B, 3, T, H, W] -> [B, K], a TSN whose features are taught to change as the action does.
 
-    In training a clip has 2K frames, two neighbours a segment: I1, I1', I2, I2', ... The main score comes from I alone;
-    the pairs' second frames pass through the same trunk call and so enter the batch statistics, of the first batch
-    norm layer only with partial batch norm. With `ad_mode=segment` there are no pairs, and K >= 2.
+    In training a clip has 2K frames, two a segment, `ad_delta` apart: I1, I1', I2, I2', ... The main score comes from I
+    alone; the pairs' second frames pass through the same trunk call and so enter the batch statistics, of the first
+    batch norm layer only with partial batch norm. With `ad_mode=segment` there are no pairs, and K >= 2. With
+    `ad_target=flow` the differences are to tell the flow between the frames, which `losses` then takes.
     """
 
     Options = SpatialOptions
@@ -152,10 +69,13 @@ class SpatialStream(Stream):
     def add_heads(self, channels: int) -> None:
         """Add the difference head."""
         options: SpatialOptions = self.options
-        self.auxiliary: Difference | None = None
+        self.auxiliary: Difference | FlowDifference | None = None
         if options.lambda_s:
             tapped = cast("ResNet", self).third_stage_channels if options.ad_tap == "layer3" else channels
-            self.auxiliary = Difference(tapped, options.ad_channels, self.num_classes)
+            if options.ad_target == "flow":
+                self.auxiliary = FlowDifference(tapped, options.ad_channels)
+            else:
+                self.auxiliary = Difference(tapped, options.ad_channels, self.num_classes)
 
     def forward(self, clip: Tensor) -> Tensor:
         """[B, 3, T, H, W] -> logits [B, K], the mean over all frames; with `fuse_aux` T is 2K as in training."""
@@ -166,11 +86,11 @@ class SpatialStream(Stream):
         return main + self.options.lambda_s * change
 
     def scores(self, clip: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Main and auxiliary logits [B, K] of a training clip."""
+        """Main logits [B, K] of a training clip, and what the head says: logits [B, K], or flow [B, 2, K, h, w]."""
         pairs = self.options.ad_mode == "adjacent"
         frames = clip.shape[2]
         if pairs and frames % 2:
-            raise ModelError(f"stin_spatial is trained on pairs of neighbouring frames; got a clip of {frames} frames.")
+            raise ModelError(f"stin_spatial is trained on pairs of frames; got a clip of {frames} frames.")
         if not pairs and frames < 2 and self.auxiliary is not None:
             raise ModelError("stin_spatial with ad_mode=segment is trained on at least 2 segments; got 1.")
         if self.options.ad_tap == "layer3":
@@ -180,10 +100,19 @@ class SpatialStream(Stream):
         main = self.classify(features[:, :, ::2] if pairs else features)
         return main, None if self.auxiliary is None else self.auxiliary(tapped, pairs=pairs)
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """As `Network.losses`, with `loss_main` and `loss_difference`."""
+    def losses(
+        self, clip: Tensor, labels: Tensor, weights: Tensor | None = None, flow: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As `Network.losses`, with `loss_main` and `loss_difference`.
+
+        With `ad_target=flow` the clip's flow comes along: [B, 2, K, H, W] in pixels a frame, x before y.
+        """
         main, change = self.scores(clip)
-        return _losses(main, change, self.options.lambda_s, "loss_difference", labels, weights)
+        added = None
+        if change is not None:
+            flows = self.options.ad_target == "flow"
+            added = flow_error(change, flow, weights) if flows else cross_entropy(change, labels, weights)
+        return _losses(main, cross_entropy(main, labels, weights), added, self.options.lambda_s, "loss_difference")
 
 
 class TemporalStream(Stream):
@@ -221,7 +150,8 @@ class TemporalStream(Stream):
     def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """As `Network.losses`, with `loss_main` and `loss_attention`."""
         main, pooled = self.scores(clip)
-        return _losses(main, pooled, self.options.lambda_t, "loss_attention", labels, weights)
+        added = None if pooled is None else cross_entropy(pooled, labels, weights)
+        return _losses(main, cross_entropy(main, labels, weights), added, self.options.lambda_t, "loss_attention")
 
 
 class SpatialResNet(SpatialStream, ResNet):
@@ -240,33 +170,12 @@ class TemporalInception(TemporalStream, BNInception):
     """`stin_temporal` in BN-Inception."""
 
 
-def _losses(
-    main: Tensor, auxiliary: Tensor | None, share: float, name: str, labels: Tensor, weights: Tensor | None
-) -> dict[str, Tensor]:
-    loss = cross_entropy(main, labels, weights)
-    if auxiliary is None:
+def _losses(main: Tensor, loss: Tensor, added: Tensor | None, share: float, name: str) -> dict[str, Tensor]:
+    """What `losses` returns of the main scores, their loss and the auxiliary one."""
+    if added is None:
         return {"total": loss, "logits": main.detach()}
-    added = cross_entropy(auxiliary, labels, weights)
     total = loss + share * added
     return {"total": total, "logits": main.detach(), "loss_main": loss.detach(), name: added.detach()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class STINOptions(Options):
-    """Options of `stin`."""
-
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "bninception"] = "resnet50"
-    """Trunk of both streams."""
-    att_dim: int | None = None
-    """As in `stin_temporal`."""
-    fusion_weights: tuple[float, ...] = (1.0, 1.5)
-    """Weights of the rgb and the flow scores."""
-
-    def __post_init__(self) -> None:
-        if len(self.fusion_weights) != 2 or min(self.fusion_weights) < 0 or not any(self.fusion_weights):
-            raise ModelError(
-                f"fusion_weights={self.fusion_weights} is not right; they are two, one for rgb, one for flow."
-            )
 
 
 class STIN(Network):

@@ -4,37 +4,85 @@ from __future__ import annotations
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet import conv
-from models.network import classifier
+from models.errors import ModelError
+from models.network import classifier, weighted_mean
+
+FLOW_UNIT = 20.0
+"""Pixels a frame that the difference head calls 1: the bound to which TSN clips flow."""
 
 
-class Difference(nn.Module):
-    """Apparent difference (our reading): classify the change from one map to the next. Training only."""
+class Changes(nn.Module):
+    """Change from one map to the next: what the two heads of apparent difference share. Training only."""
 
-    def __init__(self, channels: int, inner: int, num_classes: int) -> None:
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         self.project = conv(channels, inner, 1)
         self.bn_project = nn.BatchNorm2d(inner)
         self.conv = conv(inner, inner, 3)
         self.bn = nn.BatchNorm2d(inner)
         self.relu = nn.ReLU(inplace=True)
-        self.fc = classifier(inner, num_classes)
-
-    def forward(self, maps: Tensor, *, pairs: bool) -> Tensor:
-        """Maps [B, C, T, h, w] -> logits [B, K]: of frames 0 and 1, 2 and 3, ... (pairs), or of each and the next."""
-        logits: Tensor = self.fc(self.changes(maps, pairs=pairs).mean((3, 4)))
-        return logits.mean(1)
 
     def changes(self, maps: Tensor, *, pairs: bool) -> Tensor:
-        """D, [B, T/2 or T-1, inner, h, w]."""
+        """D, [B, T/2, inner, h, w] of frames 0 and 1, 2 and 3, ... (pairs), or [B, T-1, ...] of each and the next."""
         clips, frames = maps.shape[0], maps.shape[2]
         projected: Tensor = self.bn_project(self.project(maps.transpose(1, 2).flatten(0, 1)))
         steps = projected.view(clips, frames, *projected.shape[1:])
         change = steps[:, 1::2] - steps[:, ::2] if pairs else steps[:, 1:] - steps[:, :-1]
         seen: Tensor = self.relu(self.bn(self.conv(change.flatten(0, 1))))
         return seen.view(clips, -1, *seen.shape[1:])
+
+
+class Difference(Changes):
+    """Apparent difference (our reading): classify the change."""
+
+    def __init__(self, channels: int, inner: int, num_classes: int) -> None:
+        super().__init__(channels, inner)
+        self.fc = classifier(inner, num_classes)
+
+    def forward(self, maps: Tensor, *, pairs: bool) -> Tensor:
+        """Maps [B, C, T, h, w] -> logits [B, K]."""
+        logits: Tensor = self.fc(self.changes(maps, pairs=pairs).mean((3, 4)))
+        return logits.mean(1)
+
+
+class FlowDifference(Changes):
+    """Apparent difference (our reading): tell the optical flow from the change."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__(channels, inner)
+        self.flow = nn.Conv2d(inner, 2, 1)  # torch's own start: scaled by its outputs, it would tell 100s of pixels
+
+    def forward(self, maps: Tensor, *, pairs: bool) -> Tensor:
+        """Maps [B, C, T, h, w] -> flow [B, 2, T/2, h, w], x before y, in `FLOW_UNIT`s."""
+        changes = self.changes(maps, pairs=pairs)
+        flow: Tensor = self.flow(changes.flatten(0, 1))
+        return flow.view(*changes.shape[:2], *flow.shape[1:]).transpose(1, 2)
+
+
+def flow_error(predicted: Tensor, flow: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Mean squared error of a predicted flow [B, 2, K, h, w], weighted by [B], in float32.
+
+    Args:
+        predicted: in `FLOW_UNIT`s.
+        flow: [B, 2, K, H, W] in pixels a frame; averaged over the part of the frame that a position of the map covers.
+        weights: as in `Network.losses`.
+
+    Raises:
+        ModelError: no flow, or of another number of pairs.
+    """
+    if flow is None or flow.shape[:3] != predicted.shape[:3]:
+        clips, _, pairs = predicted.shape[:3]
+        raise ModelError(
+            "stin_spatial with ad_target=flow is trained with the flow between the frames of each pair, "
+            f"[{clips}, 2, {pairs}, H, W]; got {None if flow is None else list(flow.shape)}."
+        )
+    height, width = predicted.shape[3:]
+    target = F.adaptive_avg_pool2d(flow.float().flatten(0, 2), (height, width)).view(predicted.shape) / FLOW_UNIT
+    return weighted_mean((predicted.float() - target).square().mean((1, 2, 3, 4)), weights)
 
 
 class SelfAttention(nn.Module):

@@ -1,6 +1,7 @@
 """Starting from weights that others trained: ImageNet files in torchvision's or timm's layout, or our own checkpoints.
 
-The layers that a ResNet has keep torchvision's names in every network here, so a file is taken as it is.
+The layers that a ResNet has keep torchvision's names in every network here, and those of BN-Inception the names of its
+public weights, so a file is taken as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from models.errors import ModelError
 
 CLASSIFIER = ("fc.weight", "fc.bias")
-FIRST = "conv1.weight"
+FIRST = ("conv1.weight", "conv1_7x7_s2.weight")
+"""First convolutions, of ResNets and of BN-Inception."""
 WRAPPERS = ("state_dict", "model", "model_state")
 """Keys under which training scripts put the weights themselves."""
 SHOWN = 5
@@ -74,7 +76,9 @@ def adopt(network: nn.Module, state: Mapping[str, Tensor], source: str) -> Adopt
     left = []
     for name, value in state.items():
         target = own.get(name)
-        if target is not None and name == FIRST and value.dim() == 4 and value.shape[1] == 3 != target.shape[1]:
+        if target is not None and target.dim() == 1 and value.shape == (1, *target.shape):
+            value = value[0]  # files of the first torch versions have batch norm's tensors so
+        if target is not None and name in FIRST and value.dim() == 4 and value.shape[1] == 3 != target.shape[1]:
             value = value.mean(1, keepdim=True).expand(-1, target.shape[1], -1, -1)
         if target is None or (name in CLASSIFIER and value.shape != target.shape):
             left.append(name)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from models import describe
+from models import Description, describe
 from pipelines.errors import UserError
 from pipelines.settings import Recipe
 from tasks.data.settings import ClipSettings
@@ -29,16 +29,28 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
             recipe asks for it.
 
     Raises:
-        UserError: the network does not take the recipe's stream.
+        UserError: the network does not take the recipe's stream, or fields of `input` exclude each other.
+        ModelError: wrong options of the network.
     """
-    network, given, stream = describe(recipe.model.name), recipe.input, recipe.model.stream
+    network, given, stream = describe(recipe.model.name, recipe.model.options), recipe.input, recipe.model.stream
     if stream not in network.streams:
         raise UserError(f"model.stream: {network.name} takes {' or '.join(network.streams)}, not {stream}")
+    sampling = given.sampling or network.sampling
+    for name in ("stride", "short"):
+        if sampling == "segments" and getattr(given, name) is not None:
+            raise UserError(f"input.{name} is of dense clips, and these are segments: set input.sampling=dense")
+    snippet = network.snippet[stream] if given.snippet is None else given.snippet
+    if network.target == "flow" and snippet != 2:
+        raise UserError(f"input.snippet={snippet}: {network.name} learns the flow between two frames; leave it out")
     return ClipSettings(
         stream=stream,
-        sampling=network.sampling,
+        sampling=sampling,
         segments=network.segments if given.segments is None else given.segments,
-        snippet=network.snippet[stream] if given.snippet is None else given.snippet,
+        snippet=snippet,
+        snippet_step=network.snippet_step,
+        stride=given.stride or network.stride,
+        short=given.short or network.short,
+        target=network.target,
         size=SIZE if given.size is None else given.size,
         mean=network.mean[stream],
         std=network.std[stream],
@@ -50,11 +62,11 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
     )
 
 
-def view_settings(clip: ClipSettings, network: str, snippet: int | None = None) -> ClipSettings:
+def view_settings(clip: ClipSettings, network: Description, snippet: int | None = None) -> ClipSettings:
     """Return the settings of a test clip: those of training, but for the snippet where the network's paper, or
     `snippet`, has another.
     """
-    published = describe(network).test_snippet
+    published = network.test_snippet
     if snippet is None:
         snippet = clip.snippet if published is None else published[clip.stream]
     return replace(clip, snippet=snippet)

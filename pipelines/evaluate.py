@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cluster.attach import attach
-from models import describe
+from models import Description, describe
 from pipelines import capacity
 from pipelines import recipe as recipes
 from pipelines.bounded import bounded
@@ -46,6 +46,10 @@ class Protocol:
     segments: int
     size: int
     trained_size: int
+    stride: int | None = None
+    """Distance of two frames of a dense clip."""
+    seed: int | None = None
+    """Draws the clips; None spreads them evenly."""
 
     @property
     def views(self) -> int:
@@ -53,9 +57,11 @@ class Protocol:
         return self.clips * self.crops
 
     def __str__(self) -> str:
+        random = "random " if self.seed is not None else ""
         crops = "centre crop" if self.crops == 1 else f"{self.crops} crops"
+        parts = "segments" if self.stride is None else f"frames at stride {self.stride}"
         pixels = f", {self.size} pixels" if self.size != self.trained_size else ""
-        return f"{self.clips} clip{'s' * (self.clips > 1)} x {crops}, {self.segments} segments{pixels}"
+        return f"{self.clips} {random}clip{'s' * (self.clips > 1)} x {crops}, {self.segments} {parts}{pixels}"
 
 
 def evaluate(
@@ -97,13 +103,14 @@ def evaluate(
             split, fold = trained.data.split, trained.data.fold
     data = open_dataset(uri, split=split, fold=fold)
     _check(data, identity, settings.part, found.name)
-    clip = view_settings(ClipSettings(**identity.clip), identity.model, settings.snippet)
-    protocols = _protocols(identity, settings, clip)
-    space = settings.score_space or describe(identity.model).score_space
+    about = describe(identity.model, identity.options)
+    clip = view_settings(ClipSettings(**identity.clip), about, settings.snippet)
+    chosen = protocols(about, settings, clip)
+    space = settings.score_space or about.score_space
     attach(address)
     network = load_network(identity, found.checkpoint)
     scored = {}
-    for protocol in protocols:
+    for protocol in chosen:
         own = replace(clip, segments=protocol.segments, size=protocol.size)
         part = _Part(uri, split, fold, settings.part, own, settings.batch_size)
         scored[protocol] = _score(network, part, protocol, space, workers, progress)
@@ -122,7 +129,7 @@ def evaluate(
         classes=list(data.classes),
         score_space=space,
         results={str(protocol): measure(scores, space) for protocol, scores in scored.items()},
-        views={str(protocol): protocol.views for protocol in protocols},
+        views={str(protocol): protocol.views for protocol in chosen},
         majority_percent=_majority(data, settings.part),
         folder=workspace() / "evaluations" / found.name / slug(f"{Path(uri).name}-{division}-{settings.part}"),
     )
@@ -149,16 +156,17 @@ def _check(data: Any, identity: Identity, part: str, name: str) -> None:
         raise UserError(f"run {name} reads flow and {data.uri} holds none: prepare it with --flow tvl1")
 
 
-def _protocols(identity: Identity, settings: EvaluateSettings, clip: ClipSettings) -> list[Protocol]:
-    network = describe(identity.model)
-    if settings.segments is not None:
-        segments = settings.segments
-    else:
-        # A recipe that trains on other than the published number of segments is tested on its own number too.
-        segments = network.test_segments if clip.segments == network.segments else clip.segments
+def protocols(network: Description, settings: EvaluateSettings, clip: ClipSettings) -> list[Protocol]:
+    """Return the 1-view protocol of a clip and, where it is another, that of the settings or the network's paper."""
+    # A recipe that trains on other than the published number of segments is tested on its own number too.
+    as_published = (clip.sampling, clip.segments) == (network.sampling, network.segments)
+    segments = settings.segments or (network.test_segments if as_published else clip.segments)
     size = settings.size or (network.test_size if clip.size == SIZE else None) or clip.size
-    one = Protocol(1, 1, clip.segments, clip.size, clip.size)
-    many = Protocol(settings.clips or network.clips, settings.crops or network.crops, segments, size, clip.size)
+    stride = clip.stride if clip.sampling == "dense" else None
+    clips, crops = settings.clips or network.clips, settings.crops or network.crops
+    drawn = clips > 1 and (settings.clip_starts or network.clip_starts) == "random"
+    one = Protocol(1, 1, clip.segments, clip.size, clip.size, stride)
+    many = Protocol(clips, crops, segments, size, clip.size, stride, settings.seed if drawn else None)
     return [many] if many.views == 1 else [one, many]
 
 
@@ -206,7 +214,8 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     torch.set_num_threads(1)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
-    source = ViewSource(dataset, part.part, part.clip, views(protocol.clips, protocol.crops), part.batch_size, 1)
+    shown = views(protocol.clips, protocol.crops, protocol.seed)
+    source = ViewSource(dataset, part.part, part.clip, shown, part.batch_size, 1)
     return score(network.to(device), source.batches(index, count), device, space=space)
 
 

@@ -49,7 +49,7 @@ def work(config: dict[str, Any]) -> None:
     import torch
     import torch.distributed as dist
 
-    from models import build
+    from models import build, describe
     from models.weights import adopt
     from pipelines.tracker import Tracker
     from tasks.data import open_dataset
@@ -70,7 +70,7 @@ def work(config: dict[str, Any]) -> None:
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
-        clip = view_settings(job.clip, recipe.model.name)
+        clip = view_settings(job.clip, describe(recipe.model.name, recipe.model.options))
         validation = ViewSource(dataset, "val", clip, views(1, 1), size, settings.loader_threads)
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)

@@ -56,6 +56,7 @@ class _Predictor:
     clip: ClipSettings
     clips: int
     crops: int
+    score_space: str
     top: int
 
     def predict(self, network: Any, video: str, decoder: DecoderProcess) -> Prediction:
@@ -65,7 +66,7 @@ class _Predictor:
         except VideoError as error:
             return Prediction(video, [], error.kind, error.message)
         scores = np.mean(parts, axis=0)
-        if describe(self.identity.model).score_space == "logits":
+        if self.score_space == "logits":
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
         order = np.argsort(-scores, kind="stable")[: self.top]
@@ -93,7 +94,7 @@ class _Predictor:
             logits = torch.cat(
                 [network(torch.from_numpy(np.stack(clips[i : i + BATCH]))) for i in range(0, len(clips), BATCH)]
             )
-        if describe(self.identity.model).score_space == "softmax":
+        if self.score_space == "softmax":
             logits = logits.softmax(1)
         mean: np.ndarray = logits.double().mean(0).numpy()
         return mean
@@ -115,7 +116,7 @@ def predict(
         run: what `pipelines.runs.resolve` takes.
         videos: files, URLs, or folders, of which every file below is taken but hidden ones.
         top: classes a video.
-        clips: clips a video whose scores are averaged.
+        clips: clips a video whose scores are averaged, evenly spread over it.
         crops: crops a clip, 1, 3 or 10.
         address: of a Ray cluster for several videos; None is this process's own.
         progress: show it.
@@ -134,9 +135,9 @@ def predict(
     settings = recipes.parse(identity.recipe).prepare
     if identity.stream == "rgb":
         settings = replace(settings, flow="none")
-    predictor = _Predictor(
-        identity, settings, view_settings(ClipSettings(**identity.clip), identity.model), clips, crops, top
-    )
+    about = describe(identity.model, identity.options)
+    clip = view_settings(ClipSettings(**identity.clip), about)
+    predictor = _Predictor(identity, settings, clip, clips, crops, about.score_space, top)
     network = load_network(identity, found.checkpoint)
     if len(files) == 1:
         with DecoderProcess() as decoder:  # Ray takes seconds to start

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracker import flatten
 
@@ -31,7 +32,8 @@ def read(path: Path, kind: str, recipe: Mapping[str, Any], digest: str, sections
     if not path.exists():
         return {}
     record: dict[str, Any] = json.loads(path.read_text())
-    before, now = _bearing(record["recipe"], sections), _bearing(recipe, sections)
+    earlier = recipes.to_dict(recipes.parse(record["recipe"]))  # with the fields that have come since
+    before, now = _bearing(earlier, sections), _bearing(recipe, sections)
     fields = [
         f"{key} ({before.get(key, 'not set')}, now {now.get(key, 'not set')})"
         for key in sorted(before.keys() | now.keys())

@@ -59,6 +59,12 @@ class ModelSettings:
 class InputSettings:
     """How clips are cut; a null field takes the network's published value."""
 
+    sampling: Literal["segments", "dense"] | None = None
+    """A frame from each of `segments` parts of the video, or so many frames at a stride."""
+    stride: int | None = None
+    """Distance of two frames when dense."""
+    short: Literal["clamp", "loop"] | None = None
+    """What a dense clip longer than its video does: repeat the last frame, or start again."""
     segments: int | None = None
     snippet: int | None = None
     """Consecutive frames or flow pairs a segment in training."""
@@ -73,7 +79,7 @@ class InputSettings:
     few clothes and lights, stand for all."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "segments", "snippet", "size")
+        at_least(self, 1, "stride", "segments", "snippet", "size")
         at_least(self, 0, "max_distort")
         within(self, 0, 1, "flip", "color")
 
@@ -84,6 +90,10 @@ class EvaluateSettings:
 
     clips: int | None = None
     """Clips a video; null is the network's published protocol."""
+    clip_starts: Literal["even", "random"] | None = None
+    """Where several clips start: evenly spread, or drawn as in training; null is the network's published way."""
+    seed: int = 0
+    """Decides clips that are drawn, of any run alike."""
     crops: Literal[1, 3, 10] | None = None
     """Crops a clip: 1 (centre), 3 (along the longer side) or 10 (corners, centre, and their mirror images)."""
     segments: int | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.attach import attach
+from models import describe
 from pipelines import capacity, weights
 from pipelines import recipe as recipes
 from pipelines import record as records
@@ -137,12 +138,15 @@ def train(
 
 
 def check_dataset(dataset: Any, recipe: Recipe) -> None:
-    """Raise UserError where the dataset cannot train the recipe's network."""
+    """Raise UserError where the dataset cannot train the recipe's network, ModelError for wrong options of that."""
     where = f"dataset {dataset.uri}" + (f", split {dataset.split}" if dataset.split else "")
     if not dataset.parts.get("train"):
         raise UserError(f"{where} has no train part: choose another data.split, or data.fold=group=NAME")
     if recipe.model.stream == "flow" and dataset.settings.flow == "none":
         raise UserError(f"{where} holds no flow: prepare it with --flow tvl1, or set model.stream=rgb")
+    network = describe(recipe.model.name, recipe.model.options)
+    if network.target == "flow" and dataset.settings.flow == "none":
+        raise UserError(f"{where} holds no flow, which {network.name} is to learn here: prepare it with --flow tvl1")
     seen = {sample.label_id for sample in dataset.samples("train")}
     missing = [name for label_id, name in enumerate(dataset.classes) if label_id not in seen]
     if missing:

@@ -1,17 +1,35 @@
-"""BN-Inception over single frames, TSN's first trunk (Ioffe and Szegedy 2015; papers/backbones.md section 7)."""
+"""BN-Inception over single frames, TSN's first trunk (Ioffe and Szegedy 2015; papers/backbones.md section 7).
+
+Layers are named as in the public ImageNet weights (TSN's Caffe model, as tsn-pytorch and pretrained-models.pytorch
+converted it), so that their file is taken as it is. They expect values of 0..255 less a mean, blue first and red last.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.network import CHANNELS, FrameNetwork, fold, unfold
 
+MEAN = {"rgb": (128 / 255, 117 / 255, 104 / 255), "flow": (128 / 255,)}
+"""What clips are normalised by, as in `Description`: red, green, blue; the network turns the order around itself."""
+STD = {"rgb": (1 / 255, 1 / 255, 1 / 255), "flow": (1 / 255,)}
 
-class Widths(NamedTuple):
-    """Channels inside one inception module."""
+
+class Unit(NamedTuple):
+    """A convolution with bias, batch norm, ReLU."""
+
+    name: str
+    outputs: int
+    kernel: int = 1
+    stride: int = 1
+
+
+class Inception(NamedTuple):
+    """Channels inside one module: branches side by side."""
 
     inputs: int
     single: int
@@ -24,18 +42,51 @@ class Widths(NamedTuple):
     """1x1 behind the pool; 0 where the pool's output passes through."""
     pool: str
 
+    @property
+    def stride(self) -> int:
+        """2 where the module halves the map."""
+        return 1 if self.single else 2
 
+    def branches(self) -> list[list[Unit]]:
+        """Units of each branch but the pool's, in the order of their outputs."""
+        (reduce, double), (reduce3, triple), stride = self.double, self.triple, self.stride
+        single = [[Unit("1x1", self.single)]] if self.single else []
+        return [
+            *single,
+            [Unit("3x3_reduce", reduce), Unit("3x3", double, 3, stride)],
+            [
+                Unit("double_3x3_reduce", reduce3),
+                Unit("double_3x3_1", triple, 3),
+                Unit("double_3x3_2", triple, 3, stride),
+            ],
+        ]
+
+    def projection(self) -> list[Unit]:
+        """Units behind the pool."""
+        return [Unit("pool_proj", self.projected)] if self.projected else []
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, inputs, h/stride, w/stride]."""
+        if self.stride == 2:
+            # Odd maps, which the public network cannot halve, are rounded up as by the convolutions beside.
+            return F.max_pool2d(x, 3, 2, (x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
+        pool = F.avg_pool2d if self.pool == "avg" else F.max_pool2d
+        return pool(x, 3, 1, 1)
+
+
+STEM = ([Unit("conv1_7x7_s2", 64, 7, 2)], [Unit("conv2_3x3_reduce", 64), Unit("conv2_3x3", 192, 3)])
+"""Units before each of the first two pools."""
 MODULES = {
-    "inception_3a": Widths(192, 64, (64, 64), (64, 96), 32, "avg"),
-    "inception_3b": Widths(256, 64, (64, 96), (64, 96), 64, "avg"),
-    "inception_3c": Widths(320, 0, (128, 160), (64, 96), 0, "max"),
-    "inception_4a": Widths(576, 224, (64, 96), (96, 128), 128, "avg"),
-    "inception_4b": Widths(576, 192, (96, 128), (96, 128), 128, "avg"),
-    "inception_4c": Widths(576, 160, (128, 160), (128, 160), 128, "avg"),
-    "inception_4d": Widths(608, 96, (128, 192), (160, 192), 128, "avg"),
-    "inception_4e": Widths(608, 0, (128, 192), (192, 256), 0, "max"),
-    "inception_5a": Widths(1056, 352, (192, 320), (160, 224), 128, "avg"),
-    "inception_5b": Widths(1024, 352, (192, 320), (192, 224), 128, "max"),
+    "inception_3a": Inception(192, 64, (64, 64), (64, 96), 32, "avg"),
+    "inception_3b": Inception(256, 64, (64, 96), (64, 96), 64, "avg"),
+    "inception_3c": Inception(320, 0, (128, 160), (64, 96), 0, "max"),
+    "inception_4a": Inception(576, 224, (64, 96), (96, 128), 128, "avg"),
+    "inception_4b": Inception(576, 192, (96, 128), (96, 128), 128, "avg"),
+    "inception_4c": Inception(576, 160, (128, 160), (128, 160), 128, "avg"),
+    "inception_4d": Inception(608, 96, (128, 192), (160, 192), 128, "avg"),
+    "inception_4e": Inception(608, 0, (128, 192), (192, 256), 0, "max"),
+    "inception_5a": Inception(1056, 352, (192, 320), (160, 224), 128, "avg"),
+    "inception_5b": Inception(1024, 352, (192, 320), (192, 224), 128, "max"),
 }
 CHANNELS_OUT = 1024
 
@@ -43,57 +94,45 @@ CHANNELS_OUT = 1024
 class BNInception(FrameNetwork):
     """BN-Inception for every frame. 10,680,240 parameters for 400 classes, 2.03 GMACs a 224 frame.
 
-    Clips are normalised as for the ResNets. The public ImageNet weights do not fit: they expect BGR in 0..255.
+    Clips are normalised by `MEAN` and `STD`: red, green and blue less their means, of 255.
     """
 
     def __init__(self, num_classes: int, *, stream: str, options: Any, dropout: float) -> None:
         super().__init__(num_classes, stream=stream, options=options)
-        self.conv1 = unit(CHANNELS[stream], 64, 7, 2)
-        self.conv2_reduce = unit(64, 64, 1)
-        self.conv2 = unit(64, 192, 3)
-        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.inception = nn.ModuleDict({name: Inception(widths) for name, widths in MODULES.items()})
+        channels = CHANNELS[stream]
+        for units in STEM:
+            channels = self._add("", channels, units)
+        for name, module in MODULES.items():
+            for units in [*module.branches(), module.projection()]:
+                self._add(f"{name}_", module.inputs, units)
         self.add_classifier(CHANNELS_OUT, dropout)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> the map before pooling, [B, 1024, T, H/32, W/32]."""
         self.check(clip)
         frames = clip.shape[2]
-        x: Tensor = self.pool(self.conv1(fold(clip)))
-        x = self.pool(self.conv2(self.conv2_reduce(x)))
-        for module in self.inception.values():
-            x = module(x)
+        x = fold(clip.flip(1) if self.stream == "rgb" else clip)
+        for units in STEM:
+            x = F.max_pool2d(self._run("", units, x), 3, 2, ceil_mode=True)
+        for name, module in MODULES.items():
+            outputs = [self._run(f"{name}_", units, x) for units in module.branches()]
+            x = torch.cat([*outputs, self._run(f"{name}_", module.projection(), module.pooled(x))], 1)
         return unfold(x, frames).permute(0, 4, 1, 2, 3)
 
+    def _add(self, prefix: str, channels: int, units: list[Unit]) -> int:
+        """Add a chain of units to an input of `channels`; return the channels of its output."""
+        for unit in units:
+            layer = nn.Conv2d(channels, unit.outputs, unit.kernel, unit.stride, unit.kernel // 2)
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+            self.add_module(prefix + unit.name, layer)
+            self.add_module(f"{prefix}{unit.name}_bn", nn.BatchNorm2d(unit.outputs))
+            channels = unit.outputs
+        return channels
 
-class Inception(nn.Module):
-    """Four branches side by side."""
-
-    def __init__(self, widths: Widths) -> None:
-        super().__init__()
-        inputs, single, (reduce, double), (reduce3, triple), projected, pool = widths
-        stride = 1 if single else 2
-        self.one_1x1 = unit(inputs, single, 1) if single else None
-        self.one_3x3 = nn.Sequential(unit(inputs, reduce, 1), unit(reduce, double, 3, stride))
-        self.two_3x3 = nn.Sequential(
-            unit(inputs, reduce3, 1), unit(reduce3, triple, 3), unit(triple, triple, 3, stride)
-        )
-        if stride == 2:
-            self.pool: nn.Module = nn.MaxPool2d(3, 2, ceil_mode=True)
-        else:
-            self.pool = nn.AvgPool2d(3, 1, 1) if pool == "avg" else nn.MaxPool2d(3, 1, 1)
-        self.projected: nn.Module = unit(inputs, projected, 1) if projected else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, h, w] -> [N, sum of the branches, h/stride, w/stride]."""
-        branches = [self.one_3x3(x), self.two_3x3(x), self.projected(self.pool(x))]
-        return torch.cat(branches if self.one_1x1 is None else [self.one_1x1(x), *branches], 1)
-
-
-def unit(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution with bias, batch norm, ReLU."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    def _run(self, prefix: str, units: list[Unit], x: Tensor) -> Tensor:
+        for unit in units:
+            name = prefix + unit.name
+            x = F.relu(getattr(self, f"{name}_bn")(getattr(self, name)(x)), inplace=True)
+        return x

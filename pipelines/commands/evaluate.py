@@ -29,6 +29,8 @@ class Args:
     """`group=NAME`: that group is the test part."""
     clips: int | None = None
     """Clips a video; by default the recipe's, else the paper's."""
+    clip_starts: Literal["even", "random"] | None = None
+    """Where several clips start: evenly spread, or drawn; by default the recipe's, else the paper's."""
     crops: Literal[1, 3, 10] | None = None
     """Crops a clip; by default the recipe's, else the paper's."""
     segments: int | None = None
@@ -58,7 +60,7 @@ def main(args: Args) -> int:
         runs.append(last)
     if not any(runs):
         raise UserError("no run is named: give a run's name or id")
-    fields = ("part", "clips", "crops", "segments", "size", "score_space")
+    fields = ("part", "clips", "clip_starts", "crops", "segments", "size", "score_space")
     given = {name: value for name in fields if (value := getattr(args, name)) is not None}
     results = [
         evaluate(

@@ -50,12 +50,15 @@ class View:
     clips: int = 1
     crop: int = 0
     crops: int = 1
+    seed: int | None = None
+    """Draws the clip as in training, the same for all crops; None spreads a video's clips evenly."""
 
 
-def views(clips: int, crops: int) -> list[View]:
-    """Return the clips x crops views of a protocol; crops is 1, 3 or 10."""
+def views(clips: int, crops: int, seed: int | None = None) -> list[View]:
+    """Return the clips x crops views of a protocol; crops is 1, 3 or 10. A single clip is never drawn."""
+    drawn = seed if clips > 1 else None
     pairs = [(clip, crop) for clip in range(clips) for crop in range(crops)]
-    return [View(i, clip, clips, crop, crops) for i, (clip, crop) in enumerate(pairs)]
+    return [View(i, clip, clips, crop, crops, drawn) for i, (clip, crop) in enumerate(pairs)]
 
 
 def places(width: int, height: int, box_width: int, box_height: int) -> list[Box]:
@@ -120,6 +123,11 @@ def clip_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
     if clip.stream == "flow":
         return 2 * clip.snippet, clip.segments, clip.size, clip.size
     return 3, clip.segments * clip.snippet, clip.size, clip.size
+
+
+def flow_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
+    """Return (2, K, H, W) of the flow that comes along with a training clip of K pairs."""
+    return 2, clip.segments, clip.size, clip.size
 
 
 def make_clip(

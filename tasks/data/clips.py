@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.augment import View, make_clip, train_crop, train_tone, view_crop
+from tasks.data.augment import Box, View, flow_shape, make_clip, train_crop, train_tone, view_crop
 from tasks.data.sampling import train_indices, view_indices
 from tasks.data.settings import ClipSettings
 from tasks.seeds import generator
@@ -26,14 +27,48 @@ def read_items(dataset: Dataset, sample: Sample, clip: ClipSettings, indices: np
 
 
 def train_clip(
-    dataset: Dataset, sample: Sample, clip: ClipSettings, epoch: int, out: np.ndarray | None = None
+    dataset: Dataset,
+    sample: Sample,
+    clip: ClipSettings,
+    epoch: int,
+    out: np.ndarray | None = None,
+    flow: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the training clip of a sample in an epoch, float32 [C, T, H, W], written to `out` if given."""
+    """Return the training clip of a sample in an epoch, float32 [C, T, H, W].
+
+    Args:
+        dataset: what the sample is of.
+        sample: a video, or a part of one.
+        clip: how to cut it.
+        epoch: counted from 0.
+        out: where to write the clip, if given.
+        flow: where to write the flow of `target=flow`, if given: float32 `flow_shape(clip)`.
+    """
     rng = generator(clip.seed, epoch, sample.video_id, sample.part_index)
     indices = train_indices(num_items(sample, clip), clip, rng)
     items = read_items(dataset, sample, clip, indices)
     box, flip = train_crop(*_frame_size(items, clip), clip, rng)
+    if flow is not None:
+        flow[:] = _pair_flow(dataset, sample, clip, indices, box, flip)
     return make_clip(items, box, flip, clip, out, train_tone(clip, rng))
+
+
+def _pair_flow(
+    dataset: Dataset, sample: Sample, clip: ClipSettings, indices: np.ndarray, box: Box, flip: bool
+) -> np.ndarray:
+    """Return the flow between the frames of each pair, float32 [2, K, size, size], x before y.
+
+    It is cut and mirrored as the clip is (x changes its sign), and stays in pixels of the stored frames: it is not
+    scaled with the crop.
+    """
+    first, second = indices.reshape(-1, 2).T
+    moving = first < second  # where a short video repeats its last frame nothing moves, and no flow is stored
+    flow = np.zeros(flow_shape(clip), np.float32)
+    if moving.any():
+        std = 0.5 / dataset.settings.flow_bound  # a stored q is q * 2 * bound / 255 - bound pixels
+        pixels = replace(clip, stream="flow", segments=int(moving.sum()), snippet=1, mean=(0.5,), std=(std,))
+        flow[:, moving] = make_clip(dataset.flow(sample, first[moving]), box, flip, pixels)
+    return flow
 
 
 def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
@@ -43,7 +78,12 @@ def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) 
 
 def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
     """Return a view's frames or flow uncut: they are the same for all its crops."""
-    indices = view_indices(num_items(sample, clip), clip, view.clip, view.clips)
+    number = num_items(sample, clip)
+    if view.seed is None:
+        indices = view_indices(number, clip, view.clip, view.clips)
+    else:
+        rng = generator(view.seed, "view", sample.video_id, sample.part_index, view.clip)
+        indices = train_indices(number, clip, rng)
     return read_items(dataset, sample, clip, indices)
 
 
@@ -53,7 +93,10 @@ def crop_view(items: np.ndarray, clip: ClipSettings, view: View, out: np.ndarray
 
 
 def clip_of(video: np.ndarray, clip: ClipSettings, view: View) -> np.ndarray:
-    """Return one view of a whole video in memory: uint8 frames [N, H, W, 3] or quantised flow [N, 2, H, W]."""
+    """Return one view of a whole video in memory: uint8 frames [N, H, W, 3] or quantised flow [N, 2, H, W].
+
+    Clips are evenly spread: a video in memory has no id to draw them by.
+    """
     return crop_view(video[view_indices(len(video), clip, view.clip, view.clips)], clip, view)
 
 

@@ -58,6 +58,7 @@ class Dataset:
         self.settings = read_settings(description)
         manifest, splits = read_table(self.uri, "manifest"), read_table(self.uri, "splits")
         self.splits: list[str] = sorted(set(splits["split"].to_pylist()))
+        self.groups: list[str] = sorted({group for group in manifest["group"].to_pylist() if group is not None})
         if fold is None:
             self.split = self._choose(split)
             chosen = splits.filter(pc.equal(splits["split"], self.split))
@@ -146,12 +147,10 @@ class Dataset:
         key, _, name = fold.partition("=")
         if key != "group" or not name:
             raise UserError(f"The fold {fold!r} is not understood: write group=NAME.")
-        groups = manifest["group"].to_pylist()
-        known = sorted({group for group in groups if group is not None})
-        if name not in known:
-            listed = f"its groups are: {first_ten(known)}" if known else "its videos have no groups"
+        if name not in self.groups:
+            listed = f"its groups are: {first_ten(self.groups)}" if self.groups else "its videos have no groups"
             raise UserError(f"{self.uri} has no group {name!r}; {listed}.")
-        video_ids = manifest["video_id"].to_pylist()
+        video_ids, groups = manifest["video_id"].to_pylist(), manifest["group"].to_pylist()
         return {v: "test" if group == name else "train" for v, group in zip(video_ids, groups, strict=True)}
 
     def _read_index(self, manifest: pa.Table, num_shards: int) -> list[Sample]:

@@ -67,8 +67,15 @@ class ClipSettings:
     """K segments (or T frames, when dense)."""
     snippet: int = 1
     """L consecutive items a segment: 1 frame, or 5 flow pairs."""
+    snippet_step: int = 1
+    """Distance of two items of a segment."""
     stride: int = 1
     """Distance of two frames when dense."""
+    short: Literal["clamp", "loop"] = "clamp"
+    """What a dense clip longer than its video does: repeat the last frame, or start again."""
+    target: Literal["none", "flow"] = "none"
+    """What a training clip brings beside its label: the flow between the two neighbouring frames (snippet 2) of each
+    segment."""
     size: int = 224
     """Height and width of the clip in pixels."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -85,5 +92,5 @@ class ClipSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "segments", "snippet", "stride", "size")
+        at_least(self, 1, "segments", "snippet", "snippet_step", "stride", "size")
         within(self, 0, 1, "flip", "color")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 from threading import Lock
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.data.augment import View, clip_shape
+from tasks.data.augment import View, clip_shape, flow_shape
 from tasks.data.clips import crop_view, read_view, train_clip
 from tasks.data.dataset import Dataset, Sample
 from tasks.data.order import deal, epoch_order, num_steps
@@ -35,6 +35,11 @@ class ClipSource:
     ) -> None:
         self.dataset, self.clip, self.batch_size, self.seed, self.threads = dataset, clip, batch_size, seed, threads
         self.samples = _samples(dataset, part, clip)
+        if clip.target == "flow" and dataset.settings.flow == "none":
+            raise UserError(
+                f"{dataset.uri} was prepared without optical flow, which is to come along with these clips: prepare "
+                "the videos again to another folder with flow=tvl1."
+            )
 
     def steps(self, world: int) -> int:
         """Return the steps of an epoch: the same for any number of workers, as `batch_size` is that of all."""
@@ -50,7 +55,8 @@ class ClipSource:
         yield from _read_ahead(plans, self.clip, self.threads)
 
     def _row(self, sample: Sample, epoch: int, filler: bool) -> _Row:
-        return _Row(sample, lambda out: train_clip(self.dataset, sample, self.clip, epoch, out), 0.0 if filler else 1.0)
+        read = partial(train_clip, self.dataset, sample, self.clip, epoch)
+        return _Row(sample, read, 0.0 if filler else 1.0)
 
 
 class ViewSource:
@@ -62,7 +68,8 @@ class ViewSource:
     def __init__(
         self, dataset: Dataset, part: str, clip: ClipSettings, views: list[View], batch_size: int, threads: int = 2
     ) -> None:
-        self.dataset, self.clip, self.views, self.batch_size, self.threads = dataset, clip, views, batch_size, threads
+        self.dataset, self.views, self.batch_size, self.threads = dataset, views, batch_size, threads
+        self.clip = replace(clip, target="none")  # for losses alone
         self.samples = _samples(dataset, part, clip)
 
     def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
@@ -82,7 +89,7 @@ class ViewSource:
             for view in crops:
                 yield _Row(sample, partial(self._crop, frames, view), view=view.index)
 
-    def _crop(self, frames: _Once, view: View, out: np.ndarray) -> None:
+    def _crop(self, frames: _Once, view: View, out: np.ndarray, flow: None) -> None:
         crop_view(frames(), self.clip, view, out)
 
 
@@ -91,14 +98,14 @@ class _Row:
     """One clip of a batch, not yet read."""
 
     sample: Sample
-    read: Callable[[np.ndarray], object]
-    """Writes the clip to its place in the batch."""
+    read: Callable[[np.ndarray, np.ndarray | None], object]
+    """Writes the clip, and the flow that comes along, to their places in the batch."""
     weight: float = 1.0
     view: int = 0
 
-    def read_into(self, out: np.ndarray) -> None:
+    def read_into(self, out: np.ndarray, flow: np.ndarray | None) -> None:
         try:
-            self.read(out)
+            self.read(out, flow)
         except UserError:
             raise
         except Exception as error:
@@ -131,12 +138,17 @@ def _read_ahead(plans: Iterable[_Plan], clip: ClipSettings, threads: int) -> Gen
     """Read batches in order by `threads` threads; an early end of the consumer ends them too."""
     cv2.setNumThreads(1)  # the threads here are the parallelism; OpenCV's own would only get in their way
     pool = ThreadPoolExecutor(threads, thread_name_prefix="marey-loader")
-    ahead: deque[tuple[_Plan, Tensor, list[Future[None]]]] = deque()
+    ahead: deque[tuple[_Plan, Tensor, Tensor | None, list[Future[None]]]] = deque()
     try:
         for plan in plans:
             clips = torch.empty(len(plan.rows), *clip_shape(clip))
-            reads = [pool.submit(row.read_into, out) for row, out in zip(plan.rows, clips.numpy(), strict=True)]
-            ahead.append((plan, clips, reads))
+            flow = torch.empty(len(plan.rows), *flow_shape(clip)) if clip.target == "flow" else None
+            flows = [None] * len(plan.rows) if flow is None else flow.numpy()
+            reads = [
+                pool.submit(row.read_into, *places)
+                for row, *places in zip(plan.rows, clips.numpy(), flows, strict=True)
+            ]
+            ahead.append((plan, clips, flow, reads))
             if len(ahead) > BATCHES_AHEAD:
                 yield _finish(*ahead.popleft())
         while ahead:
@@ -145,7 +157,7 @@ def _read_ahead(plans: Iterable[_Plan], clip: ClipSettings, threads: int) -> Gen
         pool.shutdown(cancel_futures=True)
 
 
-def _finish(plan: _Plan, clips: Tensor, reads: list[Future[None]]) -> Batch:
+def _finish(plan: _Plan, clips: Tensor, flow: Tensor | None, reads: list[Future[None]]) -> Batch:
     for read in reads:
         read.result()
     return Batch(
@@ -155,6 +167,7 @@ def _finish(plan: _Plan, clips: Tensor, reads: list[Future[None]]) -> Batch:
         count=plan.count,
         video_ids=[row.sample.video_id for row in plan.rows],
         views=torch.tensor([row.view for row in plan.rows]),
+        flow=flow,
     )
 
 

@@ -27,7 +27,15 @@ class Batch:
     video_ids: list[str]
     views: Tensor
     """int64 [b], index of the view in the test protocol; 0 in training."""
+    flow: Tensor | None = None
+    """float32 [b, 2, K, H, W], pixels a frame, x before y: what networks that learn it get in their `losses`."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors for the network on `device`."""
-        return replace(self, clip=self.clip.to(device), labels=self.labels.to(device), weights=self.weights.to(device))
+        return replace(
+            self,
+            clip=self.clip.to(device),
+            labels=self.labels.to(device),
+            weights=self.weights.to(device),
+            flow=None if self.flow is None else self.flow.to(device),
+        )

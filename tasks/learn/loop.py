@@ -171,9 +171,10 @@ class _Loop:
         torch.manual_seed(seed(settings.seed, step, self.rank))
         self.lr = lr_at(step, self.steps_per_epoch, settings)
         set_lr(self.optimizer, self.lr)
+        self.network.begin_step(step / self.steps_per_epoch)  # type: ignore[operator]
         self.optimizer.zero_grad()
         with self.autocast:
-            losses = self.model(batch.clip, batch.labels, batch.weights)
+            losses = self.model(batch.clip, batch.labels, batch.weights, batch.flow)
         scale = parallel.global_mean_scale(batch.weights, batch.count, self.world)
         torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
         sums = self._reduce(losses, batch)

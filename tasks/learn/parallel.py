@@ -28,9 +28,10 @@ class Losses(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, clip: Tensor, labels: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Return the network's training losses."""
-        return self.network.losses(clip, labels, weights)  # type: ignore[operator]
+    def forward(self, clip: Tensor, labels: Tensor, weights: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the network's training losses; flow goes to those networks alone that learn it."""
+        more = {} if flow is None else {"flow": flow}
+        return self.network.losses(clip, labels, weights, **more)  # type: ignore[operator]
 
 
 def rank_and_world(group: ProcessGroup | None) -> tuple[int, int]:

@@ -56,8 +56,9 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float]]:
             print(f"epoch {progress.epoch} {progress.metrics}", flush=True)
 
     fit(network, training, None, settings, report, identity=identity, scratch=None)
-    source = ViewSource(data, "test", view_settings(clip, model.name), views(1, 1), recipe.evaluate.batch_size, 1)
-    scores = score(network.deploy(), source.batches(0, 1), space=describe(model.name).score_space)
+    about = describe(model.name, model.options)
+    source = ViewSource(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
+    scores = score(network.deploy(), source.batches(0, 1), space=about.score_space)
     return scores, data.classes, last
 
 

@@ -78,6 +78,23 @@ def test_the_command_prints_json_and_takes_another_protocol(capsys):
     assert list(printed["views"]) == ["1 clip x centre crop, 2 segments", "2 clips x centre crop, 4 segments"]
 
 
+def test_clips_may_be_drawn_and_a_seed_decides_which():
+    def scores(**overrides):
+        given = {"clips": 3, "crops": 1, "clip_starts": "random", "part": "val"}
+        done = evaluate("squares", overrides=given | overrides, progress=False)
+        return list(done.views), np.load(done.scores)["scores_3view"], np.load(done.scores)["scores_1view"]
+
+    protocols, drawn, centre = scores()
+    assert protocols == ["1 clip x centre crop, 2 segments", "3 random clips x centre crop, 2 segments"]
+    _, again, _ = scores()
+    _, other, same = scores(seed=1)
+    _, even, _ = scores(clip_starts="even")
+    np.testing.assert_allclose(drawn, again, atol=1e-4)
+    np.testing.assert_allclose(centre, same, atol=1e-4)
+    assert np.abs(drawn - other).max() > 1e-3
+    assert np.abs(drawn - even).max() > 1e-3
+
+
 def test_views_may_have_another_size_than_training():
     done = evaluate("squares", overrides={"size": 48, "crops": 3, "part": "val"}, progress=False)
     assert list(done.views) == ["1 clip x centre crop, 2 segments", "1 clip x 3 crops, 2 segments, 48 pixels"]

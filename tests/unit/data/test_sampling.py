@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -42,6 +43,27 @@ def test_snippets_of_flow_pairs():
 def test_a_snippet_longer_than_the_video_repeats_its_last_pair():
     assert view_indices(3, segments(2, 5)).reshape(2, 5).tolist() == [[0, 1, 2, 2, 2]] * 2
     assert train_indices(3, segments(2, 5), generator(0)).reshape(2, 5).tolist() == [[0, 1, 2, 2, 2]] * 2
+
+
+def test_items_of_a_snippet_at_a_step():
+    """I' is 4 frames after I: 96 starts of 100 frames, and I' never beyond the last."""
+    clip = ClipSettings(segments=3, snippet=2, snippet_step=4)
+    assert view_indices(100, clip).reshape(3, 2).tolist() == [[16, 20], [48, 52], [80, 84]]
+    seen = set()
+    for epoch in range(300):
+        pairs = train_indices(100, clip, generator(0, epoch)).reshape(3, 2)
+        assert (pairs[:, 1] - pairs[:, 0] == 4).all()
+        assert (pairs[:, 0] // 32 == np.arange(3)).all()
+        seen |= set(pairs[:, 0].tolist())
+    assert seen == set(range(96))
+    assert train_indices(3, clip, generator(0)).reshape(3, 2).tolist() == [[0, 2]] * 3
+
+
+def test_a_pair_has_a_flow_between_its_frames():
+    """The last of 13 frames has none after it: no pair starts there, but at every other frame."""
+    pairs = np.concatenate([train_indices(13, segments(3, 2), generator(e)).reshape(3, 2) for e in range(200)])
+    assert set(pairs[:, 0].tolist()) == set(range(12))
+    assert (pairs[:, 1] == pairs[:, 0] + 1).all()
 
 
 def test_two_clips_read_each_segment_at_its_quarters():
@@ -100,3 +122,22 @@ def test_a_dense_clip_of_a_short_video_is_clamped():
     expected = [0, 4, 8, 9, 9, 9, 9, 9]
     assert train_indices(10, dense(8, 4), generator(0)).tolist() == expected
     assert view_indices(10, dense(8, 4), 2, 3).tolist() == expected
+
+
+def test_or_starts_again():
+    clip = replace(dense(8, 4), short="loop")
+    expected = [0, 4, 8, 2, 6, 0, 4, 8]
+    assert train_indices(10, clip, generator(0)).tolist() == expected
+    assert view_indices(10, clip, 2, 3).tolist() == expected
+    pairs = replace(clip, snippet=2)  # 9 starts, each with the item after it
+    assert view_indices(10, pairs).reshape(8, 2)[:, 0].tolist() == [0, 4, 8, 3, 7, 2, 6, 1]
+    assert (np.diff(view_indices(10, pairs).reshape(8, 2)) == 1).all()
+    assert view_indices(1, clip).tolist() == [0] * 8
+
+
+@pytest.mark.parametrize("n", [29, 30, 64])
+def test_a_video_long_enough_is_read_alike_by_both(n):
+    clamp, loop = dense(8, 4), replace(dense(8, 4), short="loop")
+    for view in range(3):
+        assert np.array_equal(view_indices(n, clamp, view, 3), view_indices(n, loop, view, 3))
+        assert np.array_equal(train_indices(n, clamp, generator(view)), train_indices(n, loop, generator(view)))

@@ -144,6 +144,25 @@ def test_an_exception_in_a_thread_names_the_video(dataset):
     assert len(loaders()) == before
 
 
+def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
+    """Row by row that of train_clip, on every rank, a filler's too; views, and clips without a target, bring none."""
+    clip = ClipSettings(segments=3, snippet=2, size=32, target="flow")
+    source = ClipSource(dataset, "train", clip, batch_size=7, threads=3)
+    by_video = {sample.video_id: sample for sample in dataset.samples("train") if sample.video_id != LONG}
+    for rank in (0, 1):
+        for batch in source.batches(1, rank, 2):
+            assert batch.flow.shape == (len(batch.labels), 2, 3, 32, 32)
+            assert batch.to(torch.device("cpu")).flow is batch.flow
+            for video_id, array, flow in zip(batch.video_ids, batch.clip, batch.flow, strict=True):
+                if video_id in by_video:
+                    expected = np.empty((2, 3, 32, 32), np.float32)
+                    same = train_clip(dataset, by_video[video_id], clip, 1, flow=expected)
+                    np.testing.assert_array_equal(array, same)
+                    np.testing.assert_array_equal(flow, expected)
+    assert next(ClipSource(dataset, "train", CLIP, 4).batches(0, 0, 1)).flow is None
+    assert next(ViewSource(dataset, "val", clip, views(1, 3), 4).batches(0, 1)).flow is None
+
+
 def test_mistakes_are_sentences(small_root, tmp_path):
     fold = open_dataset(small_root, fold="group=P1")
     with pytest.raises(UserError, match=r"no videos in part 'val' of group=P1 \(train 8, val 0, test 3\)"):
@@ -151,3 +170,7 @@ def test_mistakes_are_sentences(small_root, tmp_path):
     without = open_dataset(write_dataset(tmp_path / "data", flow=False))
     with pytest.raises(UserError, match="was prepared without optical flow"):
         ClipSource(without, "train", FLOW, 4)
+    pairs = ClipSettings(segments=3, snippet=2, size=32, target="flow")
+    with pytest.raises(UserError, match="without optical flow, which is to come along"):
+        ClipSource(without, "train", pairs, 4)
+    assert len(list(ViewSource(without, "val", pairs, views(1, 1), 4).batches(0, 1))) == 1

@@ -3,12 +3,18 @@
 import torch
 from torch import nn
 
+import models
 from models.network import Network
 from tasks.data.order import deal, epoch_order, num_steps
 from tasks.learn.batch import Batch
 from tasks.learn.checkpoint import Identity
 
 CLASSES = ["jump", "run", "walk"]
+CASES = {name: (name, {}) for name in models.names() if not models.describe(name).parts} | {
+    "stin_spatial, flow as target": ("stin_spatial", {"ad_target": "flow"}),
+    "stam, annealed": ("stam", {"temperature_start": 30.0}),
+}
+"""Networks and options that several workers, and a resumed training, are tested with."""
 IDENTITY = Identity(
     model="toy", stream="rgb", options={}, classes=CLASSES, recipe={"name": "toy"}, dataset_digest="0" * 64
 )

@@ -1,12 +1,13 @@
 """One worker of test_parallel.py: `learn_worker.py JOB RANK WORLD STORE OUT`."""
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from learn_toys import IDENTITY, Table, Toy
+from learn_toys import CASES, IDENTITY, Table, Toy
 
 import models
 from models.network import CHANNELS
@@ -19,22 +20,24 @@ from tasks.learn.settings import TrainSettings
 
 def gradients(rank, world, group, scratch):
     """Gradients of every network by 3 clips, and by 1."""
-    names = [name for name in models.names() if not models.describe(name).parts]
-    return {(name, count): gradients_of(name, count, rank, world, group) for name in names for count in (3, 1)}
+    return {(case, count): gradients_of(*CASES[case], count, rank, world, group) for case in CASES for count in (3, 1)}
 
 
-def gradients_of(name, count, rank, world, group):
+def gradients_of(name, options, count, rank, world, group):
     """Gradients of one step, batch norm on its running statistics.
 
     Batch statistics are each worker's own, so that with them two workers are by design not one.
     """
     torch.manual_seed(0)
-    network = models.build(name, 3, tiny=True).eval()
+    network = models.build(name, 3, tiny=True, **options).eval()
     table = Table(n=count, shape=(CHANNELS[network.stream], 2, 32, 32))
     (share,) = deal(torch.arange(count).numpy(), count, rank, world)
     batch = table.batch(torch.from_numpy(share.indices), torch.full((len(share.indices),), 1.0 - share.filler), count)
+    if models.describe(name, options).target == "flow":
+        flow = 20 * torch.randn(count, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+        batch = replace(batch, flow=flow[share.indices])
     model = parallel.wrap(network, torch.device("cpu"), group).eval()
-    total = model(batch.clip, batch.labels, batch.weights)["total"]
+    total = model(batch.clip, batch.labels, batch.weights, batch.flow)["total"]
     scaled = total * parallel.global_mean_scale(batch.weights, batch.count, world)
     own = torch.autograd.grad(scaled, [p for p in network.parameters() if p.requires_grad], retain_graph=True)
     scaled.backward()

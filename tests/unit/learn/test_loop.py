@@ -102,6 +102,31 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path, optim
         }
 
 
+class Told(Toy):
+    """Keeps what it is told before every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def begin_step(self, epoch):
+        assert self.training
+        self.epochs.append(epoch)
+
+
+def test_a_network_is_told_where_training_stands(tmp_path):
+    """Steps are sixths of an epoch; a resumed training goes on from where it was, not from 0."""
+    settings = TrainSettings(epochs=2, batch_size=4, checkpoint_steps=2)
+    whole = Told()
+    train(tmp_path / "whole", settings, network=whole)
+    assert whole.epochs == [step / 6 for step in range(12)]
+    first, second = Told(), Told()
+    _, reports = train(tmp_path / "first", settings, network=first, stop_at=8)
+    train(tmp_path / "second", settings, network=second, resume=reports[-1].checkpoint)
+    assert first.epochs == whole.epochs[:8]
+    assert second.epochs == whole.epochs[8:]
+
+
 def test_a_finished_training_resumes_to_nothing(tmp_path):
     settings = TrainSettings(epochs=1, batch_size=4)
     whole, reports = train(tmp_path, settings)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from learn_toys import IDENTITY
+from learn_toys import CASES, IDENTITY
 from small_dataset import write_dataset
 
 import models
@@ -25,20 +25,17 @@ def dataset(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "stream"),
-    [
-        (name, stream)
-        for name in models.names()
-        if not models.describe(name).parts
-        for stream in models.describe(name).streams
-    ],
+    ("case", "stream"),
+    [(case, s) for case, (name, options) in CASES.items() for s in models.describe(name, options).streams],
 )
-def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, dataset, name, stream):
-    about = models.describe(name)
+def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, dataset, case, stream):
+    name, options = CASES[case]
+    about = models.describe(name, options)
     clip = ClipSettings(
         stream=stream,
         segments=2,
         snippet=about.snippet[stream],
+        target=about.target,
         size=32,
         mean=about.mean[stream],
         std=about.std[stream],
@@ -48,7 +45,7 @@ def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, data
 
     def train(scratch, resume=None, stop_at=None):
         torch.manual_seed(0)
-        network, reports = models.build(name, 2, stream=stream, tiny=True), []
+        network, reports = models.build(name, 2, stream=stream, tiny=True, **options), []
 
         def report(progress):
             reports.append(progress)

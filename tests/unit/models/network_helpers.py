@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 import models
 from models.network import CHANNELS
+from models.sthac import STHAC
 
 NETWORKS = [name for name in models.names() if not models.describe(name).parts]
 """Those that take one clip; what is put together from others is tested beside its parts."""
@@ -42,3 +43,14 @@ def ready(name: str, classes: int = 6, **options: object) -> nn.Module:
 @torch.no_grad()
 def logits(network: nn.Module, clip: Tensor) -> Tensor:
     return network(clip)
+
+
+def sthac(network: nn.Module) -> list[STHAC]:
+    return [module for module in network.modules() if isinstance(module, STHAC)]
+
+
+def with_random_filters(network: nn.Module) -> nn.Module:
+    torch.manual_seed(5)
+    for module in sthac(network):
+        nn.init.normal_(module.filters, std=0.5)
+    return network

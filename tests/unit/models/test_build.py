@@ -42,6 +42,19 @@ def test_names_and_descriptions_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", models.names())
+def test_options_that_leave_clips_alone_leave_the_description_alone(name: str) -> None:
+    assert models.describe(name, {}) is models.describe(name)
+    assert models.describe(name, {"tiny": True}) == models.describe(name)
+
+
+def test_a_description_refuses_wrong_options() -> None:
+    with pytest.raises(ModelError, match="stm has no option 'branch'"):
+        models.describe("stm", {"branch": "cmm"})
+    with pytest.raises(ModelError, match="ad_delta=0 is not right"):
+        models.describe("stin_spatial", {"ad_delta": 0})
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_helpers import logits, ready
+from network_helpers import logits, ready, sthac, with_random_filters
 from torch import Tensor, nn
 
 import models
@@ -12,7 +12,6 @@ from models.cost import cost, parameters
 from models.errors import ModelError
 from models.network import refold, temporal_average, unfold
 from models.stam import STAMBlock
-from models.sthac import STHAC
 
 pytestmark = pytest.mark.quick
 
@@ -25,6 +24,7 @@ EVERY_OPTION = [
     {"mix": "branch"},
     {"mix": "branch", "branches": "temporal"},
     {"temperature": 30.0},
+    {"temperature_start": 30.0},
     {"temporal_pos": "none"},
     {"branches": "spatial"},
     {"branches": "temporal"},
@@ -38,17 +38,6 @@ EVERY_OPTION = [
 @pytest.fixture(scope="module")
 def clip() -> Tensor:
     return torch.randn(2, 3, 4, 48, 48, generator=torch.Generator().manual_seed(1))
-
-
-def sthac(network: nn.Module) -> list[STHAC]:
-    return [module for module in network.modules() if isinstance(module, STHAC)]
-
-
-def with_random_filters(network: nn.Module) -> nn.Module:
-    torch.manual_seed(5)
-    for module in sthac(network):
-        nn.init.normal_(module.filters, std=0.5)
-    return network
 
 
 # Counts.
@@ -305,6 +294,10 @@ def test_filters_may_start_at_random() -> None:
     [
         ({"n_filters": 0}, "n_filters=0 is not right"),
         ({"temperature": 0.0}, "temperature=0.0 is not right"),
+        ({"temperature_start": 0.0}, "temperature_start=0.0 is not right; it is above 0"),
+        ({"anneal_epochs": -1.0}, "anneal_epochs=-1.0 is not right; it is above 0"),
+        ({"temperature_start": 30.0, "mix": "branch"}, "temperature_start=30.0 has no effect: mix=branch"),
+        ({"temperature_start": 30.0, "branches": "none"}, "has no effect: branches=none weights no filters"),
         ({"filter_init_std": -1.0}, "filter_init_std=-1.0 is not right"),
         ({"filter_size": 5}, "the choices are 3, 1"),
         ({"mix": "branch", "branches": "none"}, "leaves nothing to calibrate with"),

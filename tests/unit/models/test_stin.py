@@ -158,9 +158,12 @@ def test_6_the_difference_is_antisymmetric(rgb: Tensor) -> None:
     assert forwards.abs().max() > 0
 
 
-@pytest.mark.parametrize(("name", "channels"), [("stin_spatial", 3), ("stin_temporal", 10)])
-def test_7_eval_never_runs_what_only_training_needs(name: str, channels: int) -> None:
-    network = ready(name, tiny=True)
+@pytest.mark.parametrize(
+    ("name", "channels", "options"),
+    [("stin_spatial", 3, {}), ("stin_spatial", 3, {"ad_target": "flow"}), ("stin_temporal", 10, {})],
+)
+def test_7_eval_never_runs_what_only_training_needs(name: str, channels: int, options: dict) -> None:
+    network = ready(name, tiny=True, **options)
 
     def refuse(*_: object) -> None:
         raise AssertionError("ran in eval mode")
@@ -228,6 +231,27 @@ def test_losses_add_up(rgb: Tensor, flow: Tensor) -> None:
         torch.testing.assert_close(losses["total"], losses["loss_main"] + 0.25 * losses[logged])
 
 
+# How clips are cut for it.
+
+
+@pytest.mark.parametrize(
+    ("options", "snippet", "step", "of_test", "target"),
+    [
+        ({}, 2, 1, {"rgb": 1}, "none"),
+        ({"ad_delta": 4}, 2, 4, {"rgb": 1}, "none"),
+        ({"ad_mode": "segment"}, 1, 1, {"rgb": 1}, "none"),
+        ({"ad_target": "flow"}, 2, 1, {"rgb": 1}, "flow"),
+        ({"ad_target": "flow", "lambda_s": 0.0}, 2, 1, {"rgb": 1}, "none"),
+        ({"fuse_aux": True, "ad_delta": 2}, 2, 2, None, "none"),
+        ({"fuse_aux": True, "lambda_s": 0.0}, 2, 1, {"rgb": 1}, "none"),
+    ],
+)
+def test_options_decide_the_clip(options: dict, snippet: int, step: int, of_test: dict | None, target: str) -> None:
+    about = models.describe("stin_spatial", options)
+    assert (about.snippet, about.snippet_step) == ({"rgb": snippet}, step)
+    assert (about.test_snippet, about.target) == (of_test, target)
+
+
 @pytest.mark.parametrize("name", ["stin_spatial", "stin_temporal"])
 def test_partial_bn_leaves_the_new_layers_alone(name: str) -> None:
     network = models.build(name, 6, tiny=True, partial_bn=True)
@@ -269,6 +293,13 @@ def test_other_trunks_run(name: str, backbone: str) -> None:
     [
         ("stin_spatial", {"lambda_s": 2.0}, "lambda_s=2.0 is not right; it lies in [0, 1]"),
         ("stin_spatial", {"ad_tap": "layer3", "backbone": "bninception"}, "layer3 is a stage of the ResNets"),
+        ("stin_spatial", {"ad_delta": 0}, "ad_delta=0 is not right; it is 1 or more"),
+        ("stin_spatial", {"ad_delta": 1.5}, "int is expected"),
+        ("stin_spatial", {"ad_delta": 2, "ad_mode": "segment"}, "ad_delta=2 has no effect: ad_mode=segment"),
+        ("stin_spatial", {"ad_target": "flows"}, "did you mean 'flow'? The choices are cls, flow"),
+        ("stin_spatial", {"ad_target": "flow", "ad_mode": "segment"}, "between neighbouring frames only"),
+        ("stin_spatial", {"ad_target": "flow", "ad_delta": 2}, "between neighbouring frames only"),
+        ("stin_spatial", {"ad_target": "flow", "fuse_aux": True}, "ad_target=flow has none to add"),
         ("stin_spatial", {"stream": "flow"}, "stin_spatial has no stream 'flow'"),
         ("stin_spatial", {"backbone": "resnet18", "tiny": True}, "exclude each other"),
         ("stin_temporal", {"attention": False}, "set lambda_t=0 or att_aux=attentional_pooling"),
@@ -283,7 +314,7 @@ def test_wrong_options_are_one_sentence(name: str, options: dict, sentence: str)
 
 
 def test_wrong_training_clips_are_one_sentence() -> None:
-    with pytest.raises(ModelError, match="pairs of neighbouring frames; got a clip of 3"):
+    with pytest.raises(ModelError, match="trained on pairs of frames; got a clip of 3"):
         models.build("stin_spatial", 4, tiny=True).losses(torch.randn(1, 3, 3, 48, 48), LABELS[:1])
     with pytest.raises(ModelError, match="at least 2 segments"):
         models.build("stin_spatial", 4, tiny=True, ad_mode="segment").losses(torch.randn(1, 3, 1, 48, 48), LABELS[:1])

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
+from small_dataset import write_dataset
 
+from models import describe
+from models.errors import ModelError
 from pipelines import recipe
-from pipelines.clips import clip_settings, sided
-from pipelines.settings import Recipe
+from pipelines.clips import clip_settings, sided, view_settings
+from pipelines.errors import UserError
+from pipelines.evaluate import protocols
+from pipelines.settings import EvaluateSettings, Recipe
+from pipelines.train import check_dataset
+from tasks.data import open_dataset
+from tasks.data.augment import Box, make_clip
+from tasks.data.settings import ClipSettings
 
 pytestmark = pytest.mark.quick
 
@@ -32,6 +44,112 @@ def test_the_recipe_wins() -> None:
     given = of(input__segments=4, input__size=112, input__scales=[1.0], input__max_distort=0, train__seed=7)
     clip = clip_settings(given, ["a"])
     assert (clip.segments, clip.size, clip.scales, clip.max_distort, clip.seed) == (4, 112, (1.0,), 0, 7)
+
+
+def test_options_of_the_network_change_its_clips() -> None:
+    spatial = {"model__name": "stin_spatial"}
+    assert cut(**spatial) == (2, 1, "none")
+    assert cut(**spatial, model__options={"tiny": True, "ad_delta": 3}) == (2, 3, "none")
+    assert cut(**spatial, model__options={"ad_mode": "segment"}) == (1, 1, "none")
+    assert cut(**spatial, model__options={"ad_target": "flow"}) == (2, 1, "flow")
+    with pytest.raises(ModelError, match="stin_spatial has no option 'ad_modes'"):
+        cut(**spatial, model__options={"ad_modes": "segment"})
+    with pytest.raises(UserError, match=r"input\.snippet=3: stin_spatial learns the flow between two frames"):
+        cut(**spatial, model__options={"ad_target": "flow"}, input__snippet=3)
+
+
+def cut(**overrides: object) -> tuple[int, int, str]:
+    clip = clip_settings(of(**overrides), ["a"])
+    return clip.snippet, clip.snippet_step, clip.target
+
+
+def test_test_clips_are_single_frames_unless_the_auxiliary_scores_are_added() -> None:
+    def of_test(options: dict[str, object]) -> tuple[int, int]:
+        recipe = of(model__name="stin_spatial", model__options=options)
+        clip = view_settings(clip_settings(recipe, ["a"]), describe("stin_spatial", options))
+        return clip.snippet, clip.snippet_step
+
+    assert of_test({"ad_delta": 3})[0] == of_test({"ad_target": "flow"})[0] == 1
+    assert of_test({"fuse_aux": True, "ad_delta": 3}) == (2, 3)
+
+
+@pytest.mark.parametrize(("name", "stream"), [("stin_spatial", "rgb"), ("stin_temporal", "flow")])
+def test_the_trunk_of_the_public_weights_gets_what_they_expect(name: str, stream: str) -> None:
+    """Red, green and blue in 0..255 less 128, 117 and 104 (the network turns the order around); flow less 128."""
+    given = of(model__name=name, model__stream=stream, model__options={"backbone": "bninception"}, input__size=32)
+    clip = clip_settings(given, ["a"])
+    items = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3) if stream == "rgb" else (15, 2, 32, 32), np.uint8)
+    found = make_clip(items, Box(0, 0, 32, 32), False, clip)
+    if stream == "rgb":
+        expected = items.transpose(3, 0, 1, 2) - np.array([128.0, 117, 104]).reshape(3, 1, 1, 1)
+    else:
+        expected = items.reshape(3, 10, 32, 32).transpose(1, 0, 2, 3) - 128.0
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_recipe_chooses_the_sampling() -> None:
+    published = clip_settings(of(), ["a"])
+    assert (published.sampling, published.stride, published.short) == ("segments", 1, "clamp")
+    dense = clip_settings(of(input__sampling="dense", input__stride=8, input__short="loop"), ["a"])
+    assert (dense.sampling, dense.segments, dense.stride, dense.short) == ("dense", 8, 8, "loop")
+    for field, value in (("stride", 8), ("short", "loop")):
+        with pytest.raises(UserError, match=f"input.{field} is of dense clips, and these are segments"):
+            clip_settings(of(**{f"input__{field}": value}), ["a"])
+    with pytest.raises(UserError, match=r"input\.sampling should be 'segments' or 'dense', but is 'sparse'"):
+        of(input__sampling="sparse")
+
+
+def test_a_clip_of_an_older_checkpoint_is_read() -> None:
+    """It lacks what came later; so did its training."""
+    later = ("snippet_step", "short", "target")
+    kept = {name: value for name, value in asdict(clip_settings(of(), ["a"])).items() if name not in later}
+    assert ClipSettings(**kept) == clip_settings(of(), ["a"])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "expected"),
+    [
+        ("stm", {}, ["1 clip x centre crop, 8 segments", "10 random clips x 3 crops, 8 segments"]),
+        (
+            "stm",
+            {"evaluate__clip_starts": "even"},
+            ["1 clip x centre crop, 8 segments", "10 clips x 3 crops, 8 segments"],
+        ),
+        ("stm", {"evaluate__clips": 1}, ["1 clip x centre crop, 8 segments", "1 clip x 3 crops, 8 segments"]),
+        ("tsn", {}, ["1 clip x centre crop, 3 segments", "1 clip x 10 crops, 25 segments"]),
+        (
+            "tsn",
+            {"input__sampling": "dense", "input__stride": 4, "evaluate__clips": 2},
+            ["1 clip x centre crop, 3 frames at stride 4", "2 clips x 10 crops, 3 frames at stride 4"],
+        ),
+        (
+            "tsm",
+            {"evaluate__clip_starts": "random", "evaluate__seed": 3},
+            ["1 clip x centre crop, 8 segments", "2 random clips x 3 crops, 8 segments, 256 pixels"],
+        ),
+    ],
+)
+def test_protocols_of_an_evaluation(name: str, overrides: dict[str, object], expected: list[str]) -> None:
+    recipe = of(model__name=name, **overrides)
+    found = protocols(describe(name), recipe.evaluate, clip_settings(recipe, ["a"]))
+    assert [str(protocol) for protocol in found] == expected
+    assert found[0].seed is None
+    assert found[1].seed == (recipe.evaluate.seed if "random" in expected[1] else None)
+
+
+def test_clips_are_drawn_alike_for_every_run() -> None:
+    """The seed is the protocol's: two trainings are judged by the same frames."""
+    runs = (of(train__seed=1), of(train__seed=2))
+    drawn = {protocols(describe("stm"), run.evaluate, clip_settings(run, ["a"]))[1].seed for run in runs}
+    assert drawn == {0}
+    assert EvaluateSettings().clip_starts is None
+
+
+def test_a_dataset_without_flow_cannot_teach_it(tmp_path: Path) -> None:
+    without = open_dataset(write_dataset(tmp_path / "data", flow=False))
+    check_dataset(without, of(model__name="stin_spatial"))
+    with pytest.raises(UserError, match="holds no flow, which stin_spatial is to learn here: prepare it"):
+        check_dataset(without, of(model__name="stin_spatial", model__options={"ad_target": "flow"}))
 
 
 def test_no_flip_where_a_class_tells_left_from_right(caplog: pytest.LogCaptureFixture) -> None:
