@@ -88,18 +88,10 @@ def _draw(videos: list[figures.FigureVideo], settings: FigureSettings, root: Pat
 
 def _row(name: str, result: RunResult) -> Row:
     evaluation = result.evaluation
-    scores = np.load(evaluation["scores"])
-    classes = [str(label) for label in scores["classes"]]
-    within, between = pairs(scores["scores_1view"], scores["labels"], classes)
-    views = max(evaluation["views"].values())
-    metrics = evaluation["metrics"]
-    return Row(
-        evaluation["model"],
-        metrics["test/1view/top1_percent"],
-        metrics[f"test/{views}view/top1_percent"],
-        within,
-        between,
-    )
+    scores = np.load(evaluation.scores)
+    within, between = pairs(scores["scores_1view"], scores["labels"], evaluation.classes)
+    one, many = next(iter(evaluation.results.values())), evaluation.results[evaluation.protocol]
+    return Row(evaluation.model, one.top1_percent, many.top1_percent, within, between)
 
 
 def pairs(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> tuple[float, float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.learn import Metrics
+from tasks.learn import Metrics, measure
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
 """Columns of per_class.csv."""
@@ -18,7 +18,7 @@ PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "preci
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Scores of one run on one part; `metrics`, `confusion` and the files are those of the last protocol."""
+    """Scores of one run on one part; `confusion` and the files are those of the protocol with the most views."""
 
     run_id: str | None
     run_name: str
@@ -41,6 +41,11 @@ class EvaluateResult:
     """Holds confusion.csv, confusion.png, per_class.csv, result.json and `scores`."""
 
     @property
+    def protocol(self) -> str:
+        """The one with the most views: the published one, unless the settings say otherwise."""
+        return max(self.views, key=lambda protocol: self.views[protocol])
+
+    @property
     def scores(self) -> Path:
         """NPZ: video_ids, labels, classes, and float64 scores [videos, classes], one array a number of views."""
         return self.folder / "scores.npz"
@@ -48,7 +53,7 @@ class EvaluateResult:
     @property
     def confusion(self) -> np.ndarray:
         """int64 [K, K], videos by true class (row) and predicted class (column)."""
-        return list(self.results.values())[-1].confusion
+        return self.results[self.protocol].confusion
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -70,7 +75,7 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     arrays = {f"scores_{views}view": [scores[video][1] for video in order] for views, scores in scored.items()}
     labels = [first[video][0] for video in order]
     np.savez(result.scores, **_arrays(video_ids=order, labels=labels, classes=result.classes, **arrays))
-    metrics = list(result.results.values())[-1]
+    metrics = result.results[result.protocol]
     with (result.folder / "confusion.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["true \\ predicted", *result.classes])
@@ -80,10 +85,23 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     confusion(
         metrics.confusion,
         result.classes,
-        f"{title}\n{list(result.results)[-1]}: top-1 {metrics.top1_percent:.1f} % of {result.videos} videos",
+        f"{title}\n{result.protocol}: top-1 {metrics.top1_percent:.1f} % of {result.videos} videos",
         result.folder / "confusion.png",
     )
     (result.folder / "result.json").write_text(json.dumps(to_dict(result), indent=1) + "\n")
+
+
+def read(folder: Path) -> EvaluateResult:
+    """Return the result that `write` left in a folder."""
+    told = json.loads((folder / "result.json").read_text())
+    table = np.load(folder / "scores.npz")
+    names, labels, space = table["video_ids"].tolist(), table["labels"].tolist(), told["score_space"]
+    results = {}
+    for protocol, views in told["views"].items():
+        rows = zip(names, labels, table[f"scores_{views}view"], strict=True)
+        results[protocol] = measure({name: (label, row) for name, label, row in rows}, space)
+    kept = {field.name: told[field.name] for field in fields(EvaluateResult) if field.name not in ("results", "folder")}
+    return EvaluateResult(**kept, results=results, folder=folder)
 
 
 def _arrays(**lists: list[Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def fuse(results: Sequence[EvaluateResult], weights: Sequence[float] | None = No
     if any(list(table["video_ids"]) != list(tables[0]["video_ids"]) for table in tables[1:]):
         raise UserError("the runs were not scored on the same videos: give the same dataset, split and part for all")
     names, labels = [str(name) for name in tables[0]["video_ids"]], tables[0]["labels"]
-    protocols = [max(result.views, key=lambda protocol: result.views[protocol]) for result in results]
+    protocols = [result.protocol for result in results]
     scores = [
         table[f"scores_{result.views[protocol]}view"]
         for table, result, protocol in zip(tables, results, protocols, strict=True)

@@ -6,10 +6,11 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from pipelines import evaluation as evaluations
 from pipelines import record as records
-from pipelines.evaluate import evaluate, table, to_dict
+from pipelines.evaluate import evaluate
+from pipelines.evaluation import EvaluateResult
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.prepare import table as prepare_table
 from pipelines.settings import Recipe
@@ -31,10 +32,7 @@ class RunResult:
     prepared: PrepareResult | None
     """None where the recipe names no source: its dataset was there."""
     trained: TrainResult
-    evaluation: dict[str, Any]
-    """As `pipelines.evaluate.to_dict` gives it: protocols, metrics, folder of the pictures."""
-    summary: str
-    """The evaluation as a table to print."""
+    evaluation: EvaluateResult
     model: str
     """`models:/NAME/VERSION` in the registry."""
 
@@ -55,31 +53,35 @@ def run(recipe: Recipe, *, address: str | None = None, progress: bool = True) ->
     Raises:
         UserError: as the steps raise it.
     """
-    prepared = None
-    if recipe.data.source is not None:
-        log.info("preparing %s", recipe.data.source)
-        prepared = prepare(
-            recipe.data.source,
-            recipe.data.dataset,
-            layout=recipe.data.layout,
-            settings=recipe.prepare,
-            group=recipe.data.group,
-            max_failed=recipe.data.max_failed,
-            address=address,
-            progress=progress,
-        )
-        log.info("%s", prepare_table(prepared))
+    prepared = prepare_source(recipe, address=address, progress=progress)
     log.info("training %s", recipe.name)
     trained = train(recipe, address=address)
-    evaluation, summary = _evaluation(recipe, trained, address, progress)
+    evaluation = _evaluation(recipe, trained, address, progress)
     tracker = Tracker(tracking_uri(workspace()), trained.run_id)
-    model = tracker.describe_version({key: f"{value:.4g}" for key, value in evaluation["metrics"].items()})
-    return RunResult(prepared, trained, evaluation, summary, model)
+    model = tracker.describe_version({key: f"{value:.4g}" for key, value in evaluation.metrics.items()})
+    return RunResult(prepared, trained, evaluation, model)
 
 
-def _evaluation(
-    recipe: Recipe, trained: TrainResult, address: str | None, progress: bool
-) -> tuple[dict[str, Any], str]:
+def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool = True) -> PrepareResult | None:
+    """Prepare the videos that a recipe names; None where it names none."""
+    if recipe.data.source is None:
+        return None
+    log.info("preparing %s", recipe.data.source)
+    prepared = prepare(
+        recipe.data.source,
+        recipe.data.dataset,
+        layout=recipe.data.layout,
+        settings=recipe.prepare,
+        group=recipe.data.group,
+        max_failed=recipe.data.max_failed,
+        address=address,
+        progress=progress,
+    )
+    log.info("%s", prepare_table(prepared))
+    return prepared
+
+
+def _evaluation(recipe: Recipe, trained: TrainResult, address: str | None, progress: bool) -> EvaluateResult:
     path = workspace() / "runs" / recipe.name / EVALUATION
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     inputs = json.loads(
@@ -87,11 +89,14 @@ def _evaluation(
     )
     if path.exists():
         before = json.loads(path.read_text())
-        if before["inputs"] == inputs and Path(before["evaluation"]["folder"]).is_dir():
-            log.info("run %s has been evaluated before; this is its result", recipe.name)
-            return before["evaluation"], before["summary"]
+        kept = before["evaluation"]
+        if before["inputs"] == inputs and Path(kept["folder"]).is_dir():
+            found = evaluations.read(Path(kept["folder"]))
+            # `marey evaluate` with other settings leaves its files in the same folder.
+            if (found.views, found.score_space) == (kept["views"], kept["score_space"]):
+                log.info("run %s has been evaluated before; this is its result", recipe.name)
+                return found
     log.info("evaluating %s", recipe.name)
     result = evaluate(trained.run_id, settings=recipe.evaluate, address=address, progress=progress)
-    evaluation, summary = to_dict(result), table(result)
-    records.write(path, {"inputs": inputs, "evaluation": evaluation, "summary": summary})
-    return evaluation, summary
+    records.write(path, {"inputs": inputs, "evaluation": evaluations.to_dict(result)})
+    return result

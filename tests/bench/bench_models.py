@@ -1,4 +1,5 @@
-"""Speed of STM against TSN, and of the equal forms of its temporal filter. Prints markdown.
+"""Speed of STM against TSN and where the difference goes, of compiled networks and of channels-last weights, and of the
+equal forms of STM's temporal filter. Prints markdown.
 
     .venv/bin/python tests/bench/bench_models.py [--repeats 9]
 
@@ -32,12 +33,17 @@ def seconds(functions: list[Callable[[], object]], repeats: int) -> list[float]:
     return [statistics.median(times) for times in taken]
 
 
-def step(name: str, tiny: bool, clip: Tensor) -> Callable[[], None]:
-    network = models.build(name, 16, tiny=tiny)
+def step(
+    name: str, tiny: bool, clip: Tensor, *, compiled: bool = False, channels_last: bool = False, **options: object
+) -> Callable[[], None]:
+    network = models.build(name, 16, tiny=tiny, **options)
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
+    losses = torch.compile(network.losses) if compiled else network.losses
     labels = torch.zeros(len(clip), dtype=torch.int64)
 
     def run() -> None:
-        network.losses(clip, labels)["total"].backward()
+        losses(clip, labels)["total"].backward()
         network.zero_grad()
 
     return run
@@ -53,6 +59,31 @@ def steps(repeats: int) -> None:
             f"| {1e3 * stm / batch:.1f} |",
             flush=True,
         )
+
+
+def branches(repeats: int) -> None:
+    """What each branch of STM adds to TSN's step, by taking steps without the other."""
+    print("\n| network | CSTM / TSN step | CMM / TSN step | both |\n|---|---|---|---|")
+    for size, batch, frames, side in CASES:
+        clip = torch.randn(batch, 3, frames, side, side)
+        tiny = size == "tiny"
+        kinds = [step("stm", tiny, clip, branches=which) for which in ("cstm", "cmm_static", "both")]
+        tsn, *each = seconds([step("tsn", tiny, clip), *kinds], repeats)
+        ratios = " | ".join(f"**{value / tsn:.2f}**" for value in each)
+        print(f"| {size}, {batch} x {frames} x {side} | {ratios} |", flush=True)
+
+
+def forms_of_a_step(repeats: int) -> None:
+    """`torch.compile`, whose compilation the warm-up takes, and weights in channels-last memory."""
+    print("\n| network | compiled / eager step | channels-last / plain weights | eager ms a clip |\n|---|---|---|---|")
+    for size, batch, frames, side in CASES[::2]:
+        clip = torch.randn(batch, 3, frames, side, side)
+        for name in ("tsn", "stm", "tada2d", "stam"):
+            make = partial(step, name, size == "tiny", clip)
+            plain, compiled, last = seconds([make(), make(compiled=True), make(channels_last=True)], repeats)
+            case = f"{name}, {size}, {batch} x {frames} x {side}"
+            ratios = f"**{compiled / plain:.2f}** | **{last / plain:.2f}**"
+            print(f"| {case} | {ratios} | {1e3 * plain / batch:.1f} |", flush=True)
 
 
 def conv2d_channels_last(x: Tensor, weight: Tensor, frames: int) -> Tensor:
@@ -124,4 +155,4 @@ def run(doc: str | None, repeats: int, *parts: Callable[[int], None]) -> None:
 
 
 if __name__ == "__main__":
-    run(__doc__, 9, steps, temporal_filters)
+    run(__doc__, 9, steps, branches, forms_of_a_step, temporal_filters)

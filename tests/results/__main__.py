@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--study", nargs="*", choices=list(STUDIES), default=list(STUDIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at once, a thread each")
-    parser.add_argument("--only", default="", help="configurations whose name holds this")
+    parser.add_argument("--only", nargs="*", default=[""], help="configurations whose name holds one of these")
     parser.add_argument("--set", action="append", default=[], help="a field of every recipe, such as train.epochs=1")
     parser.add_argument("--videos", default="{}", help="JSON: settings of the built-in videos to change")
     parser.add_argument("--report", type=Path, help="Markdown file whose section of results is replaced")
@@ -49,7 +49,7 @@ def main() -> int:
             continue
         overrides = dict(recipes.assignment(text) for text in arguments.set)
         every = study.cells(dataset, arguments.seeds, overrides)
-        cells = [cell for cell in every if arguments.only in cell.configuration]
+        cells = [cell for cell in every if any(name in cell.configuration for name in arguments.only)]
         train(cells, root / name / "cells", arguments.jobs)
         text = report.tables(study, cells, root / name / "cells")
         print(text, flush=True)

@@ -33,7 +33,7 @@ def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, 
 
     assert first.prepared is not None
     assert first.prepared.new_videos == 40
-    assert first.evaluation["videos"] == 8
+    assert first.evaluation.videos == 8
     assert first.model == "models:/whole/1"
     assert resolve("models:/whole@best").run_id == first.trained.run_id
 
@@ -43,7 +43,7 @@ def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, 
     assert again.prepared.new_videos == 0
     assert again.trained.finished_before
     assert again.trained.run_id == first.trained.run_id
-    assert again.summary == first.summary
+    assert again.evaluation.metrics == pytest.approx(first.evaluation.metrics)
     assert again.model == first.model
 
 
@@ -53,8 +53,8 @@ def test_another_protocol_is_evaluated_anew_without_training(ray, whole):
     other = run(replace(whole, evaluate=replace(whole.evaluate, clips=3, crops=1)), progress=False)
 
     assert other.trained.finished_before
-    assert "test/3view/top1_percent" in other.evaluation["metrics"]
-    assert "test/3view/top1_percent" not in first.evaluation["metrics"]
+    assert "test/3view/top1_percent" in other.evaluation.metrics
+    assert "test/3view/top1_percent" not in first.evaluation.metrics
 
 
 def test_demo_draws_trains_both_networks_and_knows_its_videos_again(ray, tmp_path, monkeypatch):

@@ -1,0 +1,194 @@
+"""Recipes on every split of one preparation: each trained and scored, the streams fused, the splits averaged.
+
+UCF101 and HMDB51 are reported as the mean over three official splits, small sets as that over the groups left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import fusion
+from pipelines import recipe as recipes
+from pipelines import record as records
+from pipelines.errors import UserError
+from pipelines.fusion import FusedResult
+from pipelines.run import RunResult, prepare_source, run
+from pipelines.settings import Recipe
+from pipelines.tracker import Tracker
+from pipelines.workspace import workspace
+from tasks.data import open_dataset
+from tasks.learn import Metrics
+
+log = logging.getLogger(__name__)
+
+ALL = "all"
+RECORD = "average.json"
+MEASURES = ("top1_percent", "top5_percent", "mean_class_percent")
+
+
+@dataclass(frozen=True)
+class Division:
+    """A split by its name, a fold as `group=NAME`, or what a recipe says itself (neither)."""
+
+    split: str | None = None
+    fold: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As it ends the names of its runs."""
+        return re.sub(r"[^\w.-]", "_", self.split or (self.fold or "").partition("=")[2])
+
+
+@dataclass(frozen=True)
+class AverageResult:
+    """What the recipes are worth, alone and together."""
+
+    recipes: list[str]
+    divisions: list[str]
+    runs: list[list[RunResult]]
+    """By division, then by recipe."""
+    fused: list[FusedResult]
+    """By division; empty for one recipe."""
+    folder: Path | None
+    """Holds average.json; None where there is one division."""
+
+    @property
+    def rows(self) -> dict[str, list[Metrics]]:
+        """Metrics of each division, by recipe, and of the sums as `together`; of the protocol with the most views."""
+        rows = {
+            name: [runs[index].evaluation.results[runs[index].evaluation.protocol] for runs in self.runs]
+            for index, name in enumerate(self.recipes)
+        }
+        return rows | ({"together": [result.fused for result in self.fused]} if self.fused else {})
+
+    def mean(self, row: str, measure: str) -> float:
+        """Mean of a measure over the divisions, each counting the same."""
+        values = [getattr(metrics, measure) for metrics in self.rows[row]]
+        return float(sum(values) / len(values))
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more videos failed than a recipe allows."""
+        return any(result.too_many_failed for runs in self.runs for result in runs)
+
+
+def average(
+    given: Sequence[Recipe],
+    *,
+    splits: Sequence[str] = (),
+    folds: Sequence[str] = (),
+    weights: Sequence[float] | None = None,
+    address: str | None = None,
+    progress: bool = True,
+) -> AverageResult:
+    """Run each recipe on each division; what was done before is not done again.
+
+    Args:
+        given: with the same dataset; several are fused division by division.
+        splits: names of splits, or `all`.
+        folds: `group=NAME` each, or `all` for every group in turn. Neither: the recipes' own divisions.
+        weights: of the recipes' scores; None is 1 for rgb and 1.5 for flow.
+        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
+        progress: show it.
+
+    Raises:
+        UserError: as `run` and `fuse` raise it; recipes of one name; splits and folds at once.
+    """
+    names = [recipe.name for recipe in given]
+    if len(set(names)) < len(names):
+        raise UserError(f"two of the recipes are named {names[0]}: their runs would be the same; rename one")
+    divisions = _divisions(given[0], splits, folds, address, progress)
+    runs, fused = [], []
+    for division in divisions:
+        own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in given]
+        runs.append(own)
+        if len(own) > 1:
+            fused.append(fusion.fuse([result.evaluation for result in own], weights))
+    shown = [runs[0][0].evaluation.division] if divisions == [Division()] else [one.name for one in divisions]
+    folder = workspace() / "averages" / f"{'+'.join(names)}-{'+'.join(shown)}" if len(divisions) > 1 else None
+    result = AverageResult(names, shown, runs, fused, folder)
+    if folder is not None:
+        _track(result, folder)
+    return result
+
+
+def _divisions(
+    recipe: Recipe, splits: Sequence[str], folds: Sequence[str], address: str | None, progress: bool
+) -> list[Division]:
+    if splits and folds:
+        raise UserError("--splits and --folds exclude each other: give one of them")
+    if not splits and not folds:
+        return [Division()]
+    if list(splits) != [ALL] and list(folds) != [ALL]:
+        return [Division(split=name) for name in splits] + [Division(fold=name) for name in folds]
+    prepare_source(recipe, address=address, progress=progress)  # the dataset knows its splits and groups
+    dataset = open_dataset(recipe.data.dataset)
+    if splits:
+        return [Division(split=name) for name in dataset.splits]
+    if not dataset.groups:
+        raise UserError(f"{dataset.uri} has no groups to leave out: prepare it with --group, or name splits")
+    return [Division(fold=f"group={name}") for name in dataset.groups]
+
+
+def _divided(recipe: Recipe, division: Division) -> Recipe:
+    if division == Division():
+        return recipe
+    values = {"data.split": division.split, "data.fold": division.fold, "name": f"{recipe.name}-{division.name}"}
+    return recipes.replaced(recipe, values)
+
+
+def _track(result: AverageResult, folder: Path) -> None:
+    """Log the means as an MLflow run of their own, which names the runs they are of."""
+    path = folder / RECORD
+    told = to_dict(result)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    runs = [one.trained.run_id for runs in result.runs for one in runs]
+    tracker = Tracker.start(
+        workspace(),
+        folder.name,
+        params={},
+        tags={"average": "mean over divisions", "average.runs": " ".join(runs)},
+        run_id=before.get("run_id"),
+    )
+    with tracker:
+        for name, row in told["rows"].items():
+            tracker.metrics({f"mean/{name}/{measure}": row["mean"][measure] for measure in MEASURES}, step=0)
+        tracker.note(f"```\n{table(result)}\n```")
+        records.write(path, {**told, "run_id": tracker.run_id})
+        tracker.artifact(path)
+
+
+def to_dict(result: AverageResult) -> dict[str, Any]:
+    """Return the result as JSON takes it."""
+    rows = {
+        name: {
+            "divisions": {
+                division: {measure: getattr(metrics, measure) for measure in MEASURES}
+                for division, metrics in zip(result.divisions, row, strict=True)
+            },
+            "mean": {measure: result.mean(name, measure) for measure in MEASURES},
+        }
+        for name, row in result.rows.items()
+    }
+    return {"divisions": result.divisions, "rows": rows}
+
+
+def table(result: AverageResult) -> str:
+    """Return top-1 of each division and the means as text."""
+    width = max(map(len, result.rows))
+    columns = [max(len(name), 7) for name in result.divisions]
+    head = "  ".join(name.rjust(column) for name, column in zip(result.divisions, columns, strict=True))
+    lines = [f"{'top-1 %':<{width}}  {head}     mean  mean class %"]
+    for name, row in result.rows.items():
+        cells = (f"{metrics.top1_percent:{column}.2f}" for metrics, column in zip(row, columns, strict=True))
+        means = f"{result.mean(name, 'top1_percent'):7.2f}  {result.mean(name, 'mean_class_percent'):12.2f}"
+        lines.append(f"{name:<{width}}  {'  '.join(cells)}  {means}")
+    evaluations = [one.evaluation for one in result.runs[0]]
+    views = ", ".join(f"{one.run_name}: {one.protocol}, mean {one.score_space}" for one in evaluations)
+    return "\n".join([*lines, "", f"views of a video: {views}"])

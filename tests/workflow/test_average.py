@@ -1,0 +1,118 @@
+"""`marey run` of several recipes on several splits: the two-stream protocol of UCF101 and HMDB51 in one command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines import recipe as recipes
+from pipelines.average import average, table
+from pipelines.commands import run as command
+from pipelines.errors import UserError
+from pipelines.tracker import client, tracking_uri
+from pipelines.workspace import workspace
+from tasks.data.settings import PrepareSettings
+from tasks.video import TVL1
+
+
+@pytest.fixture(scope="module")
+def listed(videos, tmp_path_factory):
+    """A table of the squares, in two groups, with two splits that swap test and half of train."""
+    path = tmp_path_factory.mktemp("listed") / "squares.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "group", "split1", "split2"])
+        for number, video in enumerate(sorted((videos / "train").rglob("*.mp4"))):
+            first = number % 2 == 0
+            parts = ("test", "train") if first else ("train", "test")
+            writer.writerow([video, video.parent.name, "even" if first else "odd", *parts])
+    return path
+
+
+@pytest.fixture(scope="module")
+def streams(listed, tmp_path_factory):
+    """Recipes of both streams, on one preparation."""
+    root = tmp_path_factory.mktemp("streams")
+    rgb = recipes.parse(
+        {
+            "name": "rgb",
+            "data": {"dataset": str(root / "dataset"), "source": str(listed), "layout": "csv"},
+            "model": {"name": "tsn", "options": {"tiny": True}},
+            "input": {"size": 32, "segments": 2},
+            "train": {"epochs": 1, "batch_size": 4, "lr": 0.05, "loader_threads": 1},
+            "evaluate": {"crops": 1, "clips": 2, "segments": 2},
+        }
+    )
+    settings = PrepareSettings(short_side=64, shard_samples=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+    rgb = replace(rgb, prepare=settings)
+    return [rgb, recipes.replaced(rgb, {"name": "flow", "model.stream": "flow"})]
+
+
+@pytest.fixture(scope="module")
+def result(ray, streams, tmp_path_factory):
+    work = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAREY_WORK", str(work))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield average(streams, splits=["all"], progress=False)
+
+
+def test_every_split_is_trained_scored_and_fused_from_one_preparation(result):
+    assert result.divisions == ["split1", "split2"]
+    names = [[one.trained.run_name for one in runs] for runs in result.runs]
+    assert names == [["rgb-split1", "flow-split1"], ["rgb-split2", "flow-split2"]]
+    assert [one.prepared.new_videos for runs in result.runs for one in runs] == [0, 0, 0, 0]  # `all` had prepared them
+    tested = [set(np.load(runs[0].evaluation.scores)["video_ids"]) for runs in result.runs]
+    assert len(tested[0]) == len(tested[1]) == 12
+    assert not tested[0] & tested[1]
+
+
+def test_means_are_those_of_the_splits(result):
+    for index, name in enumerate(["rgb", "flow"]):
+        alone = [runs[index].evaluation.metrics["test/2view/top1_percent"] for runs in result.runs]
+        assert result.mean(name, "top1_percent") == pytest.approx(sum(alone) / 2)
+    sums = []
+    for runs in result.runs:
+        rgb, flow = (np.load(one.evaluation.scores) for one in runs)
+        total = rgb["scores_2view"] + 1.5 * flow["scores_2view"]
+        sums.append(100 * (total.argmax(1) == rgb["labels"]).mean())
+    assert result.mean("together", "top1_percent") == pytest.approx(sum(sums) / 2)
+    assert f"{sum(sums) / 2:.2f}" in table(result).splitlines()[3]
+
+
+def test_the_mean_is_a_run_of_its_own_in_mlflow(result):
+    told = json.loads((result.folder / "average.json").read_text())
+    run = client(tracking_uri(workspace())).get_run(told["run_id"])
+    assert run.info.status == "FINISHED"
+    mean = run.data.metrics["mean/together/top1_percent"]
+    assert mean == pytest.approx(result.mean("together", "top1_percent"))
+    assert set(run.data.tags["average.runs"].split()) == {one.trained.run_id for runs in result.runs for one in runs}
+
+
+def test_the_same_call_does_nothing_twice_and_folds_are_divisions_too(result, streams, listed, capsys):
+    again = average(streams, splits=["split1", "split2"], progress=False)
+    assert all(one.trained.finished_before for runs in again.runs for one in runs)
+    assert again.rows["together"][0].top1_percent == result.rows["together"][0].top1_percent
+    told = [json.loads((each.folder / "average.json").read_text())["run_id"] for each in (result, again)]
+    assert told[0] == told[1]
+
+    path = listed.with_name("rgb.yaml")
+    path.write_text(recipes.dump(streams[0]))
+    assert command.main(command.Args(recipes=(str(path),), folds=("all",))) == 0
+    printed = capsys.readouterr().out
+    assert "even" in printed
+    assert "odd" in printed
+    assert "mean class %" in printed.splitlines()[-5]
+
+
+def test_what_cannot_be_averaged_is_refused(ray, streams):
+    with pytest.raises(UserError, match="exclude each other"):
+        average(streams, splits=["split1"], folds=["group=odd"], progress=False)
+    with pytest.raises(UserError, match="two of the recipes are named rgb"):
+        average([streams[0], streams[0]], progress=False)
+    with pytest.raises(UserError, match="no recipe is named"):
+        command.main(command.Args(recipes=()))

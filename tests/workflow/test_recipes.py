@@ -1,0 +1,114 @@
+"""The recipes of published datasets: the network in full, and two real steps, cut in size, on data in its layout."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import models
+from pipelines import recipe as recipes
+from pipelines.clips import clip_settings
+from tasks.data import open_dataset
+from tasks.data.augment import clip_shape
+from tasks.data.settings import PrepareSettings
+from tasks.data.source import ClipSource
+from tasks.learn import Identity, fit
+from tasks.video import TVL1
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
+import published_layouts
+from prepared import prepare_here
+
+CLASSES = {"ucf101": 101, "hmdb51": 51, "ssv1": 174, "ssv2": 174, "jester": 27, "k400": 400}
+GENERATOR = {"k400": published_layouts.kinetics}
+PUBLISHED = sorted(file.stem for file in recipes.BUILT_IN.glob("*.yaml") if set(file.stem.split("_")) & set(CLASSES))
+
+
+def dataset_of(name: str) -> str:
+    return next(part for part in name.split("_") if part in CLASSES)
+
+
+def test_every_paper_has_its_datasets():
+    wanted = {
+        *(
+            f"{network}_{data}_{stream}"
+            for network in ("tsn", "stin")
+            for data in ("ucf101", "hmdb51")
+            for stream in ("rgb", "flow")
+        ),
+        *(f"stm_{data}" for data in CLASSES),
+        *(f"stam_{data}" for data in ("ssv2", "k400", "hmdb51")),
+    }
+    assert wanted <= set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_full_network_takes_the_recipes_clips(name):
+    recipe = recipes.load(name)
+    classes = CLASSES[dataset_of(name)]
+    clip = clip_settings(recipe, [f"class {number}" for number in range(classes)])
+    assert clip.size == 224
+    with torch.device("meta"):
+        network = models.build(recipe.model.name, classes, stream=recipe.model.stream, **recipe.model.options)
+        losses = network.losses(torch.empty(2, *clip_shape(clip)), torch.zeros(2, dtype=torch.int64))
+    assert losses["logits"].shape == (2, classes)
+    assert losses["total"].shape == ()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Make each dataset once, in the real layout, and prepare it as the recipe says, to 64 pixels."""
+    done = {}
+
+    def of(name, recipe):
+        if name not in done:
+            root = tmp_path_factory.mktemp(name)
+            source = GENERATOR.get(name, getattr(published_layouts, name, None))(root / "source")
+            settings: PrepareSettings = replace(
+                recipe.prepare, short_side=64, shard_samples=4, tvl1=TVL1(scales=2, warps=1, outer_iterations=2)
+            )
+            done[name] = prepare_here(source, root / "dataset", settings, recipe.data.layout)
+        return done[name]
+
+    return of
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
+    full = recipes.load(name)
+    uri = prepared(dataset_of(name), full)
+    cut = {
+        "data.dataset": uri,
+        "model.options": {**full.model.options, "tiny": True},
+        "input.size": 64,
+        "train.batch_size": 2,
+        "train.epochs": 1,
+        "train.warmup_epochs": min(full.train.warmup_epochs, 0.5),
+    }
+    recipe = recipes.replaced(full, cut)
+    data = open_dataset(uri, split=recipe.data.split)
+    assert data.parts["train"]
+    assert data.parts["test"]
+    clip = clip_settings(recipe, data.classes)
+    training = ClipSource(data, "train", clip, recipe.train.batch_size, recipe.train.seed, 1)
+    network = models.build(recipe.model.name, len(data.classes), stream=recipe.model.stream, **recipe.model.options)
+    ends = [next(network.parameters()), network.fc.weight]
+    before = [end.detach().clone() for end in ends]
+    identity = Identity(
+        model=recipe.model.name,
+        stream=recipe.model.stream,
+        options={},
+        classes=data.classes,
+        recipe={},
+        dataset_digest=data.digest,
+    )
+    reports = []
+    fit(network, training, None, recipe.train, reports.append, identity=identity, scratch=None)
+
+    assert reports[-1].step >= 2
+    assert reports[-1].metrics["train/loss"] > 0
+    assert not any(torch.equal(end, start) for end, start in zip(ends, before, strict=True))

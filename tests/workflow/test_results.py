@@ -1,0 +1,56 @@
+"""The campaign of `make results`, in its short form: two cells of one epoch on a handful of videos."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+VIDEOS = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "train_people": 1, "val_people": 1, "test_people": 1}
+COMMAND = [
+    *(sys.executable, "tests/results", "--study", "figures", "--seeds", "1", "--only", "tsn, 3", "tsn flow"),
+    *("--set", "train.epochs=1", "--videos", json.dumps({**VIDEOS, "size": 48, "frames": 12})),
+]
+
+
+def campaign(work: Path, report: Path) -> str:
+    environment = {**os.environ, "MAREY_WORK": str(work), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*COMMAND, "--report", str(report)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_cells_are_trained_once_and_their_table_takes_its_place(tmp_path):
+    report = tmp_path / "results.md"
+    report.write_text("before\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter\n")
+    assert "2/2" in campaign(tmp_path, report)
+
+    cells = tmp_path / "results" / "figures" / "cells"
+    rgb, flow = sorted(cells.glob("*.json"))[::-1]
+    told = json.loads(rgb.read_text())
+    assert told["commit"]
+    assert told["minutes"] > 0
+    scores, both = (dict(np.load(file.with_suffix(".npz"))) for file in (rgb, flow))
+    top1 = 100 * (scores["scores"].argmax(1) == scores["labels"]).mean()
+    assert told["top1_percent"] == top1
+    fused = 100 * ((scores["scores"] + 1.5 * both["scores"]).argmax(1) == scores["labels"]).mean()
+    text = report.read_text()
+    assert text.startswith("before\n<!-- figures: begin -->\n| configuration |")
+    assert text.endswith("<!-- figures: end -->\nafter\n")
+    assert "old" not in text
+    assert f"| tsn, 3 segments | {top1:.1f} |" in text
+    assert f"| two-stream: tsn + tsn flow, 3 segments | {fused:.1f} |" in text
+
+    stamp = rgb.stat().st_mtime_ns
+    flow.unlink()
+    printed = campaign(tmp_path, report)
+    assert printed.count(" min\n") == 1
+    assert rgb.stat().st_mtime_ns == stamp
+    assert flow.exists()
