@@ -15,6 +15,7 @@ from pipelines.commands import run as command
 from pipelines.errors import UserError
 from pipelines.tracker import client, tracking_uri
 from pipelines.workspace import workspace
+from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1
 
@@ -93,25 +94,24 @@ def test_the_mean_is_a_run_of_its_own_in_mlflow(result):
     assert set(run.data.tags["average.runs"].split()) == {one.trained.run_id for runs in result.runs for one in runs}
 
 
-def test_the_same_call_does_nothing_twice_and_folds_are_divisions_too(result, streams, listed, capsys):
-    again = average(streams, splits=["split1", "split2"], progress=False)
-    assert all(one.trained.finished_before for runs in again.runs for one in runs)
-    assert again.rows["together"][0].top1_percent == result.rows["together"][0].top1_percent
-    told = [json.loads((each.folder / "average.json").read_text())["run_id"] for each in (result, again)]
-    assert told[0] == told[1]
-
-    path = listed.with_name("rgb.yaml")
-    path.write_text(recipes.dump(streams[0]))
-    assert command.main(command.Args(recipes=(str(path),), folds=("all",))) == 0
+def test_the_same_call_by_the_command_does_nothing_twice(result, streams, listed, capsys):
+    paths = [listed.with_name(f"{recipe.name}.yaml") for recipe in streams]
+    for path, recipe in zip(paths, streams, strict=True):
+        path.write_text(recipes.dump(recipe))
+    before = (result.folder / "average.json").read_text()
+    assert command.main(command.Args(recipes=tuple(map(str, paths)), splits=("split1", "split2"))) == 0
     printed = capsys.readouterr().out
-    assert "even" in printed
-    assert "odd" in printed
-    assert "mean class %" in printed.splitlines()[-5]
+    assert table(result) in printed
+    assert "weighted sums of mean logits of 12 videos" in printed
+    assert (result.folder / "average.json").read_text() == before  # the same runs, and the same run of the mean
+    assert sorted(open_dataset(streams[0].data.dataset).groups) == ["even", "odd"]
 
 
 def test_what_cannot_be_averaged_is_refused(ray, streams):
     with pytest.raises(UserError, match="exclude each other"):
         average(streams, splits=["split1"], folds=["group=odd"], progress=False)
+    with pytest.raises(UserError, match="has no group 'nobody'"):
+        average(streams[:1], folds=["group=nobody"], progress=False)
     with pytest.raises(UserError, match="two of the recipes are named rgb"):
         average([streams[0], streams[0]], progress=False)
     with pytest.raises(UserError, match="no recipe is named"):
