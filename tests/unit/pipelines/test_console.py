@@ -5,6 +5,7 @@ import pytest
 
 from pipelines.console import Console, describe
 from pipelines.errors import UserError
+from pipelines.recipe import parse, to_dict
 from pipelines.record import read, write
 
 pytestmark = pytest.mark.quick
@@ -41,7 +42,8 @@ def test_the_console_follows_the_file_from_where_it_is(tmp_path, caplog):
 
 
 def recipe(**train):
-    return {"name": "r", "data": {"split": None, "fold": None}, "train": {"lr": 0.1, "log_every": 10, **train}}
+    train = {"lr": 0.1, **train}
+    return to_dict(parse({"name": "r", "data": {"dataset": "/d"}, "model": {"name": "tsn"}, "train": train}))
 
 
 def test_a_record_knows_its_recipe_again(tmp_path):
@@ -53,3 +55,10 @@ def test_a_record_knows_its_recipe_again(tmp_path):
         read(path, "run", recipe(lr=0.2), "d", ("train",))
     with pytest.raises(UserError, match="the videos of the dataset"):
         read(path, "run", recipe(), "e", ("train",))
+
+
+def test_a_record_from_before_a_field_existed_is_known_again(tmp_path):
+    path, before = tmp_path / "run.json", recipe()
+    del before["input"]["stride"]
+    write(path, {"run_id": "1", "recipe": before, "dataset_digest": "d"})
+    assert read(path, "run", recipe(), "d", ("input", "train"))["run_id"] == "1"
