@@ -89,8 +89,11 @@ class STAM(ResNet):
 
     def begin_step(self, epoch: float) -> None:
         """Set the temperature where it is annealed."""
+        if self.options.temperature_start is None:
+            return
         for module in self.modules():
-            if isinstance(module, STHAC) and isinstance(module.temperature, Tensor):
+            if isinstance(module, STHAC):
+                assert isinstance(module.temperature, Tensor)
                 module.temperature.fill_(self.options.temperature_at(epoch))
 
 

@@ -101,8 +101,9 @@ def average(
         UserError: as `run` and `fuse` raise it; recipes of one name; splits and folds at once.
     """
     names = [recipe.name for recipe in given]
-    if len(set(names)) < len(names):
-        raise UserError(f"two of the recipes are named {names[0]}: their runs would be the same; rename one")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two of the recipes are named {twice}: their runs would be the same; rename one")
     divisions = _divisions(given[0], splits, folds, address, progress)
     runs, fused = [], []
     for division in divisions:
