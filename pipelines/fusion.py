@@ -15,6 +15,9 @@ from pipelines.evaluation import EvaluateResult, per_class_csv
 from pipelines.workspace import workspace
 from tasks.learn import Metrics, measure
 
+WEIGHTS = {"rgb": 1.0, "flow": 1.5}
+"""Of a stream's scores, as in TSN."""
+
 
 @dataclass(frozen=True)
 class FusedResult:
@@ -37,12 +40,12 @@ def fuse(results: Sequence[EvaluateResult], weights: Sequence[float] | None = No
 
     Args:
         results: evaluations of the same part of the same dataset.
-        weights: one a run; None is 1 for rgb and 1.5 for flow, as in TSN.
+        weights: one a run; None is that of its stream in WEIGHTS.
 
     Raises:
         UserError: other videos, classes or score spaces, or another number of weights than of runs.
     """
-    chosen = list(weights) if weights else [1.5 if result.stream == "flow" else 1.0 for result in results]
+    chosen = list(weights) if weights else [WEIGHTS[result.stream] for result in results]
     if len(chosen) != len(results):
         raise UserError(f"{len(chosen)} weights for {len(results)} runs: give one for each, in their order")
     if not any(chosen) or min(chosen) < 0:

@@ -34,7 +34,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Fusion:
-    """A row of sums of two rows' scores, rgb : flow = 1 : 1.5 as in TSN."""
+    """A row of two rows' scores summed, weighted as by `marey fuse`."""
 
     name: str
     rgb: str

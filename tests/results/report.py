@@ -11,10 +11,8 @@ import numpy as np
 from cells import Cell, Fusion, Study
 
 from pipelines.demo import pairs
+from pipelines.fusion import WEIGHTS
 from tasks.data.figures import actions
-
-WEIGHTS = (1.0, 1.5)
-"""Of rgb and flow."""
 
 
 def tables(study: Study, cells: list[Cell], folder: Path) -> str:
@@ -87,7 +85,7 @@ def _fused(
             continue
         assert told[rgb.key]["space"] == told[flow.key]["space"]
         assert (scores[rgb.key]["video_ids"] == scores[flow.key]["video_ids"]).all()
-        total = WEIGHTS[0] * scores[rgb.key]["scores"] + WEIGHTS[1] * scores[flow.key]["scores"]
+        total = WEIGHTS["rgb"] * scores[rgb.key]["scores"] + WEIGHTS["flow"] * scores[flow.key]["scores"]
         sums.setdefault(place[0], []).append({**scores[rgb.key], "scores": total})
     return [_measures(folds, figures) for folds in sums.values()]
 

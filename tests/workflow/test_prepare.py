@@ -158,6 +158,7 @@ def test_every_odd_file_is_one_record(tmp_path: Path) -> None:
     result = prepare(str(table), str(tmp_path / "out"), layout="csv", settings=settings, progress=False)
     records = tables.read_table(result.dataset, "records").to_pylist()
     assert len(records) == len(files) == result.ok + result.failed
+    assert result.kinds == {"unreadable": 7, "no_video": 7, "too_short": 7, "empty": 2, "truncated": 2}
     assert result.provisional == 0
     kinds = {record["video_id"].rpartition("%2F")[2]: record["kind"] for record in records}
     assert kinds["zero_length%2Emp4"] == "empty"

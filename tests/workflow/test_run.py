@@ -28,7 +28,7 @@ def whole(recipe, videos, tmp_path, monkeypatch):
     return replace(recipe, name="whole", data=data, prepare=settings, train=replace(recipe.train, epochs=2))
 
 
-def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, whole, tmp_path):
+def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, whole):
     first = run(whole, progress=False)
 
     assert first.prepared is not None
@@ -46,10 +46,7 @@ def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, 
     assert again.evaluation.metrics == pytest.approx(first.evaluation.metrics)
     assert again.model == first.model
 
-
-def test_another_protocol_is_evaluated_anew_without_training(ray, whole):
-    first = run(whole, progress=False)
-
+    # Another protocol is evaluated anew, without training.
     other = run(replace(whole, evaluate=replace(whole.evaluate, clips=3, crops=1)), progress=False)
 
     assert other.trained.finished_before

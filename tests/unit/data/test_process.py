@@ -198,11 +198,10 @@ def test_frames_as_h264(clip, decoder):
 
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"no real clips at {VIDEOS} (MAREY_TEST_VIDEOS)")
-@pytest.mark.parametrize("rgb", ["jpeg", "h264"])
-def test_every_odd_file_is_one_record(decoder, rgb):
+def test_every_odd_file_is_one_record_of_re_encoded_frames(decoder):
     records = []
     for path in sorted(p for p in (VIDEOS / "odd_files").rglob("*") if p.is_file()):
-        done = process_video(row(path), settings(flow="none", rgb=rgb), decoder)
+        done = process_video(row(path), settings(flow="none", rgb="h264"), decoder)
         assert bool(done.members) == (done.record["status"] == "ok")
         records.append(done.record)
     assert Counter(record["kind"] for record in records) == {

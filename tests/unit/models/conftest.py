@@ -1,4 +1,14 @@
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from torch import Tensor
+
 sys.path.append(str(Path(__file__).parent))  # network_helpers
+
+
+@pytest.fixture(scope="session")
+def rgb() -> Tensor:
+    """Two clips of three pairs of frames."""
+    return torch.randn(2, 3, 6, 48, 48, generator=torch.Generator().manual_seed(1))

@@ -14,12 +14,6 @@ LABELS = torch.tensor([1, 4])
 
 
 @pytest.fixture(scope="module")
-def rgb() -> Tensor:
-    """Two clips of three pairs of frames."""
-    return torch.randn(2, 3, 6, 48, 48, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module")
 def flow() -> Tensor:
     return torch.randn(2, 10, 3, 48, 48, generator=torch.Generator().manual_seed(2))
 

@@ -15,12 +15,6 @@ LABELS = torch.tensor([1, 4])
 
 
 @pytest.fixture(scope="module")
-def rgb() -> Tensor:
-    """Two clips of three pairs of frames."""
-    return torch.randn(2, 3, 6, 48, 48, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module")
 def motion() -> Tensor:
     """The flow between the frames of each pair of `rgb`, in pixels a frame."""
     return 20 * torch.randn(2, 2, 3, 48, 48, generator=torch.Generator().manual_seed(3))
