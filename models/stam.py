@@ -40,6 +40,10 @@ class STAMOptions(StagedOptions):
     """First value, from which it changes linearly, step by step (ODConv: from 30); None keeps it constant."""
     anneal_epochs: float = 10.0
     """Epochs in which an annealed temperature reaches its last value."""
+    standardise: bool = False
+    """Batch-normalise the branches' sum, without parameters: shares then differ between frames from the first step."""
+    filter_scale: float = 1.0
+    """Factor on the mixed filters; with AdamW they learn so many times faster."""
     filter_init_std: float = 0.0
     """Standard deviation of new filters. With 0 the network starts as the ResNet and the branches learn from step 1."""
     temporal_pos: Literal["sin", "none"] = "sin"
@@ -56,7 +60,7 @@ class STAMOptions(StagedOptions):
         for name in ("n_filters", "reduction"):
             if getattr(self, name) < 1:
                 raise ModelError(f"{name}={getattr(self, name)} is not right; it is 1 or more.")
-        for name in ("temperature", "temperature_start", "anneal_epochs"):
+        for name in ("temperature", "temperature_start", "anneal_epochs", "filter_scale"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ModelError(f"{name}={value} is not right; it is above 0.")
@@ -64,9 +68,13 @@ class STAMOptions(StagedOptions):
             raise ModelError(f"filter_init_std={self.filter_init_std} is not right; it is 0 or more.")
         if self.mix == "branch" and self.branches == "none":
             raise ModelError("mix=branch with branches=none leaves nothing to calibrate with.")
-        if self.temperature_start is not None and (self.mix == "branch" or self.branches == "none"):
-            nothing = "mix=branch" if self.mix == "branch" else "branches=none"
-            raise ModelError(f"temperature_start={self.temperature_start} has no effect: {nothing} weights no filters.")
+        nothing = "mix=branch" if self.mix == "branch" else "branches=none" if self.branches == "none" else None
+        for name in ("temperature_start", "standardise"):
+            value = getattr(self, name)
+            if nothing and value:
+                raise ModelError(f"{name}={value} has no effect: {nothing} weights no filters.")
+        if self.mix == "branch" and self.filter_scale != 1:
+            raise ModelError(f"filter_scale={self.filter_scale} has no effect: mix=branch has no filters.")
         if not self.od and not self.od_gates:
             raise ModelError("od_gates=False has no effect: od=False leaves no aggregation.")
 
@@ -110,6 +118,8 @@ class STAMBlock(Bottleneck):
             mix=options.mix,
             temperature=options.temperature_at(0),
             annealed=options.temperature_start is not None,
+            standardise=options.standardise,
+            scale=options.filter_scale,
             init_std=options.filter_init_std,
             position=options.temporal_pos == "sin",
             branches=options.branches,

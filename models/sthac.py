@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from models.aggregation import normalise
 from models.calibrated_conv import calibrated_conv
 
 SCALES = (1, 2, 3)
@@ -37,12 +38,15 @@ class STHAC(nn.Module):
         mix: str,
         temperature: float,
         annealed: bool,
+        standardise: bool,
+        scale: float,
         init_std: float,
         position: bool,
         branches: str,
     ) -> None:
         super().__init__()
-        self.mix, self.filter_size = mix, filter_size
+        self.mix, self.scale = mix, scale
+        self.norm = nn.BatchNorm1d(filters, affine=False) if standardise else None
         if annealed:  # a checkpoint from the middle of training has to score as it was trained
             self.register_buffer("temperature", torch.tensor(temperature))
         else:
@@ -71,13 +75,17 @@ class STHAC(nn.Module):
             filters = [branch.scale * branch(x, frames) for branch in self._branches()]
             change = sum(filters[1:], filters[0])[:, :, None, None]
         else:
-            change = (self.weights(x, frames) @ self.filters.flatten(1)).view(-1, *self.filters.shape[1:])
+            change = self.scale * self.weights(x, frames) @ self.filters.flatten(1)
+            change = change.view(-1, *self.filters.shape[1:])
         return 1 + change.float()  # half precision would round small changes away
 
     def weights(self, x: Tensor, frames: int) -> Tensor:
         """Share pi of each filter in each frame, [B*T, N]."""
         logits = [branch(x, frames) for branch in self._branches()] or [x.new_zeros(x.shape[0], len(self.filters))]
-        total = sum(logits[1:], logits[0]) / self.temperature
+        total = sum(logits[1:], logits[0])
+        if self.norm is not None:
+            total = normalise(self.norm, total)
+        total = total / self.temperature
         return total.sigmoid() if self.mix == "sigmoid" else total.softmax(1)
 
     def _branches(self) -> list[SpatialBranch | TemporalBranch]:

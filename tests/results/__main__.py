@@ -16,18 +16,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import report
-from cells import STUDIES, Cell, Study
+from cells import Cell, Study
+from studies import STUDIES
 
 from pipelines import recipe as recipes
 from pipelines.workspace import workspace
-from tasks.data.figures_settings import FigureSettings
 
 HERE = Path(__file__).parent
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", HERE.parents[2] / "shared" / "videos"))
-FIGURES = replace(FigureSettings.demo(), clutter=1.0, noise=4.0)
-"""As in the demo, but before a busy background: there the networks that see time differ."""
 
 
 def main() -> int:
@@ -43,7 +42,7 @@ def main() -> int:
     root = workspace() / "results"
     for name in arguments.study:
         study = STUDIES[name]
-        dataset = prepare(study, root / name, replace(FIGURES, **json.loads(arguments.videos)))
+        dataset = prepare(study, root / name, json.loads(arguments.videos))
         if dataset is None:
             print(f"{name}: no videos at {VIDEOS} (MAREY_TEST_VIDEOS), left out", flush=True)
             continue
@@ -58,7 +57,7 @@ def main() -> int:
     return 0
 
 
-def prepare(study: Study, folder: Path, figures: FigureSettings) -> Path | None:
+def prepare(study: Study, folder: Path, videos: dict[str, Any]) -> Path | None:
     """Make the study's dataset, or find it made."""
     import ray
 
@@ -66,11 +65,11 @@ def prepare(study: Study, folder: Path, figures: FigureSettings) -> Path | None:
     from pipelines.demo import draw
     from pipelines.prepare import prepare as prepared
 
-    recipe = recipes.load(study.base)
+    recipe = study.recipe()
     folder.mkdir(parents=True, exist_ok=True)
-    if study.name == "figures":
+    if study.drawn is not None:
         attach()
-        source = draw(figures, folder / "videos")
+        source = draw(replace(study.drawn, **videos), folder / "videos")
     else:
         source = VIDEOS / "arm_gestures"
         if not source.is_dir():

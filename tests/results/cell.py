@@ -68,7 +68,7 @@ def main() -> None:
     start, cpu = time.time(), time.process_time()
     recipe = recipes.parse(job["recipe"])
     scores, classes, last = train(recipe)
-    space = describe(recipe.model.name).score_space
+    space = describe(recipe.model.name, recipe.model.options).score_space
     out = Path(job["out"])
     order = sorted(scores)
     np.savez(

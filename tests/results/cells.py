@@ -1,4 +1,4 @@
-"""What the campaign trains: studies, each a base recipe, its data and the configurations that are compared.
+"""What a campaign consists of: studies, each a base recipe, its data and the configurations that are compared.
 
 A cell is one configuration under one seed. Every cell of a study has the same videos, schedule and number of clips.
 """
@@ -14,10 +14,9 @@ from typing import Any
 
 from pipelines import recipe as recipes
 from pipelines.settings import Recipe
+from tasks.data.figures_settings import FigureSettings
 
 TINY = {"tiny": True}
-SNIPPETS = {"input.segments": 3}
-"""Two streams as in TSN: three segments, of a frame, of two neighbouring frames, or of five pairs of flow."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,15 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of its file: another recipe, dataset or seed is another cell."""
-        told = {section: recipes.to_dict(self.recipe)[section] for section in ("model", "input", "train", "data")}
-        told["data"] = {"fold": self.fold, "dataset": Path(self.recipe.data.dataset).name}
+        """Name of its file: another network, input or schedule is another cell; a new field at its default is not."""
+        usual = recipes.to_dict(recipes.parse({"name": "cell", "data": {"dataset": ""}, "model": {"name": "tsn"}}))
+        own = recipes.to_dict(self.recipe)
+        told = {
+            f"{section}.{name}": value
+            for section in ("model", "input", "train")
+            for name, value in own[section].items()
+            if value != usual[section].get(name)
+        }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
         fold = f"-{self.fold.partition('=')[2]}" if self.fold else ""
         return f"{self.configuration.replace(' ', '_')}-seed{self.seed}{fold}-{digest}"
@@ -72,6 +77,8 @@ class Study:
     configurations: tuple[Configuration, ...]
     fusions: tuple[Fusion, ...] = ()
     folds: tuple[str | None, ...] = (None,)
+    drawn: FigureSettings | None = None
+    """The built-in videos it trains on; None: those of its base, under MAREY_TEST_VIDEOS."""
 
     def cells(self, dataset: Path, seeds: int, overrides: Mapping[str, Any]) -> Iterator[Cell]:
         """All trainings, seed by seed, so that an early stop leaves whole tables of fewer seeds."""
@@ -81,11 +88,14 @@ class Study:
                     recipe = self._recipe(one, dataset, seed, fold, overrides)
                     yield Cell(one.name, seed, fold, recipe)
 
+    def recipe(self) -> Recipe:
+        """What all its configurations have in common."""
+        return recipes.parse(recipes.to_dict(recipes.load(self.base)), self.fields)
+
     def _recipe(
         self, one: Configuration, dataset: Path, seed: int, fold: str | None, overrides: Mapping[str, Any]
     ) -> Recipe:
         values = {
-            **self.fields,
             "name": "cell",
             "data.source": None,
             "data.dataset": str(dataset),
@@ -97,53 +107,4 @@ class Study:
             **one.fields,
             **overrides,
         }
-        return recipes.parse(recipes.to_dict(recipes.load(self.base)), values)
-
-
-def _named(*networks: str) -> tuple[Configuration, ...]:
-    return tuple(Configuration(name, name) for name in networks)
-
-
-FIGURES = Study(
-    name="figures",
-    base="demo_stm",
-    fields={"train.epochs": 12},
-    configurations=(
-        *_named("tsn", "tsm", "stm", "tada2d", "stam"),
-        Configuration("stam: STHAC without OD", "stam", options={"od": False}),
-        Configuration("stam: without the temporal branch", "stam", options={"branches": "spatial"}),
-        Configuration("stam: without the spatial branch", "stam", options={"branches": "temporal"}),
-        Configuration("stam: static filters with OD", "stam", options={"branches": "none"}),
-        Configuration("stm: CSTM only", "stm", options={"branches": "cstm"}),
-        Configuration("stm: CMM only", "stm", options={"branches": "cmm"}),
-        Configuration("stm flow, 5 segments", "stm", "flow", fields={"input.segments": 5}),
-        Configuration("tsn, 3 segments", "tsn", fields=SNIPPETS),
-        Configuration("tsn flow, 3 segments", "tsn", "flow", fields=SNIPPETS),
-        Configuration("stin_spatial", "stin_spatial", fields=SNIPPETS),
-        Configuration("stin_temporal", "stin_temporal", "flow", fields=SNIPPETS),
-        Configuration("stin_temporal: without its loss", "stin_temporal", "flow", {"lambda_t": 0.0}, SNIPPETS),
-    ),
-    fusions=(
-        Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments"),
-        Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
-        Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
-        Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal"),
-        Fusion("stm + stm flow", "stm", "stm flow, 5 segments"),
-    ),
-)
-GESTURES = Study(
-    name="gestures",
-    base="ud810_gestures",
-    fields={},
-    configurations=(
-        *_named("tsn", "tsm", "stm", "tada2d", "stam"),
-        Configuration("tsn flow", "tsn", "flow"),
-        Configuration("stm flow", "stm", "flow"),
-    ),
-    fusions=(
-        Fusion("two-stream: tsn + tsn flow", "tsn", "tsn flow"),
-        Fusion("stm + stm flow", "stm", "stm flow"),
-    ),
-    folds=("group=1", "group=2", "group=3"),
-)
-STUDIES = {study.name: study for study in (FIGURES, GESTURES)}
+        return recipes.replaced(self.recipe(), values)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 import models
 from models.aggregation import OmniAggregation, normalise
-from models.calibrated_conv import by_input, by_patches, by_weights, calibrated_conv
 from models.cost import cost, parameters
 from models.errors import ModelError
 from models.network import refold, temporal_average, unfold
@@ -25,6 +24,8 @@ EVERY_OPTION = [
     {"mix": "branch", "branches": "temporal"},
     {"temperature": 30.0},
     {"temperature_start": 30.0},
+    {"standardise": True},
+    {"filter_scale": 10.0},
     {"temporal_pos": "none"},
     {"branches": "spatial"},
     {"branches": "temporal"},
@@ -116,43 +117,6 @@ def test_1_the_full_network_too(clip: Tensor) -> None:
     stam.load_state_dict(tsn.state_dict(), strict=False)
     theirs = logits(tsn, clip)
     torch.testing.assert_close(logits(stam.eval(), clip), theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(7, 7), (8, 5), (9, 14)])
-def test_2_all_forms_of_the_convolution_are_equal(stride: int, size: tuple[int, int]) -> None:
-    """As values and as gradients; the reference mixes the outputs of N + 1 static convolutions."""
-    torch.manual_seed(0)
-    x = torch.randn(6, 8, *size).contiguous(memory_format=torch.channels_last).requires_grad_()
-    weight = torch.randn(12, 8, 3, 3, requires_grad=True)
-    filters, share = torch.randn(4, 8, 3, 3), torch.rand(6, 4).softmax(1)
-    alpha = (1 + (share @ filters.flatten(1)).unflatten(1, (8, 3, 3))).requires_grad_()
-
-    def static(kernel: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, kernel, stride=stride, padding=1)
-
-    mixed = static(weight) + sum(
-        share[:, n, None, None, None] * static(filters[n] * weight) for n in range(len(filters))
-    )
-    pull = torch.randn_like(mixed)
-    (one_dx, one_dw) = torch.autograd.grad(mixed, (x, weight), pull, retain_graph=True)
-    gradients = []
-    for form in (by_weights, by_patches, calibrated_conv):
-        y = form(x, alpha, weight, stride)
-        torch.testing.assert_close(y, mixed, rtol=1e-4, atol=1e-4)
-        dx, dalpha, dw = torch.autograd.grad(y, (x, alpha, weight), pull)
-        torch.testing.assert_close(dx, one_dx, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(dw, one_dw, rtol=1e-4, atol=1e-4)
-        gradients.append(dalpha)
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-4, atol=1e-4)
-
-
-def test_2_with_one_factor_a_channel_the_input_is_scaled() -> None:
-    x, weight, alpha = torch.randn(6, 8, 9, 9), torch.randn(12, 8, 3, 3), torch.randn(6, 8, 1, 1)
-    expected = by_weights(x, alpha.expand(-1, -1, 3, 3), weight, 2)
-    torch.testing.assert_close(by_input(x, alpha, weight, 2), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(calibrated_conv(x, alpha, weight, 2), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_3_shares_of_filters() -> None:
@@ -262,18 +226,6 @@ def test_7_batch_norm_of_several_values_is_batch_norm() -> None:
     torch.testing.assert_close(normalise(nn.BatchNorm1d(4), x), nn.BatchNorm1d(4)(x))
 
 
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_8_forms_are_equal_in_mixed_precision(precision: torch.dtype) -> None:
-    torch.manual_seed(0)
-    x, weight = torch.randn(6, 8, 9, 9), torch.randn(12, 8, 3, 3) / 8
-    alpha = 1 + 0.01 * torch.randn(6, 8, 3, 3)
-    expected = by_weights(x, alpha, weight, 1)
-    with torch.autocast("cpu", dtype=precision):
-        for form in (by_weights, by_patches):
-            y = form(x.to(precision), alpha, weight, 1)
-            torch.testing.assert_close(y.float(), expected, rtol=0, atol=2e-2 * expected.abs().max().item())
-
-
 # Options.
 
 
@@ -289,6 +241,31 @@ def test_filters_may_start_at_random() -> None:
     assert network.layer4[0].sthac.filters.std().item() == pytest.approx(1e-3, rel=0.1)
 
 
+@pytest.mark.parametrize("mix", ["softmax", "sigmoid"])
+def test_standardised_shares_differ_from_the_start(mix: str) -> None:
+    """Over a batch, each filter's logits have mean 0 and variance 1, whatever the branches say on average."""
+    module = models.build("stam", 4, tiny=True, mix=mix, standardise=True).layer2[0].sthac
+    nn.init.constant_(module.temporal.head.bias, 5)
+    share = module.weights(torch.randn(24, module.filters.shape[1], 7, 7), 4)
+    logit = share.logit() if mix == "sigmoid" else share.log()
+    if mix == "softmax":
+        assert share.std(0).min() > 0.05
+        logit = logit - logit.mean(1, keepdim=True)
+    torch.testing.assert_close(logit.mean(0), torch.zeros(4), rtol=0, atol=1e-4)
+    if mix == "sigmoid":
+        torch.testing.assert_close(logit.std(0, correction=0), torch.ones(4), rtol=1e-2, atol=0)
+
+
+def test_a_scale_of_filters_is_that_of_their_effect(clip: Tensor) -> None:
+    scaled = with_random_filters(ready("stam", tiny=True, filter_scale=10.0))
+    larger = with_random_filters(ready("stam", tiny=True))
+    assert (logits(scaled, clip) - logits(larger, clip)).abs().max() > 1e-4
+    with torch.no_grad():
+        for module in sthac(larger):
+            module.filters.mul_(10)
+    torch.testing.assert_close(logits(scaled, clip), logits(larger, clip), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -298,6 +275,9 @@ def test_filters_may_start_at_random() -> None:
         ({"anneal_epochs": -1.0}, "anneal_epochs=-1.0 is not right; it is above 0"),
         ({"temperature_start": 30.0, "mix": "branch"}, "temperature_start=30.0 has no effect: mix=branch"),
         ({"temperature_start": 30.0, "branches": "none"}, "has no effect: branches=none weights no filters"),
+        ({"standardise": True, "branches": "none"}, "standardise=True has no effect: branches=none"),
+        ({"filter_scale": 0.0}, "filter_scale=0.0 is not right; it is above 0"),
+        ({"filter_scale": 2.0, "mix": "branch"}, "filter_scale=2.0 has no effect: mix=branch has no filters"),
         ({"filter_init_std": -1.0}, "filter_init_std=-1.0 is not right"),
         ({"filter_size": 5}, "the choices are 3, 1"),
         ({"mix": "branch", "branches": "none"}, "leaves nothing to calibrate with"),

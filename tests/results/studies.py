@@ -1,0 +1,87 @@
+"""The studies that `make results` trains: which networks and options are compared, on which videos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cells import Configuration, Fusion, Study
+
+from tasks.data.figures_settings import FigureSettings
+
+BUSY = replace(FigureSettings.demo(), clutter=1.0, noise=4.0)
+"""As in the demo, but before a busy background: there the networks that see time differ."""
+SNIPPETS = {"input.segments": 3}
+"""Two streams as in TSN: three segments, of a frame, of two neighbouring frames, or of five pairs of flow."""
+BY_BRANCH = {"mix": "branch"}
+RGB = (
+    Configuration("tsn, 3 segments", "tsn", fields=SNIPPETS),
+    Configuration("stin_spatial", "stin_spatial", fields=SNIPPETS),
+    Configuration("stin_spatial: flow as target", "stin_spatial", options={"ad_target": "flow"}, fields=SNIPPETS),
+)
+FLOW = (
+    Configuration("tsn flow, 3 segments", "tsn", "flow", fields=SNIPPETS),
+    Configuration("stin_temporal", "stin_temporal", "flow", fields=SNIPPETS),
+    Configuration("stin_temporal: without its loss", "stin_temporal", "flow", {"lambda_t": 0.0}, SNIPPETS),
+)
+
+
+def _named(*networks: str) -> tuple[Configuration, ...]:
+    return tuple(Configuration(name, name) for name in networks)
+
+
+FIGURES = Study(
+    name="figures",
+    base="demo_stm",
+    drawn=BUSY,
+    fields={"train.epochs": 12},
+    configurations=(
+        *_named("tsn", "tsm", "stm", "tada2d", "stam"),
+        Configuration("stam: STHAC without OD", "stam", options={"od": False}),
+        Configuration("stam: without the temporal branch", "stam", options={"branches": "spatial"}),
+        Configuration("stam: without the spatial branch", "stam", options={"branches": "temporal"}),
+        Configuration("stam: static filters with OD", "stam", options={"branches": "none"}),
+        Configuration("stam: standardised, filters x 10", "stam", options={"standardise": True, "filter_scale": 10.0}),
+        Configuration("stam by branch", "stam", options=BY_BRANCH),
+        Configuration("stam by branch: STHAC without OD", "stam", options={**BY_BRANCH, "od": False}),
+        Configuration("stam by branch: without the temporal one", "stam", options={**BY_BRANCH, "branches": "spatial"}),
+        Configuration("stam by branch: without the spatial one", "stam", options={**BY_BRANCH, "branches": "temporal"}),
+        Configuration("tada2d: without its average", "tada2d", options={"aggregation": False}),
+        Configuration("stm: CSTM only", "stm", options={"branches": "cstm"}),
+        Configuration("stm: CMM only", "stm", options={"branches": "cmm"}),
+        Configuration("stm flow, 5 segments", "stm", "flow", fields={"input.segments": 5}),
+        *RGB,
+        *FLOW,
+    ),
+    fusions=(
+        Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments"),
+        Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
+        Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
+        Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal"),
+        Fusion("stm + stm flow", "stm", "stm flow, 5 segments"),
+    ),
+)
+LARGE = Study(
+    name="large",
+    base="demo_stm",
+    drawn=replace(BUSY, size=112),
+    fields={"train.epochs": 12, "prepare.short_side": 112, "input.size": 112},
+    configurations=FLOW,
+)
+"""Attention has four times the positions here: 4 x 4 instead of 2 x 2."""
+GESTURES = Study(
+    name="gestures",
+    base="ud810_gestures",
+    fields={},
+    configurations=(
+        *_named("tsn", "tsm", "stm", "tada2d", "stam"),
+        Configuration("stam by branch", "stam", options=BY_BRANCH),
+        Configuration("tsn flow", "tsn", "flow"),
+        Configuration("stm flow", "stm", "flow"),
+    ),
+    fusions=(
+        Fusion("two-stream: tsn + tsn flow", "tsn", "tsn flow"),
+        Fusion("stm + stm flow", "stm", "stm flow"),
+    ),
+    folds=("group=1", "group=2", "group=3"),
+)
+STUDIES = {study.name: study for study in (FIGURES, LARGE, GESTURES)}
