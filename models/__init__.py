@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.describe import Description, describe, names, nearest, network_class
+from models.describe import describe, names, nearest, network_class
+from models.description import Description
 from models.errors import ModelError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from models.describe import Description, nearest
+from models.describe import nearest
+from models.description import Description
 from models.errors import ModelError
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from models.backbones import bninception
 from models.backbones.resnet import LAYOUTS, TINY, Layout
-from models.describe import Description
+from models.description import Description
 from models.errors import ModelError
 from models.options import Options
 

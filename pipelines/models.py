@@ -9,7 +9,7 @@ import torch
 
 import models
 from models.cost import cost, parameters
-from models.describe import PublishedAccuracy, ReferenceCost
+from models.description import PublishedAccuracy, ReferenceCost
 from models.network import CHANNELS
 
 CLASSES = 400

@@ -13,7 +13,7 @@ import torch
 
 import tasks.data.layouts as layouts
 from models import describe as describe_module
-from models.describe import Description, ReferenceCost
+from models.description import Description, ReferenceCost
 
 pytestmark = pytest.mark.quick
 
@@ -26,7 +26,7 @@ def test_the_network_example_builds_and_scores(monkeypatch):
     exec(NETWORK, module.__dict__)
     monkeypatch.setitem(sys.modules, "models.tsn_max", module)
     entry = eval(ENTRY, {"Description": Description, "ReferenceCost": ReferenceCost})
-    table = sys.modules[Description.__module__]._BY_NAME
+    table = sys.modules[describe_module.__module__]._BY_NAME
     monkeypatch.setitem(table, entry.name, entry)
     assert describe_module("tsn_max") is entry
 
