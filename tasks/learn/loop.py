@@ -129,8 +129,6 @@ class _Loop:
     ) -> None:
         self.autocast = autocast(device, settings.amp)
         self.network = network.to(device)
-        if settings.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training, self.settings, self.report = training, settings, report
         self.identity, self.device, self.group, self.scratch = identity, device, group, scratch
         self.rank, self.world = parallel.rank_and_world(group)

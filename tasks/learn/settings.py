@@ -36,8 +36,6 @@ class TrainSettings:
     """Largest total gradient norm; null switches clipping off."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     """Mixed precision; on a GPU only."""
-    channels_last: bool = False
-    """Memory format of the convolutions."""
     log_every: int = 10
     """Steps between two logged points."""
     validate_every: int = 1

@@ -186,17 +186,6 @@ def test_mixed_precision_needs_a_gpu(tmp_path):
         train(tmp_path, TrainSettings(epochs=1, batch_size=4, amp="bf16"))
 
 
-def test_channels_last_changes_the_memory_and_not_the_result(tmp_path):
-    plain, _ = train(tmp_path, TrainSettings(epochs=2, batch_size=4))
-    network = Toy()
-    last, reports = train(tmp_path, TrainSettings(epochs=2, batch_size=4, channels_last=True), network=network)
-    assert network.conv.weight.is_contiguous(memory_format=torch.channels_last)
-    assert not plain["conv.weight"].is_contiguous(memory_format=torch.channels_last)
-    assert all(torch.allclose(plain[name], last[name], atol=1e-4) for name in plain)
-    resumed, _ = train(tmp_path, TrainSettings(epochs=2, batch_size=4), resume=reports[0].checkpoint)
-    assert all(torch.allclose(resumed[name], last[name], atol=1e-4) for name in last)
-
-
 def test_batches_are_closed_when_the_caller_stops(tmp_path):
     closed = []
 
