@@ -34,6 +34,8 @@ class Network(nn.Module):
     """Clip in, logits out. Subclasses define `Options` and `forward(clip [B, C, T, H, W]) -> [B, K]`."""
 
     Options: ClassVar[type[Options]] = Options
+    classifier: ClassVar[str] = "fc"
+    """Name of the last linear layer, which other classes make another one."""
     heads: ClassVar[tuple[str, ...]] = ()
     """Modules that stand beside the trunk: partial batch norm leaves them alone."""
 
@@ -117,6 +119,10 @@ class Network(nn.Module):
         """Drop what training alone needs, for good; the logits stay the same."""
         return self
 
+    def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor] | None:
+        """A tensor of the trunk's public weights as it is named and shaped here; None: it is computed here."""
+        return name, value
+
     def freeze_bn(self) -> None:
         """Partial batch norm: the trunk's layers but the first keep statistics and affine parameters, for good."""
         self.partial_bn = True
@@ -137,19 +143,19 @@ class Network(nn.Module):
         return [module for name, module in layers if not name.startswith(tuple(f"{head}." for head in self.heads))]
 
 
-class FrameNetwork(Network):
-    """Each frame (or snippet of flow) gets its logits from a 2-D trunk; a clip's logits are their mean over T."""
+class TrunkNetwork(Network):
+    """A trunk that makes a map of the clip, dropout and a linear layer."""
 
     dropout: nn.Dropout
     fc: nn.Linear
 
-    def add_classifier(self, channels: int, dropout: float) -> None:
+    def add_classifier(self, channels: int, dropout: float, std: float = 0.001) -> None:
         """Add dropout and the last linear layer."""
         self.dropout = nn.Dropout(dropout)
-        self.fc = classifier(channels, self.num_classes)
+        self.fc = last_linear(channels, self.num_classes, std)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> the map before pooling, [B, channels, T, h, w]."""
+        """[B, C, T, H, W] -> the map before pooling, [B, channels, T', h, w]."""
         raise NotImplementedError
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -157,15 +163,32 @@ class FrameNetwork(Network):
         return self.classify(self.forward_features(clip))
 
     def classify(self, features: Tensor) -> Tensor:
+        """[B, channels, T', h, w] -> logits [B, K]."""
+        raise NotImplementedError
+
+
+class FrameNetwork(TrunkNetwork):
+    """Each frame (or snippet of flow) gets its logits from a 2-D trunk; a clip's logits are their mean over T."""
+
+    def classify(self, features: Tensor) -> Tensor:
         """[B, channels, T, h, w] -> logits [B, K]."""
         pooled = features.mean((3, 4)).transpose(1, 2)
         return self.fc(self.dropout(pooled)).mean(1)
 
 
-def classifier(channels: int, num_classes: int) -> nn.Linear:
-    """A last linear layer, initialised as in TSN."""
+class ClipNetwork(TrunkNetwork):
+    """A 3-D trunk; a clip's logits are those of its map's mean over time and space."""
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, channels, T', h, w] -> logits [B, K]."""
+        logits: Tensor = self.fc(self.dropout(features.mean((2, 3, 4))))
+        return logits
+
+
+def last_linear(channels: int, num_classes: int, std: float = 0.001) -> nn.Linear:
+    """A last linear layer, initialised by default as in TSN."""
     layer = nn.Linear(channels, num_classes)
-    nn.init.normal_(layer.weight, std=0.001)
+    nn.init.normal_(layer.weight, std=std)
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.backbones.resnet import conv
 from models.errors import ModelError
-from models.network import classifier, weighted_mean
+from models.network import last_linear, weighted_mean
 
 FLOW_UNIT = 20.0
 """Pixels a frame that the difference head calls 1: the bound to which TSN clips flow."""
@@ -41,7 +41,7 @@ class Difference(Changes):
 
     def __init__(self, channels: int, inner: int, num_classes: int) -> None:
         super().__init__(channels, inner)
-        self.fc = classifier(inner, num_classes)
+        self.fc = last_linear(inner, num_classes)
 
     def forward(self, maps: Tensor, *, pairs: bool) -> Tensor:
         """Maps [B, C, T, h, w] -> logits [B, K]."""
@@ -110,7 +110,7 @@ class MapPooling(nn.Module):
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.fc = classifier(channels, num_classes)
+        self.fc = last_linear(channels, num_classes)
 
     def forward(self, maps: Tensor, attention: Tensor | None) -> Tensor:
         """Maps [N, C, h, w] and attention [N, h*w] -> logits [N, K]."""

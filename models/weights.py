@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.errors import ModelError
+from models.network import Network
 
-CLASSIFIER = ("fc.weight", "fc.bias")
 FIRST = ("conv1.weight", "conv1_7x7_s2.weight")
 """First convolutions, of ResNets and of BN-Inception."""
 WRAPPERS = ("state_dict", "model", "model_state")
@@ -62,26 +62,35 @@ def unwrap(content: object, source: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def adopt(network: nn.Module, state: Mapping[str, Tensor], source: str) -> Adopted:
+def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted:
     """Copy the tensors of `state` into a network.
 
     A first convolution for three colours becomes one for flow: each of its inputs is the mean over the colours, not
-    rescaled (papers/tsn-protocol.md section 4). A classifier for another number of classes is left over.
+    rescaled (papers/tsn-protocol.md section 4). A 2-D kernel becomes a 3-D one that gives the same for a still clip:
+    repeated along time and divided by its length (papers/backbones.md section 1). A classifier for another number of
+    classes is left over.
 
     Raises:
         ModelError: nothing fits, or a tensor has another shape: the file is of another network.
     """
     own = network.state_dict()
+    classifier = {f"{network.classifier}.{kind}" for kind in ("weight", "bias")}
     fitting: dict[str, Tensor] = {}
     left = []
-    for name, value in state.items():
+    for public, given in state.items():
+        ours = network.adapted(public, given)
+        if ours is None:
+            continue
+        name, value = ours
         target = own.get(name)
         if target is not None and target.dim() == 1 and value.shape == (1, *target.shape):
             value = value[0]  # files of the first torch versions have batch norm's tensors so
         if target is not None and name in FIRST and value.dim() == 4 and value.shape[1] == 3 != target.shape[1]:
             value = value.mean(1, keepdim=True).expand(-1, target.shape[1], -1, -1)
-        if target is None or (name in CLASSIFIER and value.shape != target.shape):
-            left.append(name)
+        if target is not None and target.dim() == 5 and value.dim() == 4:
+            value = value.unsqueeze(2).expand(-1, -1, target.shape[2], -1, -1) / target.shape[2]
+        if target is None or (name in classifier and value.shape != target.shape):
+            left.append(public)
             continue
         if value.shape != target.shape:
             raise ModelError(

@@ -4,17 +4,25 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.network import CHANNELS
+from models.describe import network_class
+from models.network import CHANNELS, FrameNetwork
 from models.sthac import STHAC
 
 NETWORKS = [name for name in models.names() if not models.describe(name).parts]
 """Those that take one clip; what is put together from others is tested beside its parts."""
+
+IN_A_RESNET = [name for name in NETWORKS if issubclass(network_class(models.describe(name)), FrameNetwork)]
+"""Those whose frames pass through a ResNet."""
 
 
 def clip_for(network: nn.Module, *shape: int) -> Tensor:
     """A random clip of the network's stream: [B, C, T, H, W] of shape B, T, H, W."""
     clips, *rest = shape
     return torch.randn(clips, CHANNELS[network.stream], *rest)
+
+
+def last_linear(network: nn.Module) -> nn.Linear:
+    return network.get_submodule(network.classifier)
 
 
 def randomise(network: nn.Module) -> None:
@@ -30,7 +38,7 @@ def randomise(network: nn.Module) -> None:
                 uniform(module.running_var, 0.5, 1.5)
                 uniform(module.weight, 0.5, 1.0)
                 uniform(module.bias, -0.2, 0.2)
-        uniform(network.fc.weight, -0.05, 0.05)
+        uniform(last_linear(network).weight, -0.05, 0.05)
 
 
 def ready(name: str, classes: int = 6, **options: object) -> nn.Module:

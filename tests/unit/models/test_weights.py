@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_helpers import NETWORKS, logits, ready
+from network_helpers import IN_A_RESNET, logits, ready
 
 import models
 from models.errors import ModelError
@@ -17,7 +17,7 @@ def imagenet() -> dict[str, torch.Tensor]:
     return ready("tsn", 1000).state_dict()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", IN_A_RESNET)
 def test_an_image_network_starts_every_2d_network(name: str, imagenet: dict[str, torch.Tensor]) -> None:
     network = models.build(name, 7)
     adopted = adopt(network, imagenet, "resnet50.pth")

@@ -1,0 +1,195 @@
+"""3-D ResNets: SlowOnly (expansion 4, no temporal stride) and the ResNet-50 of MTNet's comparison (expansion 1).
+
+C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, the slow pathway alone
+(papers/backbones.md section 3); A. Stergiou, R. Poppe, "Multi-Temporal Convolutions", IJCNN 2021
+(papers/mtnet.md section 5). Layers have torchvision's names, so that 2-D ImageNet weights inflate into them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from models.errors import ModelError
+from models.network import CHANNELS, ClipNetwork
+from models.options import Options
+
+Kernel = tuple[int, int, int]
+BLOCKS = (3, 4, 6, 3)
+PLANES = (64, 128, 256, 512)
+TINY_BLOCKS = (1, 1, 2, 1)
+TINY_PLANES = (8, 16, 24, 32)
+_PARTS = {"a": "1", "b": "2", "c": "3"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet3DOptions(Options):
+    """Options of 3-D ResNets."""
+
+    TINY: ClassVar = {"dropout": 0.0}
+
+    dropout: float = 0.5
+    """Before the last linear layer, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """Inner channels of each stage's blocks."""
+        return TINY_PLANES if self.tiny else PLANES
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
+        return TINY_BLOCKS if self.tiny else BLOCKS
+
+
+class Bottleneck3D(nn.Module):
+    """Three convolutions and a shortcut. [B, inputs, T, h, w] -> [B, expansion * planes, ...], by the stride."""
+
+    def __init__(
+        self, inputs: int, planes: int, stride: Kernel, *, expansion: int, kernels: tuple[Kernel, Kernel, Kernel]
+    ) -> None:
+        super().__init__()
+        self.outputs = expansion * planes
+        self.conv1 = conv3d(inputs, planes, kernels[0])
+        self.bn1 = nn.BatchNorm3d(planes)
+        self.conv2 = conv3d(planes, planes, kernels[1], stride)
+        self.bn2 = nn.BatchNorm3d(planes)
+        self.conv3 = conv3d(planes, self.outputs, kernels[2])
+        self.bn3 = nn.BatchNorm3d(self.outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != (1, 1, 1) or inputs != self.outputs:
+            shortcut = conv3d(inputs, self.outputs, (1, 1, 1), stride)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm3d(self.outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's sum."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        joined: Tensor = self.relu(y + self.downsample(x))
+        return joined
+
+
+class ResNet3D(ClipNetwork):
+    """Stem, four stages, mean over time and space, linear."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        stream: str,
+        options: Any,
+        stem: Callable[[int, int], nn.Conv3d],
+        pool: nn.MaxPool3d,
+        block: Callable[[int, int, int, int], nn.Module],
+    ) -> None:
+        """Build it.
+
+        Args:
+            num_classes: K.
+            stream: says how many channels a clip has.
+            options: with `planes`, `blocks` and `dropout`.
+            stem: the first convolution, of so many inputs and outputs.
+            pool: after the stem.
+            block: makes a block with `outputs`, of inputs, planes, spatial stride and stage, 1 to 4.
+        """
+        super().__init__(num_classes, stream=stream, options=options)
+        planes: tuple[int, ...] = options.planes
+        self.conv1 = stem(CHANNELS[stream], planes[0])
+        self.bn1 = nn.BatchNorm3d(planes[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = pool
+        channels = planes[0]
+        for stage in range(4):
+            blocks = nn.Sequential()
+            for index in range(options.blocks[stage]):
+                made = block(channels, planes[stage], 2 if index == 0 and stage > 0 else 1, stage + 1)
+                blocks.append(made)
+                outputs = made.outputs
+                assert isinstance(outputs, int)
+                channels = outputs
+            self.add_module(f"layer{stage + 1}", blocks)
+        self.add_classifier(channels, options.dropout, std=0.01)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the map before pooling."""
+        self.check(clip)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(clip))))
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+        features: Tensor = x
+        return features
+
+
+class SlowOnly(ResNet3D):
+    """[B, C, T, H, W] -> [B, K], any T. 32,454,096 parameters for 400 classes, 54.52 GMACs at 8x256.
+
+    Time is never strided. The first convolutions of the last two stages' blocks see three frames, all others one.
+    """
+
+    Options = ResNet3DOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: ResNet3DOptions) -> None:
+        def block(inputs: int, planes: int, stride: int, stage: int) -> Bottleneck3D:
+            first = (3, 1, 1) if stage > 2 else (1, 1, 1)
+            kernels = (first, (1, 3, 3), (1, 1, 1))
+            return Bottleneck3D(inputs, planes, (1, stride, stride), expansion=4, kernels=kernels)
+
+        super().__init__(
+            num_classes,
+            stream=stream,
+            options=options,
+            stem=lambda inputs, outputs: conv3d(inputs, outputs, (1, 7, 7), (1, 2, 2)),
+            pool=nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            block=block,
+        )
+
+    def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor]:
+        """As PyTorchVideo's `slow_r50` has it."""
+        name = re.sub(r"^blocks\.0\.conv\.", "conv1.", name)
+        name = re.sub(r"^blocks\.0\.norm\.", "bn1.", name)
+        name = re.sub(r"^blocks\.5\.proj\.", "fc.", name)
+        name = re.sub(r"^blocks\.([1-4])\.res_blocks\.", r"layer\1.", name)
+        name = name.replace(".branch1_conv.", ".downsample.0.").replace(".branch1_norm.", ".downsample.1.")
+        name = re.sub(r"\.branch2\.conv_([abc])\.", lambda found: f".conv{_PARTS[found[1]]}.", name)
+        return re.sub(r"\.branch2\.norm_([abc])\.", lambda found: f".bn{_PARTS[found[1]]}.", name), value
+
+
+class R3D50(ResNet3D):
+    """[B, C, T, H, W] -> [B, K], any T. 36,724,688 parameters for 400 classes, 26.47 GMACs at 16x224.
+
+    Expansion 1, and time is strided with space.
+    """
+
+    Options = ResNet3DOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: ResNet3DOptions) -> None:
+        def block(inputs: int, planes: int, stride: int, stage: int) -> Bottleneck3D:
+            kernels = ((1, 1, 1), (3, 3, 3), (1, 1, 1))
+            return Bottleneck3D(inputs, planes, (stride, stride, stride), expansion=1, kernels=kernels)
+
+        super().__init__(
+            num_classes,
+            stream=stream,
+            options=options,
+            stem=lambda inputs, outputs: conv3d(inputs, outputs, (3, 7, 7), (1, 2, 2)),
+            pool=nn.MaxPool3d(3, 2, 1),
+            block=block,
+        )
+
+
+def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1)) -> nn.Conv3d:
+    """A convolution without bias that keeps the size at stride 1."""
+    depth, height, width = (side // 2 for side in kernel)
+    layer = nn.Conv3d(inputs, outputs, kernel, stride, (depth, height, width), bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer

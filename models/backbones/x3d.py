@@ -1,0 +1,279 @@
+"""X3D, a narrow 3-D network with depthwise convolutions, with PyTorchVideo's key names (papers/backbones.md section 5).
+
+C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020; layers and initialisation
+as in the author's public code. MTNet has X3D's stem, widths and depths.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.errors import ModelError
+from models.network import CHANNELS, Network, fold, last_linear, unfold
+from models.options import Options
+
+
+class X3DLayout(NamedTuple):
+    """What makes one X3D larger than another."""
+
+    widths: tuple[int, int, int, int]
+    """Channels of each stage's output; the stem has those of the first."""
+    depths: tuple[int, int, int, int]
+    """Blocks of each stage."""
+    features: int = 2048
+    """Channels before the last linear layer."""
+
+
+MEDIUM = X3DLayout((24, 48, 96, 192), (3, 5, 11, 7))
+"""S and M, which differ by their input alone."""
+LARGE = MEDIUM._replace(depths=(5, 10, 25, 15))
+TINY = X3DLayout((16, 24, 32, 48), (1, 2, 3, 2), 256)
+TINY_LARGE = TINY._replace(depths=(2, 3, 6, 4))
+
+
+def inner(width: int) -> int:
+    """Channels inside a block with `width` outputs."""
+    return int(2.25 * width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class X3DOptions(Options):
+    """Options of `x3d_s` and `x3d_m`."""
+
+    TINY: ClassVar = {"dropout": 0.0}
+
+    dropout: float = 0.5
+    """Before the last linear layer, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+
+    @property
+    def layout(self) -> X3DLayout:
+        """Its stages."""
+        return TINY if self.tiny else MEDIUM
+
+
+@dataclass(frozen=True, kw_only=True)
+class X3DLOptions(X3DOptions):
+    """Options of `x3d_l`."""
+
+    @property
+    def layout(self) -> X3DLayout:
+        """Its stages."""
+        return TINY_LARGE if self.tiny else LARGE
+
+
+class X3D(Network):
+    """[B, C, T, H, W] -> [B, K], any T, which is kept. 3,794,274 parameters for 400 classes.
+
+    1.963 GMACs at 13x160 (S), 4.732 at 16x224 (M).
+    """
+
+    Options = X3DOptions
+    classifier: ClassVar = "blocks.5.proj"
+
+    def __init__(self, num_classes: int, *, stream: str, options: X3DOptions) -> None:
+        super().__init__(num_classes, stream=stream, options=options)
+        widths, depths, features = options.layout
+        stages = [
+            _stage(inputs, outputs, depth)
+            for (inputs, outputs), depth in zip(pairwise((widths[0], *widths)), depths, strict=True)
+        ]
+        stem = Stem(CHANNELS[stream], widths[0])
+        self.blocks = nn.ModuleList([stem, *stages, Head(widths[-1], features, num_classes, options.dropout)])
+
+    @property
+    def head(self) -> Head:
+        """The last of its blocks."""
+        head = self.blocks[-1]
+        assert isinstance(head, Head)
+        return head
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> what the head averages, behind its first convolution: [B, 432, T, H/32, W/32]."""
+        self.check(clip)
+        x = clip
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return self.head.widen(x)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> logits [B, K]."""
+        logits: Tensor = self.head(self.forward_features(clip))
+        return logits
+
+
+class X3DL(X3D):
+    """`X3D` with more blocks. 6,153,384 parameters for 400 classes, 18.368 GMACs at 16x312."""
+
+    Options = X3DLOptions
+
+
+class Stem(nn.Module):
+    """[B, inputs, T, H, W] -> [B, outputs, T, H/2, W/2]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        # The public names are the wrong way round: `conv_t` sees a frame's pixels, `conv_xy` a pixel's frames.
+        self.conv = nn.Sequential(
+            OrderedDict(
+                conv_t=Conv(inputs, outputs, (1, 3, 3), stride=2),
+                conv_xy=Conv(outputs, outputs, (5, 1, 1), groups=outputs),
+            )
+        )
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The first map."""
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+def _stage(inputs: int, outputs: int, depth: int) -> nn.Module:
+    """`depth` blocks, the first of which halves height and width; every other one, from the first, has an SE."""
+    blocks = [
+        Block(outputs if index else inputs, outputs, 1 if index else 2, squeezed=index % 2 == 0)
+        for index in range(depth)
+    ]
+    return nn.Sequential(OrderedDict(res_blocks=nn.Sequential(*blocks)))
+
+
+class Block(nn.Module):
+    """A bottleneck and a shortcut. [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, squeezed: bool) -> None:
+        super().__init__()
+        self.branch1_conv: nn.Module = nn.Identity()
+        self.branch1_norm: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.branch1_conv = Conv(inputs, outputs, (1, 1, 1), stride)
+        if inputs != outputs:
+            self.branch1_norm = nn.BatchNorm3d(outputs)
+        self.branch2 = Bottleneck(inputs, outputs, stride, squeezed=squeezed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's sum."""
+        return F.relu(self.branch1_norm(self.branch1_conv(x)) + self.branch2(x), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1x1, depthwise 3x3x3 (with the stride), 1x1x1. [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, squeezed: bool) -> None:
+        super().__init__()
+        width = inner(outputs)
+        self.conv_a = Conv(inputs, width, (1, 1, 1))
+        self.norm_a = nn.BatchNorm3d(width)
+        self.conv_b = Conv(width, width, (3, 3, 3), stride, groups=width)
+        self.norm_b = nn.Sequential(nn.BatchNorm3d(width), SE(width) if squeezed else nn.Identity())
+        self.conv_c = Conv(width, outputs, (1, 1, 1))
+        self.norm_c = nn.BatchNorm3d(outputs)
+        nn.init.zeros_(self.norm_c.weight)  # the block starts as its shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What stands beside the shortcut."""
+        u = F.relu(self.norm_a(self.conv_a(x)), inplace=True)
+        u = F.silu(self.norm_b(self.conv_b(u)))
+        branch: Tensor = self.norm_c(self.conv_c(u))
+        return branch
+
+
+class SE(nn.Module):
+    """Squeeze and excitation: channels weighed by what they hold in the whole clip. [B, C, T, h, w] in and out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        reduced = squeeze(channels)
+        layers = [nn.Conv3d(channels, reduced, 1), nn.Conv3d(reduced, channels, 1)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+        self.block = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[1], nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weighed channels."""
+        weights: Tensor = self.block(x.mean((2, 3, 4), keepdim=True))
+        return x * weights
+
+
+def squeeze(channels: int) -> int:
+    """Channels inside an SE: a sixteenth as the nearest multiple of 8, or the next if that is a tenth too few."""
+    sixteenth = channels / 16
+    rounded = max(8, int(sixteenth + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * sixteenth else rounded + 8
+
+
+class Head(nn.Module):
+    """Two projections with the mean over T, h, w between them, dropout, linear. [B, 432, T, h, w] -> [B, K]."""
+
+    def __init__(self, inputs: int, features: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        width = inner(inputs)
+        self.pool = nn.ModuleDict(
+            {
+                "pre_conv": Conv(inputs, width, (1, 1, 1)),
+                "pre_norm": nn.BatchNorm3d(width),
+                "post_conv": Conv(width, features, (1, 1, 1)),
+            }
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.proj = last_linear(features, num_classes, std=0.01)
+
+    def widen(self, x: Tensor) -> Tensor:
+        """[B, 192, T, h, w] -> [B, 432, T, h, w]."""
+        return F.relu(self.pool["pre_norm"](self.pool["pre_conv"](x)), inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        pooled = x.mean((2, 3, 4), keepdim=True)
+        features = F.relu(self.pool["post_conv"](pooled).flatten(1), inplace=True)
+        logits: Tensor = self.proj(self.dropout(features))
+        return logits
+
+
+class Conv(nn.Conv3d):
+    """`nn.Conv3d` without bias that keeps the size at stride 1, by 2-D convolutions in channels-last memory.
+
+    [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]. On a CPU, PyTorch's own is several times slower where
+    it is depthwise, and leaves channels-last memory where it is 1x1x1. The kernel is (T, 1, 1), (1, S, S) or
+    (3, S, S), the stride spatial. Initialised as in the public code: depthwise or not, by all outputs.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: tuple[int, int, int], stride: int = 1, *, groups: int = 1
+    ) -> None:
+        depth, height, width = kernel
+        padding = (depth // 2, height // 2, width // 2)
+        super().__init__(inputs, outputs, kernel, (1, stride, stride), padding, groups=groups, bias=False)
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What `nn.Conv3d` gives."""
+        if self.stride[1] == 1 and self.kernel_size[1:] == (1, 1):
+            padding = (self.kernel_size[0] // 2, 0)
+            rows = F.conv2d(x.flatten(3), self.weight.flatten(3), padding=padding, groups=self.groups)
+            return rows.reshape(*rows.shape[:3], *x.shape[3:])
+        taps = self.weight.unbind(2)
+        if len(taps) > 1 and not torch.is_grad_enabled():
+            return super().forward(x)  # in channels-last memory it is its gradient alone that is slow
+        frames = fold(x)
+        maps = [
+            unfold(F.conv2d(frames, tap, None, self.stride[1:], self.padding[1:], groups=self.groups), x.shape[2])
+            for tap in taps
+        ]
+        return (maps[0] if len(maps) == 1 else _gather(*maps)).permute(0, 4, 1, 2, 3)
+
+
+def _gather(before: Tensor, present: Tensor, after: Tensor) -> Tensor:
+    """Sum of three taps' maps [B, T, H, W, C], each moved to the frames that it counts for."""
+    still = (0, 0) * 3
+    return present + F.pad(before, (*still, 1, -1)) + F.pad(after, (*still, -1, 1))

@@ -1,0 +1,128 @@
+"""3-D ResNets: papers/backbones.md section 3, papers/mtnet.md section 5."""
+
+import pytest
+import torch
+from network_helpers import logits, ready
+from torch import Tensor
+
+import models
+from models.backbones.resnet3d import Bottleneck3D
+from models.cost import cost, parameters
+from models.errors import ModelError
+from models.weights import adopt
+
+pytestmark = pytest.mark.quick
+NAMES = ["slowonly", "r3d50"]
+both = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.mark.parametrize(("name", "classes", "expected"), [("slowonly", 400, 32_454_096), ("r3d50", 400, 36_724_688)])
+def test_parameters_are_the_sheets(name: str, classes: int, expected: int) -> None:
+    with torch.device("meta"):
+        assert parameters(models.build(name, classes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "size", "first_rule", "second_rule"),
+    [
+        ("slowonly", 8, 224, 41.741, None),
+        ("slowonly", 8, 256, 54.518, 54.751),
+        ("slowonly", 4, 256, 27.260, None),
+        ("r3d50", 16, 224, 26.467, 26.544),
+    ],
+)
+def test_cost_is_the_sheets(name: str, frames: int, size: int, first_rule: float, second_rule: float | None) -> None:
+    with torch.device("meta"):
+        macs, batch_norm = cost(models.build(name, 400), torch.empty(1, 3, frames, size, size))
+    assert macs / 1e9 == pytest.approx(first_rule, rel=1e-3)
+    if second_rule is not None:
+        assert (macs + batch_norm) / 1e9 == pytest.approx(second_rule, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 64, 64), (4, 65, 97), (13, 64, 80)])
+def test_slowonly_keeps_time_and_r3d50_strides_it(size: tuple[int, int, int]) -> None:
+    clip = torch.randn(1, 3, *size)
+    frames, height, width = size
+    halves = [-(-height // 32), -(-width // 32)]
+    assert list(ready("slowonly", tiny=True).forward_features(clip).shape) == [1, 128, frames, *halves]
+    assert list(ready("r3d50", tiny=True).forward_features(clip).shape) == [1, 32, -(-frames // 16), *halves]
+
+
+@both
+def test_clips_do_not_mix_and_time_has_a_direction(name: str) -> None:
+    network = ready(name, tiny=True)
+    clips = torch.randn(2, 3, 8, 64, 64)
+    scores = logits(network, clips)
+    torch.testing.assert_close(logits(network, clips[1:]), scores[1:], rtol=1e-4, atol=1e-5)
+    assert (logits(network, clips.flip(2)) - scores).abs().max() > 1e-4 * scores.abs().max()
+
+
+def test_only_the_last_stages_of_slowonly_see_neighbours() -> None:
+    network = models.build("slowonly", 4, tiny=True)
+    kernels = {
+        stage: {block.conv1.kernel_size for block in network.get_submodule(f"layer{stage}")} for stage in range(1, 5)
+    }
+    assert kernels == {1: {(1, 1, 1)}, 2: {(1, 1, 1)}, 3: {(3, 1, 1)}, 4: {(3, 1, 1)}}
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> dict[str, Tensor]:
+    """As torchvision names a ResNet-50's tensors."""
+    return ready("tsn", 1000).state_dict()
+
+
+def test_image_weights_inflate_and_see_a_still_clip_as_its_frame(imagenet: dict[str, Tensor]) -> None:
+    """In the middle of a clip, where no kernel reaches beyond its ends."""
+    slow, tsn = models.build("slowonly", 1000, dropout=0.0).eval(), models.build("tsn", 1000, dropout=0.0).eval()
+    adopted = adopt(slow, imagenet, "resnet50.pth")
+    assert adopted.new == adopted.left == []
+    tsn.load_state_dict(imagenet)
+    frame = torch.randn(1, 3, 1, 64, 64)
+    still = frame.expand(-1, -1, 19, -1, -1)  # nine blocks see one frame more to each side
+    with torch.no_grad():
+        torch.testing.assert_close(
+            slow.forward_features(still)[:, :, 9], tsn.forward_features(frame)[:, :, 0], rtol=1e-3, atol=1e-4
+        )
+
+
+def test_pytorchvideos_names_are_known() -> None:
+    """`slow_r50` as its file names it, in full."""
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    names = {"blocks.0.conv.weight", *(f"blocks.0.norm.{part}" for part in norm)}
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        for index in range(blocks):
+            block = f"blocks.{stage}.res_blocks.{index}"
+            for letter in "abc":
+                names.add(f"{block}.branch2.conv_{letter}.weight")
+                names |= {f"{block}.branch2.norm_{letter}.{part}" for part in norm}
+            if index == 0:
+                names.add(f"{block}.branch1_conv.weight")
+                names |= {f"{block}.branch1_norm.{part}" for part in norm}
+    names |= {"blocks.5.proj.weight", "blocks.5.proj.bias"}
+    network = models.build("slowonly", 400)
+    own = network.state_dict()
+    ours = {name: network.adapted(name, torch.zeros(1))[0] for name in names}
+    assert set(ours.values()) == set(own)
+    state = {name: torch.full_like(own[ours[name]], 2) for name in names}
+    adopted = adopt(network, state, "SLOW_8x8_R50.pyth")
+    assert adopted.new == adopted.left == []
+    assert all((value == 2).all() for value in network.state_dict().values())
+
+
+def test_a_block_is_three_convolutions_and_a_shortcut() -> None:
+    block = Bottleneck3D(8, 4, (2, 2, 2), expansion=1, kernels=((1, 1, 1), (3, 3, 3), (1, 1, 1))).eval()
+    x = torch.randn(2, 8, 4, 6, 6)
+    y = block.conv3((block.bn2(block.conv2(block.bn1(block.conv1(x)).relu()))).relu())
+    expected = (block.bn3(y) + block.downsample[1](block.downsample[0](x))).relu()
+    torch.testing.assert_close(block(x), expected)
+    assert isinstance(
+        Bottleneck3D(4, 4, (1, 1, 1), expansion=1, kernels=((1, 1, 1),) * 3).downsample, torch.nn.Identity
+    )
+
+
+@both
+def test_wrong_options_are_one_sentence(name: str) -> None:
+    with torch.device("meta"), pytest.raises(ModelError, match=r"dropout=1.0 is not right; it lies in \[0, 1\)"):
+        models.build(name, 4, dropout=1.0)
+    with pytest.raises(ModelError, match="has no stream 'flow'"):
+        models.build(name, 4, stream="flow")
