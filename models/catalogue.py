@@ -1,27 +1,9 @@
-"""Every network and how its paper uses it; standard library only, so that nothing waits for torch."""
-
-from typing import Any
+"""Networks that look at frames with 2-D convolutions, and how their papers use them; standard library only."""
 
 from models.description import Description, PublishedAccuracy, ReferenceCost
 
 _STIN = "our reading of Cao et al., STIN, SIViP 2023"
-_X3D: dict[str, Any] = {
-    "paper": "Feichtenhofer, X3D, CVPR 2020",
-    "streams": ("rgb",),
-    "sampling": "dense",
-    "clips": 10,
-    "crops": 3,
-    "score_space": "softmax",
-    "mean": {"rgb": (0.45, 0.45, 0.45)},
-    "std": {"rgb": (0.225, 0.225, 0.225)},
-}
-
-
-def _kinetics_30_views(top1: float, top5: float) -> PublishedAccuracy:
-    return PublishedAccuracy(data="Kinetics-400", top1_percent=top1, top5_percent=top5, condition="30 views")
-
-
-CATALOGUE = (
+FRAMES = (
     Description(
         name="tsn",
         factory="models.tsn:TSN",
@@ -177,111 +159,5 @@ CATALOGUE = (
         crops=10,
         score_space="logits",
         cost=ReferenceCost(classes=101, frames=1, size=224),
-    ),
-    Description(
-        name="slowonly",
-        factory="models.backbones.resnet3d:SlowOnly",
-        title="Slow pathway of SlowFast alone, 3-D ResNet-50",
-        paper="Feichtenhofer et al., SlowFast Networks, ICCV 2019",
-        streams=("rgb",),
-        sampling="dense",
-        stride=8,
-        segments=8,
-        test_segments=8,
-        clips=10,
-        crops=3,
-        test_size=256,
-        score_space="softmax",
-        mean={"rgb": (0.45, 0.45, 0.45)},
-        std={"rgb": (0.225, 0.225, 0.225)},
-        cost=ReferenceCost(classes=400, frames=8, size=256, parameters_m=32.45, gmacs=54.75),
-        accuracy=(
-            PublishedAccuracy(data="Kinetics-400", top1_percent=74.58, condition="8 frames at stride 8, 30 views"),
-        ),
-    ),
-    Description(
-        name="r3d50",
-        factory="models.backbones.resnet3d:R3D50",
-        title="3-D ResNet-50 of expansion 1, what MTConv is compared with",
-        paper="Stergiou, Poppe, Multi-Temporal Convolutions, IJCNN 2021",
-        streams=("rgb",),
-        sampling="dense",
-        stride=5,
-        segments=16,
-        test_segments=16,
-        clips=10,
-        crops=3,
-        score_space="softmax",
-        cost=ReferenceCost(classes=400, frames=16, size=224, parameters_m=36.7),
-        accuracy=(
-            PublishedAccuracy(
-                data="Kinetics-400", top1_percent=61.3, top5_percent=83.1, condition="16 frames, from scratch"
-            ),
-        ),
-    ),
-    Description(
-        name="x3d_s",
-        factory="models.backbones.x3d:X3D",
-        title="X3D-S, a narrow 3-D network of depthwise convolutions",
-        segments=13,
-        test_segments=13,
-        stride=6,
-        test_size=182,
-        cost=ReferenceCost(classes=400, frames=13, size=182, parameters_m=3.79, gmacs=2.96),
-        accuracy=(_kinetics_30_views(73.33, 91.27),),
-        **_X3D,
-    ),
-    Description(
-        name="x3d_m",
-        factory="models.backbones.x3d:X3D",
-        title="X3D-M: X3D-S on more and larger frames",
-        segments=16,
-        test_segments=16,
-        stride=5,
-        test_size=256,
-        cost=ReferenceCost(classes=400, frames=16, size=256, parameters_m=3.79, gmacs=6.72),
-        accuracy=(_kinetics_30_views(75.94, 92.72),),
-        **_X3D,
-    ),
-    Description(
-        name="x3d_l",
-        factory="models.backbones.x3d:X3DL",
-        title="X3D-L, deeper",
-        segments=16,
-        test_segments=16,
-        stride=5,
-        test_size=356,
-        cost=ReferenceCost(classes=400, frames=16, size=356, parameters_m=6.15, gmacs=26.64),
-        accuracy=(_kinetics_30_views(77.44, 93.31),),
-        **_X3D,
-    ),
-    Description(
-        name="swin3d_b",
-        factory="models.backbones.swin3d:Swin3D",
-        title="Video Swin Transformer, base",
-        paper="Liu et al., Video Swin Transformer, CVPR 2022",
-        streams=("rgb",),
-        sampling="dense",
-        stride=2,
-        segments=32,
-        test_segments=32,
-        clips=4,
-        crops=3,
-        score_space="softmax",
-        cost=ReferenceCost(classes=400, frames=32, size=224, parameters_m=88, gmacs=281.6),
-        accuracy=(
-            PublishedAccuracy(
-                data="Kinetics-400",
-                top1_percent=80.6,
-                top5_percent=94.6,
-                condition="32 frames, window 8x7x7, from ImageNet-1K",
-            ),
-            PublishedAccuracy(
-                data="Something-Something v2",
-                top1_percent=69.6,
-                top5_percent=92.7,
-                condition="32 frames, window 16x7x7, from Kinetics-400, 1 clip x 3 crops",
-            ),
-        ),
     ),
 )

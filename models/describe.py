@@ -10,14 +10,15 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.catalogue import CATALOGUE
+from models.catalogue import FRAMES
+from models.catalogue_3d import VOLUMES
 from models.description import Description
 from models.errors import ModelError
 
 if TYPE_CHECKING:
     from models.network import Network
 
-_BY_NAME = {description.name: description for description in CATALOGUE}
+_BY_NAME = {description.name: description for description in (*FRAMES, *VOLUMES)}
 
 
 def names() -> list[str]:

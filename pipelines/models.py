@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -74,6 +75,7 @@ def table(shown: Iterable[Entry]) -> str:
     return "\n".join(lines + _columns([("network", "data", "top-1 / top-5 %", "condition"), *results])) + "\n"
 
 
+@cache  # networks with many small layers take seconds
 def _entry(name: str) -> Entry:
     about = models.describe(name)
     view = about.cost

@@ -7,8 +7,6 @@ import pytest
 import models
 from pipelines.commands.models import Args, main
 
-pytestmark = pytest.mark.quick
-
 
 def test_the_table_has_every_network_with_exact_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(Args()) == 0

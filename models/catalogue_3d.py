@@ -1,0 +1,210 @@
+"""Networks in three dimensions, and how their papers use them; standard library only."""
+
+from typing import Any
+
+from models.description import Description, PublishedAccuracy, ReferenceCost
+
+_X3D: dict[str, Any] = {
+    "paper": "Feichtenhofer, X3D, CVPR 2020",
+    "streams": ("rgb",),
+    "sampling": "dense",
+    "clips": 10,
+    "crops": 3,
+    "score_space": "softmax",
+    "mean": {"rgb": (0.45, 0.45, 0.45)},
+    "std": {"rgb": (0.225, 0.225, 0.225)},
+}
+
+
+def _kinetics_30_views(top1: float, top5: float) -> PublishedAccuracy:
+    return PublishedAccuracy(data="Kinetics-400", top1_percent=top1, top5_percent=top5, condition="30 views")
+
+
+_MTNET: dict[str, Any] = {
+    "paper": "Stergiou, Poppe, Multi-Temporal Convolutions, IJCNN 2021",
+    "streams": ("rgb",),
+    "sampling": "dense",
+    "stride": 5,
+    "segments": 16,
+    "test_segments": 16,
+    "clips": 10,
+    "crops": 3,
+    "score_space": "softmax",
+}
+
+
+def _hacs_and_kinetics(hacs1: float, hacs5: float, kinetics1: float, kinetics5: float) -> tuple[PublishedAccuracy, ...]:
+    return (
+        PublishedAccuracy(data="HACS", top1_percent=hacs1, top5_percent=hacs5, condition="from scratch, 30 views"),
+        PublishedAccuracy(
+            data="Kinetics-400", top1_percent=kinetics1, top5_percent=kinetics5, condition="from HACS, 30 views"
+        ),
+    )
+
+
+VOLUMES = (
+    Description(
+        name="slowonly",
+        factory="models.backbones.resnet3d:SlowOnly",
+        title="Slow pathway of SlowFast alone, 3-D ResNet-50",
+        paper="Feichtenhofer et al., SlowFast Networks, ICCV 2019",
+        streams=("rgb",),
+        sampling="dense",
+        stride=8,
+        segments=8,
+        test_segments=8,
+        clips=10,
+        crops=3,
+        test_size=256,
+        score_space="softmax",
+        mean={"rgb": (0.45, 0.45, 0.45)},
+        std={"rgb": (0.225, 0.225, 0.225)},
+        cost=ReferenceCost(classes=400, frames=8, size=256, parameters_m=32.45, gmacs=54.75),
+        accuracy=(
+            PublishedAccuracy(data="Kinetics-400", top1_percent=74.58, condition="8 frames at stride 8, 30 views"),
+        ),
+    ),
+    Description(
+        name="r3d50",
+        factory="models.backbones.resnet3d:R3D50",
+        title="3-D ResNet-50 of expansion 1, what MTConv is compared with",
+        paper="Stergiou, Poppe, Multi-Temporal Convolutions, IJCNN 2021",
+        streams=("rgb",),
+        sampling="dense",
+        stride=5,
+        segments=16,
+        test_segments=16,
+        clips=10,
+        crops=3,
+        score_space="softmax",
+        cost=ReferenceCost(classes=400, frames=16, size=224, parameters_m=36.7),
+        accuracy=(
+            PublishedAccuracy(
+                data="Kinetics-400", top1_percent=61.3, top5_percent=83.1, condition="16 frames, from scratch"
+            ),
+        ),
+    ),
+    Description(
+        name="x3d_s",
+        factory="models.backbones.x3d:X3D",
+        title="X3D-S, a narrow 3-D network of depthwise convolutions",
+        segments=13,
+        test_segments=13,
+        stride=6,
+        test_size=182,
+        cost=ReferenceCost(classes=400, frames=13, size=182, parameters_m=3.79, gmacs=2.96),
+        accuracy=(_kinetics_30_views(73.33, 91.27),),
+        **_X3D,
+    ),
+    Description(
+        name="x3d_m",
+        factory="models.backbones.x3d:X3D",
+        title="X3D-M: X3D-S on more and larger frames",
+        segments=16,
+        test_segments=16,
+        stride=5,
+        test_size=256,
+        cost=ReferenceCost(classes=400, frames=16, size=256, parameters_m=3.79, gmacs=6.72),
+        accuracy=(_kinetics_30_views(75.94, 92.72),),
+        **_X3D,
+    ),
+    Description(
+        name="x3d_l",
+        factory="models.backbones.x3d:X3DL",
+        title="X3D-L, deeper",
+        segments=16,
+        test_segments=16,
+        stride=5,
+        test_size=356,
+        cost=ReferenceCost(classes=400, frames=16, size=356, parameters_m=6.15, gmacs=26.64),
+        accuracy=(_kinetics_30_views(77.44, 93.31),),
+        **_X3D,
+    ),
+    Description(
+        name="swin3d_b",
+        factory="models.backbones.swin3d:Swin3D",
+        title="Video Swin Transformer, base",
+        paper="Liu et al., Video Swin Transformer, CVPR 2022",
+        streams=("rgb",),
+        sampling="dense",
+        stride=2,
+        segments=32,
+        test_segments=32,
+        clips=4,
+        crops=3,
+        score_space="softmax",
+        cost=ReferenceCost(classes=400, frames=32, size=224, parameters_m=88, gmacs=281.6),
+        accuracy=(
+            PublishedAccuracy(
+                data="Kinetics-400",
+                top1_percent=80.6,
+                top5_percent=94.6,
+                condition="32 frames, window 8x7x7, from ImageNet-1K",
+            ),
+            PublishedAccuracy(
+                data="Something-Something v2",
+                top1_percent=69.6,
+                top5_percent=92.7,
+                condition="32 frames, window 16x7x7, from Kinetics-400, 1 clip x 3 crops",
+            ),
+        ),
+    ),
+    Description(
+        name="tpn",
+        factory="models.backbones.tpn:TPN",
+        title="Temporal pyramid over a temporally shifted ResNet-50",
+        paper="Yang et al., Temporal Pyramid Network, CVPR 2020",
+        streams=("rgb",),
+        segments=8,
+        test_segments=8,
+        clips=2,
+        crops=3,
+        test_size=256,
+        score_space="softmax",
+        cost=ReferenceCost(classes=48, frames=8, size=224, parameters_m=63),
+        accuracy=(
+            PublishedAccuracy(
+                data="Something-Something v2",
+                top1_percent=64.7,
+                top5_percent=88.1,
+                condition="8 frames, from ImageNet, 2 clips x 3 crops",
+            ),
+        ),
+    ),
+    Description(
+        name="mtnet_s",
+        factory="models.mtnet:MTNet",
+        title="Multi-temporal network, small input",
+        cost=ReferenceCost(classes=200, frames=16, size=182, parameters_m=25.8, gmacs=5.8),
+        accuracy=_hacs_and_kinetics(80.7, 95.2, 74.8, 92.1),
+        **_MTNET,
+    ),
+    Description(
+        name="mtnet_m",
+        factory="models.mtnet:MTNet",
+        title="Multi-temporal network",
+        cost=ReferenceCost(classes=200, frames=16, size=224, parameters_m=25.8, gmacs=8.8),
+        accuracy=_hacs_and_kinetics(83.4, 95.9, 76.6, 92.5),
+        **_MTNET,
+    ),
+    Description(
+        name="mtnet_l",
+        factory="models.mtnet:MTNetL",
+        title="Multi-temporal network, deeper; parameters differ from the paper's",
+        cost=ReferenceCost(classes=200, frames=16, size=224, parameters_m=50.1, gmacs=17.6),
+        accuracy=_hacs_and_kinetics(86.6, 96.7, 78.1, 93.2),
+        **_MTNET,
+    ),
+    Description(
+        name="mtconv_r50",
+        factory="models.mtnet:MTConvR50",
+        title="Multi-temporal convolutions in a 3-D ResNet-50",
+        cost=ReferenceCost(classes=400, frames=16, size=224, parameters_m=35.7, gmacs=23.1),
+        accuracy=(
+            PublishedAccuracy(
+                data="Kinetics-400", top1_percent=74.8, top5_percent=91.3, condition="16 frames, from scratch"
+            ),
+        ),
+        **_MTNET,
+    ),
+)

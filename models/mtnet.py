@@ -1,0 +1,190 @@
+"""MTNet: blocks of multi-temporal convolutions with X3D's widths and depths, and MTConv in a 3-D ResNet-50.
+
+A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021, with the
+decisions of papers/mtnet.md: the paper's text and the authors' code differ, and neither alone gives the paper's tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.backbones.resnet3d import ResNet3D, ResNet3DOptions, conv3d
+from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayout, inner
+from models.errors import ModelError
+from models.mtconv import MTConv, MTConvSettings
+from models.network import CHANNELS, ClipNetwork
+from models.options import Options
+from models.recurrent_gate import Cell, RecurrentGate
+
+ONE = (1, 1, 1)
+THREE = (3, 3, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(MTConvSettings):
+    """Options of MTConv and of the gates behind it."""
+
+    cell: Cell = "gru"
+    """Recurrent cell of the gates."""
+    gru_layers: int = 1
+    """Layers of the cell; the published parameters are met by one, the text says two."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gru_layers < 1:
+            raise ModelError(f"gru_layers={self.gru_layers} is not right; it is 1 or more.")
+        if self.ratio is None:
+            changed = [field for field in fields(GateOptions) if getattr(self, field.name) != field.default]
+            idle = next((field.name for field in changed if field.name != "ratio"), None)
+            if idle is not None:
+                raise ModelError(f"{idle}={getattr(self, idle)} has no effect: ratio=None splits nothing.")
+
+    def gate(self, channels: int) -> nn.Module:
+        """What weighs a block's channels; nothing where convolutions are plain."""
+        if self.ratio is None:
+            return nn.Identity()
+        return RecurrentGate(channels, cell=self.cell, layers=self.gru_layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTNetOptions(GateOptions, Options):
+    """Options of `mtnet_s` and `mtnet_m`."""
+
+    dropout: float = 0.0
+    """Before the last linear layer, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+
+    @property
+    def layout(self) -> X3DLayout:
+        """Its stages."""
+        return TINY if self.tiny else MEDIUM
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTNetLOptions(MTNetOptions):
+    """Options of `mtnet_l`."""
+
+    @property
+    def layout(self) -> X3DLayout:
+        """Its stages."""
+        return TINY_LARGE if self.tiny else LARGE
+
+
+class MTNet(ClipNetwork):
+    """[B, C, T, H, W] -> [B, K], any T. 25,949,291 parameters for 200 classes, 8.504 GMACs at 16x224.
+
+    Of T frames, half are kept behind the stem, and each later stage strides time with space: 8, 4, 2, 1 of 16.
+    """
+
+    Options = MTNetOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: MTNetOptions) -> None:
+        super().__init__(num_classes, stream=stream, options=options)
+        widths, depths, _ = options.layout
+        self.stem = Stem(CHANNELS[stream], widths[0])
+        self.maxpool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        self.stages = nn.Sequential()
+        for stage, ((inputs, outputs), depth) in enumerate(zip(pairwise((widths[0], *widths)), depths, strict=True)):
+            for index in range(depth):
+                stride = 2 if index == 0 and stage > 0 else 1
+                self.stages.append(MTBlock(inputs if index == 0 else outputs, outputs, stride, options))
+        last = inner(widths[-1])
+        self.widen = conv3d(widths[-1], last, ONE)
+        self.norm = nn.BatchNorm3d(last)
+        self.add_classifier(last, options.dropout, std=0.01)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the map before pooling, [B, 432, T/16, H/32, W/32]."""
+        self.check(clip)
+        x = self.options.halve_time(self.maxpool(self.stem(clip)))
+        return F.relu(self.norm(self.widen(self.stages(x))))
+
+
+class MTNetL(MTNet):
+    """`MTNet` with more blocks. 58,374,039 parameters for 200 classes, 17.067 GMACs at 16x224.
+
+    The paper prints 50.1 M, which no split of the layers that it describes gives (papers/mtnet.md section 7).
+    """
+
+    Options = MTNetLOptions
+
+
+class MTBlock(nn.Module):
+    """Four MTConvs, a gate and a shortcut. [B, inputs, T, h, w] -> [B, outputs, T/stride, h/stride, w/stride]."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, options: GateOptions) -> None:
+        super().__init__()
+        width, strides = inner(outputs), (stride, stride, stride)
+        changes = stride != 1 or inputs != outputs
+        self.convs = nn.Sequential(
+            MTConv(inputs, width, ONE, settings=options),
+            MTConv(width, inputs, ONE, settings=options),
+            MTConv(inputs, width, THREE, strides, settings=options),
+            MTConv(width, outputs, ONE if changes else (1, 3, 3), settings=options, act=False),
+        )
+        self.gate = options.gate(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if changes:
+            self.shortcut = MTConv(inputs, outputs, ONE, strides, settings=options, lateral=False, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's sum."""
+        return F.relu(self.gate(self.convs(x)) + self.shortcut(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTConvR50Options(GateOptions, ResNet3DOptions):
+    """Options of `mtconv_r50`."""
+
+    def __post_init__(self) -> None:
+        GateOptions.__post_init__(self)
+        ResNet3DOptions.__post_init__(self)
+
+
+class MTConvR50(ResNet3D):
+    """`r3d50` with MTConv in place of its blocks' convolutions. 36,730,528 parameters for 400 classes, 21.70 GMACs."""
+
+    Options = MTConvR50Options
+
+    def __init__(self, num_classes: int, *, stream: str, options: MTConvR50Options) -> None:
+        def block(inputs: int, planes: int, stride: int, stage: int) -> MTBottleneck:
+            return MTBottleneck(inputs, planes, stride, options)
+
+        super().__init__(
+            num_classes,
+            stream=stream,
+            options=options,
+            stem=lambda inputs, outputs: conv3d(inputs, outputs, (3, 7, 7), (1, 2, 2)),
+            pool=nn.MaxPool3d(3, 2, 1),
+            block=block,
+        )
+
+
+class MTBottleneck(nn.Module):
+    """Three MTConvs, a gate and a shortcut. [B, inputs, T, h, w] -> [B, planes, T/stride, h/stride, w/stride]."""
+
+    def __init__(self, inputs: int, planes: int, stride: int, options: GateOptions) -> None:
+        super().__init__()
+        strides = (stride, stride, stride)
+        self.outputs = planes
+        self.convs = nn.Sequential(
+            MTConv(inputs, planes, ONE, settings=options),
+            MTConv(planes, planes, THREE, strides, settings=options),
+            MTConv(planes, planes, ONE, settings=options, act=False),
+        )
+        self.gate = options.gate(planes)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != planes:
+            self.shortcut = MTConv(inputs, planes, ONE, strides, settings=options, lateral=False, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's sum."""
+        return F.relu(self.gate(self.convs(x)) + self.shortcut(x))
