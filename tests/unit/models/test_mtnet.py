@@ -12,7 +12,6 @@ from models.mtconv import MTConv
 from models.mtnet import MTBlock, MTNetOptions
 from models.recurrent_gate import RecurrentGate
 
-pytestmark = pytest.mark.quick
 NAMES = ["mtnet_s", "mtnet_m", "mtnet_l", "mtconv_r50"]
 
 

@@ -15,7 +15,6 @@ from models.errors import ModelError
 from models.options import parse
 from models.weights import adopt
 
-pytestmark = pytest.mark.quick
 KINETICS, SOMETHING = (8, 7, 7), (16, 7, 7)
 
 

@@ -14,7 +14,6 @@ from models.errors import ModelError
 from models.options import parse
 from models.weights import adopt, unwrap
 
-pytestmark = pytest.mark.quick
 both = pytest.mark.parametrize("network_class", [X3D, X3DL])
 
 
