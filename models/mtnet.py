@@ -12,12 +12,12 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.resnet3d import ResNet3D, ResNet3DOptions, conv3d
+from models.backbones.resnet3d import R3D50, ResNet3DOptions, conv3d
 from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayout, inner
 from models.errors import ModelError
 from models.mtconv import MTConv, MTConvSettings
 from models.network import CHANNELS, ClipNetwork
-from models.options import Options
+from models.options import Options, check_rates
 from models.recurrent_gate import Cell, RecurrentGate
 
 ONE = (1, 1, 1)
@@ -59,8 +59,7 @@ class MTNetOptions(GateOptions, Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+        check_rates(self, "dropout")
 
     @property
     def layout(self) -> X3DLayout:
@@ -149,23 +148,15 @@ class MTConvR50Options(GateOptions, ResNet3DOptions):
         ResNet3DOptions.__post_init__(self)
 
 
-class MTConvR50(ResNet3D):
+class MTConvR50(R3D50):
     """`r3d50` with MTConv in place of its blocks' convolutions. 36,730,528 parameters for 400 classes, 21.70 GMACs."""
 
     Options = MTConvR50Options
 
-    def __init__(self, num_classes: int, *, stream: str, options: MTConvR50Options) -> None:
-        def block(inputs: int, planes: int, stride: int, stage: int) -> MTBottleneck:
-            return MTBottleneck(inputs, planes, stride, options)
-
-        super().__init__(
-            num_classes,
-            stream=stream,
-            options=options,
-            stem=lambda inputs, outputs: conv3d(inputs, outputs, (3, 7, 7), (1, 2, 2)),
-            pool=nn.MaxPool3d(3, 2, 1),
-            block=block,
-        )
+    @staticmethod
+    def block(inputs: int, planes: int, stride: int, options: MTConvR50Options) -> MTBottleneck:
+        """A block with `outputs`."""
+        return MTBottleneck(inputs, planes, stride, options)
 
 
 class MTBottleneck(nn.Module):

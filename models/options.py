@@ -27,6 +27,14 @@ class Options:
         return description
 
 
+def check_rates(options: Options, *names: str) -> None:
+    """Raise `ModelError` unless these options are None or lie in [0, 1)."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < 1:
+            raise ModelError(f"{name}={value} is not right; it lies in [0, 1).")
+
+
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 

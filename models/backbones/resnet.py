@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.errors import ModelError
 from models.network import CHANNELS, FrameNetwork, fold, unfold
-from models.options import Options
+from models.options import Options, check_rates
 
 
 class Layout(NamedTuple):
@@ -53,8 +53,7 @@ class ResNetOptions(Options):
     def __post_init__(self) -> None:
         if self.tiny and self.depth != 50:
             raise ModelError(f"depth={self.depth} and tiny=True exclude each other.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+        check_rates(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from models.errors import ModelError
 from models.network import CHANNELS, ClipNetwork
-from models.options import Options
+from models.options import Options, check_rates
 
 Kernel = tuple[int, int, int]
 BLOCKS = (3, 4, 6, 3)
@@ -36,8 +35,7 @@ class ResNet3DOptions(Options):
     """Before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+        check_rates(self, "dropout")
 
     @property
     def planes(self) -> tuple[int, ...]:
@@ -170,12 +168,11 @@ class R3D50(ResNet3D):
     Expansion 1, and time is strided with space.
     """
 
-    Options = ResNet3DOptions
+    Options: ClassVar[type[ResNet3DOptions]] = ResNet3DOptions
 
-    def __init__(self, num_classes: int, *, stream: str, options: ResNet3DOptions) -> None:
-        def block(inputs: int, planes: int, stride: int, stage: int) -> Bottleneck3D:
-            kernels = ((1, 1, 1), (3, 3, 3), (1, 1, 1))
-            return Bottleneck3D(inputs, planes, (stride, stride, stride), expansion=1, kernels=kernels)
+    def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
+        def block(inputs: int, planes: int, stride: int, stage: int) -> nn.Module:
+            return self.block(inputs, planes, stride, options)
 
         super().__init__(
             num_classes,
@@ -185,6 +182,12 @@ class R3D50(ResNet3D):
             pool=nn.MaxPool3d(3, 2, 1),
             block=block,
         )
+
+    @staticmethod
+    def block(inputs: int, planes: int, stride: int, options: Any) -> nn.Module:
+        """A block with `outputs`; the stride is that of time, height and width."""
+        kernels = ((1, 1, 1), (3, 3, 3), (1, 1, 1))
+        return Bottleneck3D(inputs, planes, (stride, stride, stride), expansion=1, kernels=kernels)
 
 
 def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1)) -> nn.Conv3d:

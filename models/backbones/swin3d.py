@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.errors import ModelError
 from models.network import CHANNELS, Group, Network
-from models.options import Options
+from models.options import Options, check_rates
 
 PATCH = (2, 4, 4)
 """Frames, height and width of what becomes one position."""
@@ -81,9 +81,7 @@ class Swin3DOptions(Options):
             raise ModelError(
                 f"window={self.window} is not right; it is three sizes of 1 or more, along time, height and width."
             )
-        for name in ("drop_path", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ModelError(f"{name}={getattr(self, name)} is not right; it lies in [0, 1).")
+        check_rates(self, "drop_path", "dropout")
 
 
 class Swin3D(Network):

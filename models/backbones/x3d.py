@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.errors import ModelError
 from models.network import CHANNELS, Network, fold, last_linear, unfold
-from models.options import Options
+from models.options import Options, check_rates
 
 
 class X3DLayout(NamedTuple):
@@ -53,8 +52,7 @@ class X3DOptions(Options):
     """Before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+        check_rates(self, "dropout")
 
     @property
     def layout(self) -> X3DLayout:
