@@ -57,7 +57,7 @@ def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, 
 def test_demo_draws_trains_both_networks_and_knows_its_videos_again(ray, tmp_path, monkeypatch):
     monkeypatch.setenv("MAREY_WORK", str(tmp_path))
     settings = FigureSettings(train_clips=1, val_clips=1, test_clips=1, train_people=1, size=48, frames=12)
-    cut = ["train.epochs=1", "train.batch_size=10", "prepare.short_side=48", "input.size=32"]
+    cut = ["train.epochs=1", "train.batch_size=10", "prepare.short_side=48", "input.size=32", "compute.workers=1"]
 
     rows, folder = demo(settings, cut)
 
