@@ -68,21 +68,13 @@ VOLUMES = (
         name="r3d50",
         factory="models.backbones.resnet3d:R3D50",
         title="3-D ResNet-50 of expansion 1, what MTConv is compared with",
-        paper="Stergiou, Poppe, Multi-Temporal Convolutions, IJCNN 2021",
-        streams=("rgb",),
-        sampling="dense",
-        stride=5,
-        segments=16,
-        test_segments=16,
-        clips=10,
-        crops=3,
-        score_space="softmax",
         cost=ReferenceCost(classes=400, frames=16, size=224, parameters_m=36.7),
         accuracy=(
             PublishedAccuracy(
                 data="Kinetics-400", top1_percent=61.3, top5_percent=83.1, condition="16 frames, from scratch"
             ),
         ),
+        **_MTNET,
     ),
     Description(
         name="x3d_s",

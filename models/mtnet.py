@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -154,7 +155,7 @@ class MTConvR50(R3D50):
     Options = MTConvR50Options
 
     @staticmethod
-    def block(inputs: int, planes: int, stride: int, options: MTConvR50Options) -> MTBottleneck:
+    def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
         """A block with `outputs`."""
         return MTBottleneck(inputs, planes, stride, options)
 

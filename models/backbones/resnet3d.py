@@ -8,7 +8,6 @@ C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -78,45 +77,40 @@ class Bottleneck3D(nn.Module):
 
 
 class ResNet3D(ClipNetwork):
-    """Stem, four stages, mean over time and space, linear."""
+    """Stem, four stages, mean over time and space, linear. Subclasses say what stem, pool and blocks are."""
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        stream: str,
-        options: Any,
-        stem: Callable[[int, int], nn.Conv3d],
-        pool: nn.MaxPool3d,
-        block: Callable[[int, int, int, int], nn.Module],
-    ) -> None:
-        """Build it.
+    Options: ClassVar[type[ResNet3DOptions]] = ResNet3DOptions
+    stem: ClassVar[Kernel]
+    """Kernel of the first convolution, which halves height and width."""
 
-        Args:
-            num_classes: K.
-            stream: says how many channels a clip has.
-            options: with `planes`, `blocks` and `dropout`.
-            stem: the first convolution, of so many inputs and outputs.
-            pool: after the stem.
-            block: makes a block with `outputs`, of inputs, planes, spatial stride and stage, 1 to 4.
-        """
+    def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
         super().__init__(num_classes, stream=stream, options=options)
         planes: tuple[int, ...] = options.planes
-        self.conv1 = stem(CHANNELS[stream], planes[0])
+        self.conv1 = conv3d(CHANNELS[stream], planes[0], self.stem, (1, 2, 2))
         self.bn1 = nn.BatchNorm3d(planes[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = pool
+        self.maxpool = self.pool()
         channels = planes[0]
         for stage in range(4):
             blocks = nn.Sequential()
             for index in range(options.blocks[stage]):
-                made = block(channels, planes[stage], 2 if index == 0 and stage > 0 else 1, stage + 1)
+                made = self.block(channels, planes[stage], 2 if index == 0 and stage > 0 else 1, stage + 1, options)
                 blocks.append(made)
                 outputs = made.outputs
                 assert isinstance(outputs, int)
                 channels = outputs
             self.add_module(f"layer{stage + 1}", blocks)
         self.add_classifier(channels, options.dropout, std=0.01)
+
+    @staticmethod
+    def pool() -> nn.MaxPool3d:
+        """What stands behind the stem."""
+        raise NotImplementedError
+
+    @staticmethod
+    def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
+        """A block with `outputs`; its stride is spatial, of stage 1 to 4."""
+        raise NotImplementedError
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> the map before pooling."""
@@ -134,22 +128,19 @@ class SlowOnly(ResNet3D):
     Time is never strided. The first convolutions of the last two stages' blocks see three frames, all others one.
     """
 
-    Options = ResNet3DOptions
+    stem = (1, 7, 7)
 
-    def __init__(self, num_classes: int, *, stream: str, options: ResNet3DOptions) -> None:
-        def block(inputs: int, planes: int, stride: int, stage: int) -> Bottleneck3D:
-            first = (3, 1, 1) if stage > 2 else (1, 1, 1)
-            kernels = (first, (1, 3, 3), (1, 1, 1))
-            return Bottleneck3D(inputs, planes, (1, stride, stride), expansion=4, kernels=kernels)
+    @staticmethod
+    def pool() -> nn.MaxPool3d:
+        """Of each frame."""
+        return nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
-        super().__init__(
-            num_classes,
-            stream=stream,
-            options=options,
-            stem=lambda inputs, outputs: conv3d(inputs, outputs, (1, 7, 7), (1, 2, 2)),
-            pool=nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            block=block,
-        )
+    @staticmethod
+    def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
+        """A block that keeps time."""
+        first = (3, 1, 1) if stage > 2 else (1, 1, 1)
+        kernels = (first, (1, 3, 3), (1, 1, 1))
+        return Bottleneck3D(inputs, planes, (1, stride, stride), expansion=4, kernels=kernels)
 
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor]:
         """As PyTorchVideo's `slow_r50` has it."""
@@ -168,31 +159,23 @@ class R3D50(ResNet3D):
     Expansion 1, and time is strided with space.
     """
 
-    Options: ClassVar[type[ResNet3DOptions]] = ResNet3DOptions
-
-    def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
-        def block(inputs: int, planes: int, stride: int, stage: int) -> nn.Module:
-            return self.block(inputs, planes, stride, options)
-
-        super().__init__(
-            num_classes,
-            stream=stream,
-            options=options,
-            stem=lambda inputs, outputs: conv3d(inputs, outputs, (3, 7, 7), (1, 2, 2)),
-            pool=nn.MaxPool3d(3, 2, 1),
-            block=block,
-        )
+    stem = (3, 7, 7)
 
     @staticmethod
-    def block(inputs: int, planes: int, stride: int, options: Any) -> nn.Module:
-        """A block with `outputs`; the stride is that of time, height and width."""
+    def pool() -> nn.MaxPool3d:
+        """Of time too."""
+        return nn.MaxPool3d(3, 2, 1)
+
+    @staticmethod
+    def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
+        """A block whose stride is that of time too."""
         kernels = ((1, 1, 1), (3, 3, 3), (1, 1, 1))
         return Bottleneck3D(inputs, planes, (stride, stride, stride), expansion=1, kernels=kernels)
 
 
-def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1)) -> nn.Conv3d:
+def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1), groups: int = 1) -> nn.Conv3d:
     """A convolution without bias that keeps the size at stride 1."""
     depth, height, width = (side // 2 for side in kernel)
-    layer = nn.Conv3d(inputs, outputs, kernel, stride, (depth, height, width), bias=False)
+    layer = nn.Conv3d(inputs, outputs, kernel, stride, (depth, height, width), groups=groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer

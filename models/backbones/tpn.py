@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones.resnet3d import Kernel
+from models.backbones.resnet3d import Kernel, conv3d
 from models.errors import ModelError
 from models.network import cross_entropy, last_linear
 from models.tsm import TSM, TSMOptions
@@ -183,7 +183,6 @@ class AuxiliaryHead(nn.Module):
 
 def xavier(inputs: int, outputs: int, kernel: Kernel, *, stride: int = 1, groups: int = 1) -> nn.Conv3d:
     """A convolution of the pyramid, with the stride in the plane."""
-    depth, height, width = (side // 2 for side in kernel)
-    layer = nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), (depth, height, width), groups=groups, bias=False)
+    layer = conv3d(inputs, outputs, kernel, (1, stride, stride), groups)
     nn.init.xavier_uniform_(layer.weight)
     return layer

@@ -62,3 +62,11 @@ def with_random_filters(network: nn.Module) -> nn.Module:
     for module in sthac(network):
         nn.init.normal_(module.filters, std=0.5)
     return network
+
+
+def assert_clips_apart_and_directed(network: nn.Module) -> None:
+    """Clips of a batch do not mix, and a clip's reverse scores otherwise."""
+    clips = torch.randn(2, 3, 8, 64, 64)
+    scores = logits(network, clips)
+    torch.testing.assert_close(logits(network, clips[1:]), scores[1:], rtol=1e-4, atol=1e-5)
+    assert (logits(network, clips.flip(2)) - scores).abs().max() > 1e-4 * scores.abs().max()
