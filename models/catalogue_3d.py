@@ -42,6 +42,26 @@ def _hacs_and_kinetics(hacs1: float, hacs5: float, kinetics1: float, kinetics5: 
     )
 
 
+_DSTS: dict[str, Any] = {
+    "paper": "Li et al., Dynamic Spatio-Temporal Specialization, ECCV 2022",
+    "streams": ("rgb",),
+    "score_space": "softmax",
+}
+
+
+def _diving_and_something(
+    diving: tuple[float, float], something: tuple[float, float], condition: str
+) -> tuple[PublishedAccuracy, ...]:
+    return (
+        PublishedAccuracy(
+            data="Diving48", top1_percent=diving[0], mean_class_percent=diving[1], condition=f"v2 labels, {condition}"
+        ),
+        PublishedAccuracy(
+            data="Something-Something v2", top1_percent=something[0], top5_percent=something[1], condition=condition
+        ),
+    )
+
+
 VOLUMES = (
     Description(
         name="slowonly",
@@ -198,5 +218,30 @@ VOLUMES = (
             ),
         ),
         **_MTNET,
+    ),
+    Description(
+        name="dsts_tpn",
+        factory="models.dsts:DSTSTPN",
+        title="TPN with dynamic spatio-temporal specialisation",
+        segments=8,
+        test_segments=8,
+        clips=2,
+        crops=3,
+        test_size=256,
+        cost=ReferenceCost(classes=48, frames=8, size=224, parameters_m=75),
+        accuracy=_diving_and_something((88.4, 78.2), (67.2, 89.2), "8 frames, 2 clips x 3 crops"),
+        **_DSTS,
+    ),
+    Description(
+        name="dsts_swin_b",
+        factory="models.dsts:DSTSSwin",
+        title="Video Swin-B with dynamic spatio-temporal specialisation",
+        segments=32,
+        test_segments=32,
+        clips=1,
+        crops=3,
+        cost=ReferenceCost(classes=174, frames=32, size=224),
+        accuracy=_diving_and_something((83.0, 71.5), (71.8, 93.7), "32 frames, 1 clip x 3 crops"),
+        **_DSTS,
     ),
 )

@@ -27,6 +27,7 @@ class PublishedAccuracy:
     data: str
     top1_percent: float
     top5_percent: float | None = None
+    mean_class_percent: float | None = None
     condition: str
     """Frames, start weights, views: what must be the same for a comparison."""
 

@@ -181,7 +181,7 @@ class ClipNetwork(TrunkNetwork):
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, channels, T', h, w] -> logits [B, K]."""
-        logits: Tensor = self.fc(self.dropout(features.mean((2, 3, 4))))
+        logits: Tensor = self.get_submodule(self.classifier)(self.dropout(features.mean((2, 3, 4))))
         return logits
 
 

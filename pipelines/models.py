@@ -110,7 +110,9 @@ def _published(entry: Entry) -> str:
 
 
 def _percent(result: PublishedAccuracy) -> str:
-    return f"{result.top1_percent:g}" + (f" / {result.top5_percent:g}" if result.top5_percent is not None else "")
+    top5 = "" if result.top5_percent is None else f" / {result.top5_percent:g}"
+    mean_class = "" if result.mean_class_percent is None else f", mean class {result.mean_class_percent:g}"
+    return f"{result.top1_percent:g}{top5}{mean_class}"
 
 
 def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:

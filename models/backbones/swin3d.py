@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.network import CHANNELS, Group, Network
+from models.network import CHANNELS, ClipNetwork, Group
 from models.options import Options, check_rates
 
 PATCH = (2, 4, 4)
@@ -84,7 +84,7 @@ class Swin3DOptions(Options):
         check_rates(self, "drop_path", "dropout")
 
 
-class Swin3D(Network):
+class Swin3D(ClipNetwork):
     """[B, C, T, H, W] -> [B, K]. 88,048,984 parameters for 400 classes, 140.67 GMACs at 16x224.
 
     Any T, H and W: as in the published implementation, zeros are appended to each axis where patches (T to an even
@@ -108,15 +108,6 @@ class Swin3D(Network):
         self.check(clip)
         x: Tensor = self.norm(self.features(self.patch_embed(clip)))
         return x.permute(0, 4, 1, 2, 3)
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> logits [B, K]."""
-        return self.classify(self.forward_features(clip))
-
-    def classify(self, features: Tensor) -> Tensor:
-        """[B, channels, t, h, w] -> logits [B, K]."""
-        logits: Tensor = self.head(self.dropout(features.mean((2, 3, 4))))
-        return logits
 
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor] | None:
         """Without torchvision's index; a table of fewer or more frames is stretched."""

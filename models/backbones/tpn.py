@@ -75,7 +75,12 @@ class TPN(TSM):
     def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """As `Network.losses`, with `loss_main` and `loss_auxiliary`."""
         third, fourth = self.forward_stages(clip)
-        logits = self.classify(self.neck(third, fourth))
+        return self.losses_of(self.classify(self.neck(third, fourth)), third, labels, weights)
+
+    def losses_of(
+        self, logits: Tensor, third: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`losses` of logits [B, K] and the third stage's map."""
         main = cross_entropy(logits, labels, weights)
         if self.auxiliary is None:
             return {"total": main, "logits": logits.detach()}

@@ -30,6 +30,35 @@ class Batch:
     flow: Tensor | None = None
     """float32 [b, 2, K, H, W], pixels a frame, x before y: what networks that learn it get in their `losses`."""
 
+    def halves(self, rank: int, world: int) -> tuple[Batch, Batch]:
+        """Return this rank's share of the first half of the step's samples, and of the rest.
+
+        Which samples are in which half does not depend on the number of workers, as `order.deal` deals them in turn.
+        """
+        first = (self.count + 1) // 2
+        own = len(range(rank, first, world))
+        return self._share(slice(own), first), self._share(slice(own, None), self.count - first)
+
+    def parts(self, number: int) -> list[Batch]:
+        """Return the batch in at most so many parts of nearly the same size."""
+        size = -(-len(self.labels) // number)
+        return [self._share(slice(at, at + size), self.count) for at in range(0, len(self.labels), size)]
+
+    def _share(self, rows: slice, count: int) -> Batch:
+        """Some of the rows; where there is none, a filler."""
+        empty = len(self.labels[rows]) == 0
+        rows = slice(1) if empty else rows
+        return replace(
+            self,
+            clip=self.clip[rows],
+            labels=self.labels[rows],
+            weights=self.weights[rows] * (not empty),
+            count=count,
+            video_ids=self.video_ids[rows],
+            views=self.views[rows],
+            flow=None if self.flow is None else self.flow[rows],
+        )
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors for the network on `device`."""
         return replace(

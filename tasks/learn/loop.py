@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from tasks.errors import UserError
 from tasks.learn import checkpoint, parallel
 from tasks.learn.batch import Batch
 from tasks.learn.checkpoint import Identity, Position
-from tasks.learn.optim import build_optimizer, set_lr
+from tasks.learn.optim import build_optimizer, set_lr, upstream
 from tasks.learn.precision import autocast, grad_scaler
 from tasks.learn.schedule import lr_at
 from tasks.learn.score import measure, score
@@ -65,6 +66,8 @@ class _Window:
 
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
+    read: int = 0
+    """Clips, of all ranks; a held-out half among them."""
     waited_s: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
@@ -133,6 +136,7 @@ class _Loop:
         self.identity, self.device, self.group, self.scratch = identity, device, group, scratch
         self.rank, self.world = parallel.rank_and_world(group)
         self.optimizer = build_optimizer(network, settings)
+        self.upstream = upstream(self.optimizer)
         self.scaler = grad_scaler(device, settings.amp)
         self.steps_per_epoch = training.steps(self.world)
         self.position = Position()
@@ -150,6 +154,7 @@ class _Loop:
                 before = time.perf_counter()
                 batch = next(batches).to(self.device)
                 self.window.waited_s += time.perf_counter() - before
+                self.window.read += batch.count
                 self.window.add(self.train_step(batch))
                 done += 1
                 last = done == self.steps_per_epoch
@@ -164,48 +169,73 @@ class _Loop:
                         self.report(Progress("step", epoch, self.position.step, metrics))
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Change the weights once; returns sums over the step's clips on all ranks."""
+        """Change the weights once; returns sums over the clips of the ordinary step on all ranks."""
         settings, step = self.settings, self.position.step
         torch.manual_seed(seed(settings.seed, step, self.rank))
         self.lr = lr_at(step, self.steps_per_epoch, settings)
         set_lr(self.optimizer, self.lr)
         self.network.begin_step(step / self.steps_per_epoch)  # type: ignore[operator]
+        if self.upstream:
+            batch, held_out = batch.halves(self.rank, self.world)
+            if held_out.count:
+                self.upstream_step(batch, held_out)
+        return self.ordinary_step(batch)
+
+    def upstream_step(self, train: Batch, held_out: Batch) -> None:
+        """Change the upstream parameters alone, along the gradients that the network makes itself."""
+        cut = self.settings.accumulate
         self.optimizer.zero_grad()
         with self.autocast:
-            losses = self.model(batch.clip, batch.labels, batch.weights, batch.flow)
-        scale = parallel.global_mean_scale(batch.weights, batch.count, self.world)
-        torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
-        sums = self._reduce(losses, batch)
+            self.network.gradients(  # type: ignore[operator]
+                train.parts(cut), held_out.parts(cut), lr=self.lr, reduce=partial(parallel.sum_each, group=self.group)
+            )
+        norm = self._clip()
+        if not math.isfinite(norm):
+            self._refuse()
+        self.optimizer.step()
+
+    def ordinary_step(self, batch: Batch) -> dict[str, float]:
+        """Change all other parameters; returns sums over the step's clips on all ranks."""
+        self.optimizer.zero_grad()
+        parts, local = batch.parts(self.settings.accumulate), []
+        for number, part in enumerate(parts, 1):
+            with parallel.without_sync(self.model, skip=number < len(parts)):
+                with self.autocast:
+                    losses = self.model(part.clip, part.labels, part.weights, part.flow)
+                scale = parallel.global_mean_scale(part.weights, part.count, self.world)
+                torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
+            local.append(_sums(losses, part))
+        sums = self._reduce(local)
+        for parameter in self.upstream:
+            parameter.grad = None
         self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if settings.clip_norm is not None:
-            parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
-            nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm, norm)
-        self.grad_norm = float(norm)
-        self._require_finite(sums["loss"])
+        self.grad_norm = self._clip()
+        # fp16 gradients overflow now and then; the scaler skips such a step.
+        if not math.isfinite(sums["loss"]) or not (math.isfinite(self.grad_norm) or self.scaler.is_enabled()):
+            self._refuse()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return sums
 
-    def _reduce(self, losses: dict[str, Tensor], batch: Batch) -> dict[str, float]:
-        """One collective a step: exact training figures, and all ranks learn of a bad loss at once."""
-        local = batch.weights.sum()
-        correct = ((losses["logits"].argmax(1) == batch.labels) * batch.weights).sum()
-        named = {"clips": local, "loss": losses["total"] * local, "correct": correct}
-        named |= {name: losses[name] * local for name in sorted(losses) if name not in ("total", "logits")}
-        values = torch.stack([value.detach().double() for value in named.values()])
-        return dict(zip(named, parallel.all_sum(values, self.group).tolist(), strict=True))
+    def _clip(self) -> float:
+        """Clip the gradients where settings say so; returns their norm before."""
+        parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
+        return float(norm)
 
-    def _require_finite(self, loss: float) -> None:
-        # fp16 gradients overflow now and then; the scaler skips such a step.
-        finite = math.isfinite(loss) and (math.isfinite(self.grad_norm) or self.scaler.is_enabled())
-        if not finite:
-            bf16 = ", or use train.amp=bf16" if self.settings.amp == "fp16" else ""
-            raise UserError(
-                f"The loss or its gradient is no longer finite at step {self.position.step + 1} (learning rate "
-                f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}."
-            )
+    def _reduce(self, local: list[dict[str, Tensor]]) -> dict[str, float]:
+        """One collective a step: exact training figures, and all ranks learn of a bad loss at once."""
+        values = torch.stack([torch.stack(list(part.values())) for part in local]).sum(0)
+        return dict(zip(local[0], parallel.all_sum(values, self.group).tolist(), strict=True))
+
+    def _refuse(self) -> NoReturn:
+        bf16 = ", or use train.amp=bf16" if self.settings.amp == "fp16" else ""
+        raise UserError(
+            f"The loss or its gradient is no longer finite at step {self.position.step + 1} (learning rate "
+            f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}."
+        )
 
     def window_metrics(self) -> dict[str, float]:
         """Close the window: its means, and its speed.
@@ -225,7 +255,7 @@ class _Loop:
             "train/grad_norm": self.grad_norm,
             "train/top1_percent": 100 * correct / clips,
             **{f"train/{name}": value / clips for name, value in window.sums.items()},
-            "speed/clips_per_s": clips / elapsed_s,
+            "speed/clips_per_s": window.read / elapsed_s,
             "speed/step_ms": 1000 * elapsed_s / window.steps,
             "speed/data_wait_percent": 100 * waited_s / elapsed_s,
         }
@@ -251,3 +281,12 @@ class _Loop:
             checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
         self.report(Progress("epoch", self.position.epoch, self.position.step, metrics, folder))
         self.window = _Window()  # saving and validating are not the steps' time
+
+
+def _sums(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """What a pass tells, summed over its clips, in float64."""
+    clips = batch.weights.sum()
+    correct = ((losses["logits"].argmax(1) == batch.labels) * batch.weights).sum()
+    named = {"clips": clips, "loss": losses["total"] * clips, "correct": correct}
+    named |= {name: losses[name] * clips for name in sorted(losses) if name not in ("total", "logits")}
+    return {name: value.detach().double() for name, value in named.items()}

@@ -28,6 +28,7 @@ def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
                     "params": [parameters[name] for name in names],
                     "weight_decay": settings.weight_decay if group.weight_decay else 0.0,
                     "lr_multiplier": group.lr_multiplier,
+                    "role": group.role,
                     "lr": settings.lr * group.lr_multiplier,
                 }
             )
@@ -37,6 +38,11 @@ def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
     if settings.optimizer == "adamw":
         return AdamW(groups, lr=settings.lr, betas=settings.betas)
     return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+
+
+def upstream(optimizer: Optimizer) -> list[nn.Parameter]:
+    """Return the parameters that learn by `network.gradients`; most networks have none."""
+    return [p for group in optimizer.param_groups if group["role"] == "upstream" for p in group["params"]]
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

@@ -6,6 +6,8 @@ Everywhere a `group` of None means one worker without torch.distributed.
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -48,6 +50,13 @@ def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None) -
     return DistributedDataParallel(losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True)
 
 
+def without_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
+    """Return the context of a forward and backward pass whose gradients, where `skip`, are averaged later."""
+    if skip and isinstance(model, DistributedDataParallel):
+        return model.no_sync()
+    return nullcontext()
+
+
 def release(group: ProcessGroup | None) -> None:
     """Let go of the group, which a cycle of references in DistributedDataParallel holds.
 
@@ -78,6 +87,13 @@ def all_sum(values: Tensor, group: ProcessGroup | None) -> Tensor:
     if group is not None:
         dist.all_reduce(values, dist.ReduceOp.SUM, group)
     return values
+
+
+def sum_each(tensors: Sequence[Tensor], group: ProcessGroup | None) -> list[Tensor]:
+    """Return the sum over ranks of each tensor, by one collective; they are of one kind."""
+    flat = all_sum(torch.cat([tensor.flatten() for tensor in tensors]), group)
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def all_max(values: Tensor, group: ProcessGroup | None) -> Tensor:

@@ -15,6 +15,9 @@ class TrainSettings:
     epochs: int = 50
     batch_size: int = 64
     """Clips an optimisation step, over all workers together."""
+    accumulate: int = 1
+    """Parts that a worker's share of a step is cut into, one after the other: less memory, the same gradients but for
+    batch norm, which then takes the statistics of each part."""
     lr: float = 0.01
     """Base learning rate, as given: it is not scaled by batch size or workers."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -49,7 +52,7 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size", "log_every", "validate_every", "loader_threads")
+        at_least(self, 1, "epochs", "batch_size", "accumulate", "log_every", "validate_every", "loader_threads")
         above(self, 0, "lr", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "keep_checkpoints")
         within(self, 0, 1, "momentum")

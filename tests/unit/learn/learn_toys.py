@@ -13,6 +13,8 @@ CLASSES = ["jump", "run", "walk"]
 CASES = {name: (name, {}) for name in models.names() if not models.describe(name).parts} | {
     "stin_spatial, flow as target": ("stin_spatial", {"ad_target": "flow"}),
     "stam, annealed": ("stam", {"temperature_start": 30.0}),
+    "dsts_tpn, not the identity": ("dsts_tpn", {"zero_init_out": False}),
+    "dsts_swin_b, not the identity": ("dsts_swin_b", {"zero_init_out": False}),
 }
 """Networks and options that several workers, and a resumed training, are tested with."""
 IDENTITY = Identity(

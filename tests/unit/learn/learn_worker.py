@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,12 +11,17 @@ import torch.distributed as dist
 from learn_toys import CASES, IDENTITY, Table, Toy
 
 import models
+from models import specialization
 from models.network import CHANNELS
 from tasks.data.order import deal
 from tasks.learn import parallel
 from tasks.learn.loop import fit
 from tasks.learn.score import score
 from tasks.learn.settings import TrainSettings
+
+STILL = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.Dropout)
+specialization.gumbel_noise = torch.zeros_like
+specialization.gate_noise = lambda draws, gates: torch.zeros(draws, *gates.shape)
 
 
 def gradients(rank, world, group, scratch):
@@ -24,27 +30,39 @@ def gradients(rank, world, group, scratch):
 
 
 def gradients_of(name, options, count, rank, world, group):
-    """Gradients of one step, batch norm on its running statistics.
+    """Gradients of one step, without noise and with batch norm on its running statistics.
 
-    Batch statistics are each worker's own, so that with them two workers are by design not one.
+    Noise and batch statistics are each worker's own, so that with them two workers are by design not one.
     """
     torch.manual_seed(0)
-    network = models.build(name, 3, tiny=True, **options).eval()
+    network = models.build(name, 3, tiny=True, **options)
     table = Table(n=count, shape=(CHANNELS[network.stream], 2, 32, 32))
     (share,) = deal(torch.arange(count).numpy(), count, rank, world)
     batch = table.batch(torch.from_numpy(share.indices), torch.full((len(share.indices),), 1.0 - share.filler), count)
     if models.describe(name, options).target == "flow":
         flow = 20 * torch.randn(count, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
         batch = replace(batch, flow=flow[share.indices])
-    model = parallel.wrap(network, torch.device("cpu"), group).eval()
+    model = parallel.wrap(network, torch.device("cpu"), group).train()
+    for module in model.modules():
+        if isinstance(module, STILL):
+            module.eval()
     total = model(batch.clip, batch.labels, batch.weights, batch.flow)["total"]
     scaled = total * parallel.global_mean_scale(batch.weights, batch.count, world)
     own = torch.autograd.grad(scaled, [p for p in network.parameters() if p.requires_grad], retain_graph=True)
     scaled.backward()
-    return {
-        "own": [g.abs().max().item() for g in own],
-        "mean": {name: p.grad for name, p in network.named_parameters() if p.requires_grad},
-    }
+    mean = {name: p.grad.clone() for name, p in network.named_parameters() if p.requires_grad}
+    return {"own": [g.abs().max().item() for g in own], "mean": mean, "upstream": upstream(network, batch, rank, group)}
+
+
+def upstream(network, batch, rank, group):
+    """Gradients that a network makes itself, of those parameters that learn so, on 3 clips or more."""
+    names = [name for group in network.parameter_groups() if group.role == "upstream" for name in group.names]
+    if not names or batch.count < 3:
+        return {}
+    halves = batch.halves(rank, 1 if group is None else dist.get_world_size(group))
+    train, held_out = (half.parts(1) for half in halves)
+    network.gradients(train, held_out, lr=0.1, reduce=partial(parallel.sum_each, group=group))
+    return {name: network.get_parameter(name).grad for name in names}
 
 
 def training(rank, world, group, scratch):

@@ -1,16 +1,19 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from learn_toys import IDENTITY, Table, Toy
 
+from models.network import Group
 from tasks.errors import UserError
 from tasks.learn.loop import fit
 from tasks.learn.settings import TrainSettings
 
 pytestmark = pytest.mark.quick
+QUIET = TrainSettings(epochs=2, batch_size=4, lr=0.02, log_every=2)
 
 
 class Stop(Exception):
@@ -172,6 +175,94 @@ def plain_groups(network):
     from models.network import Group
 
     return lambda: [Group([name for name, _ in network.named_parameters()], 1.0, True, "ordinary")]
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 7])
+def test_parts_of_a_step_train_as_the_whole(tmp_path, accumulate):
+    """Without batch norm and dropout; the last batch of an epoch has 2 clips, fewer than some numbers of parts."""
+    whole, reports = train(tmp_path / "whole", QUIET, network=Toy(dropout=0.0, norm=False))
+    settings = replace(QUIET, accumulate=accumulate)
+    parts, others = train(tmp_path / "parts", settings, network=Toy(dropout=0.0, norm=False))
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(others, reports, strict=True):
+        for name in theirs.metrics.keys() & {"train/loss", "train/top1_percent", "train/grad_norm", "val/loss"}:
+            assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-4), name
+
+
+class Upstream(Toy):
+    """Its last layer is upstream; notes what each call gets."""
+
+    def __init__(self):
+        super().__init__(dropout=0.0, norm=False)
+        self.calls = []
+
+    def parameter_groups(self):
+        names = [name for name, _ in self.named_parameters()]
+        upstream = [name for name in names if name.startswith("fc.")]
+        return [
+            Group([name for name in names if name not in upstream], 1.0, True, "ordinary"),
+            Group(upstream, 1.0, False, "upstream"),
+        ]
+
+    def gradients(self, train, held_out, *, lr, reduce):
+        self.calls.append(
+            {
+                "train": [part.video_ids for part in train],
+                "held_out": [part.video_ids for part in held_out],
+                "count": (train[0].count, held_out[0].count),
+                "lr": lr,
+                "weights": {name: value.clone() for name, value in self.state_dict().items()},
+                "gradients": {name: p.grad for name, p in self.named_parameters()},
+            }
+        )
+        for parameter in self.fc.parameters():
+            parameter.grad = torch.ones_like(parameter)
+
+    def losses(self, clip, labels, weights=None):
+        self.calls[-1]["between"] = {name: value.clone() for name, value in self.state_dict().items()}
+        return super().losses(clip, labels, weights)
+
+
+def test_upstream_parameters_learn_by_the_networks_own_gradients(tmp_path):
+    """Each step moves them first, and then the others on the first half alone."""
+    settings = replace(QUIET, epochs=1, accumulate=2, lr=0.1, schedule="constant", momentum=0.0, weight_decay=0.0)
+    network = Upstream()
+    after, _ = train(tmp_path, settings, network=network, validation=False)
+    assert len(network.calls) == 6
+    for number, call in enumerate(network.calls):
+        train_ids, held_out_ids = ([i for part in call[key] for i in part] for key in ("train", "held_out"))
+        assert call["count"] == ((2, 2) if number < 5 else (1, 1))
+        assert (len(train_ids), len(held_out_ids)) == call["count"]
+        assert len({*train_ids, *held_out_ids}) == sum(call["count"])
+        assert call["lr"] == 0.1
+        assert set(call["gradients"].values()) == {None}
+        before, between = call["weights"], call["between"]
+        then = network.calls[number + 1]["weights"] if number < 5 else after
+        for name in before:
+            if name.startswith("fc."):
+                torch.testing.assert_close(between[name], before[name] - 0.1)
+                assert torch.equal(then[name], between[name])
+            else:
+                assert torch.equal(between[name], before[name])
+                assert not torch.equal(then[name], between[name])
+
+
+def test_one_clip_alone_holds_nothing_out(tmp_path):
+    network = Upstream()
+    network.calls.append({})
+    train(tmp_path, replace(QUIET, epochs=1), network=network, validation=False, table=Table(n=1))
+    assert len(network.calls) == 1
+
+
+def test_upstream_gradients_that_are_no_numbers_are_a_sentence(tmp_path):
+    class Broken(Upstream):
+        def gradients(self, train, held_out, *, lr, reduce):
+            for parameter in self.fc.parameters():
+                parameter.grad = torch.full_like(parameter, math.nan)
+
+    with pytest.raises(UserError, match="no longer finite at step 1 "):
+        train(tmp_path, QUIET, network=Broken(), validation=False)
 
 
 def test_a_loss_that_is_no_number_is_a_sentence(tmp_path):

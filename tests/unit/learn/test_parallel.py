@@ -41,6 +41,11 @@ def test_two_workers_have_the_gradients_of_one(gradients, case, clips):
     for parameter, expected in one["mean"].items():
         assert torch.equal(two[0]["mean"][parameter], two[1]["mean"][parameter])
         torch.testing.assert_close(two[0]["mean"][parameter], expected, rtol=1e-4, atol=1e-6)
+    for parameter, expected in one["upstream"].items():
+        assert torch.equal(two[0]["upstream"][parameter], two[1]["upstream"][parameter])
+        tolerance = 1e-4 * expected.abs().max().item()
+        assert tolerance > 0
+        torch.testing.assert_close(two[0]["upstream"][parameter], expected, rtol=1e-3, atol=tolerance)
     assert max(one["own"]) > 0
     assert any(two[1]["own"]) is (clips > 1)
 

@@ -1,0 +1,176 @@
+"""DSTS: dynamic spatio-temporal specialisation behind a trunk, trained by upstream-downstream learning.
+
+T. Li et al., "Dynamic Spatio-Temporal Specialization Learning for Fine-Grained Action Recognition", ECCV 2022, has no
+public code (papers/dsts.md). The trunks are `tpn` and `swin3d_b`; start them from their own weights on the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.swin3d import Swin3D, Swin3DOptions
+from models.backbones.tpn import TPN, TPNOptions
+from models.errors import ModelError
+from models.network import Group, TrunkNetwork, cross_entropy
+from models.specialization import DSTS, SpecializationSettings
+from models.udl import Reduce, Samples, upstream_gradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSTSSettings(SpecializationSettings):
+    """The module, and how it learns."""
+
+    udl: bool = True
+    """Learn scoring kernels and gates on held-out halves of the batches; False: like all other parameters."""
+    udl_scope: Literal["dsts", "dsts_head"] = "dsts"
+    """What the simulated step changes: the module (our reading), or the last linear layer as well."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.udl and not self.synapse and not self.learns_gates:
+            raise ModelError("udl=True has nothing to learn without synapse and gates; set udl=False.")
+        if not self.udl and self.udl_scope != "dsts":
+            raise ModelError(f"udl_scope={self.udl_scope} has no effect: udl=False simulates no step.")
+
+
+TINY = {"n_neurons": 4, "neck_channels": 32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSTSTPNOptions(DSTSSettings, TPNOptions):
+    """Options of `dsts_tpn`."""
+
+    TINY: ClassVar = {**TPNOptions.TINY, **TINY}
+
+    keep_temporal_pool: bool = False
+    """As in `tpn`; without it (our reading) the module's temporal kernels have time to see."""
+
+    def __post_init__(self) -> None:
+        DSTSSettings.__post_init__(self)
+        TPNOptions.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSTSSwinOptions(DSTSSettings, Swin3DOptions):
+    """Options of `dsts_swin_b`; window and rates are Something-Something's."""
+
+    TINY: ClassVar = {**Swin3DOptions.TINY, **TINY}
+
+    window: tuple[int, ...] = (16, 7, 7)
+    drop_path: float = 0.4
+
+    def __post_init__(self) -> None:
+        DSTSSettings.__post_init__(self)
+        Swin3DOptions.__post_init__(self)
+
+
+class Specialized(TrunkNetwork):
+    """A trunk's map passes through the module before it is classified."""
+
+    dsts: DSTS
+    heads: ClassVar[tuple[str, ...]] = ("dsts",)
+
+    def forward_trunk(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the trunk's map [B, channels, T', h, w]."""
+        raise NotImplementedError
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the module's map [B, channels, T', h, w]."""
+        features: Tensor = self.dsts(self.forward_trunk(clip))
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The trunk's map [B, channels, T', h, w] -> logits [B, K]."""
+        return self.classify(self.dsts(features))
+
+    @torch.no_grad()
+    def choices(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the neuron that each sample passes in each layer, int64 [B, L]; [B, 0] without synapse."""
+        _, chosen = self.dsts.trace(self.forward_trunk(clip))
+        return torch.stack(chosen, 1) if chosen else torch.empty(len(clip), 0, dtype=torch.int64)
+
+    def parameter_groups(self) -> list[Group]:
+        """As the trunk's, but scoring kernels and gates, which do not decay, are upstream where UDL learns them."""
+        groups = super().parameter_groups()
+        decisions = [name for name, parameter in self._decisions().items() if parameter.requires_grad]
+        others = [replace(group, names=[n for n in group.names if n not in decisions]) for group in groups]
+        apart = Group(decisions, 1.0, weight_decay=False, role="upstream" if self.options.udl else "ordinary")
+        return [group for group in [*others, apart] if group.names]
+
+    def gradients(self, train: Sequence[Samples], held_out: Sequence[Samples], *, lr: float, reduce: Reduce) -> None:
+        """Set the gradients of the upstream parameters, as `models.udl.upstream_gradients` says.
+
+        The training loop takes them, and then an ordinary step on `train` with all other parameters.
+        """
+        decisions = self._decisions()
+        scope = ("dsts.", f"{self.classifier}.") if self.options.udl_scope == "dsts_head" else ("dsts.",)
+        upstream_gradients(
+            self,
+            [parameter for parameter in decisions.values() if parameter.requires_grad],
+            {n: p for n, p in self.named_parameters() if n.startswith(scope) and n not in decisions},
+            train,
+            held_out,
+            lr=lr,
+            reduce=reduce,
+        )
+
+    def _decisions(self) -> dict[str, nn.Parameter]:
+        """Scoring kernels and gates by name."""
+        return {
+            n: p for n, p in self.named_parameters() if n.startswith("dsts.") and n.endswith((".scoring", ".gates"))
+        }
+
+
+def usage(chosen: Sequence[Tensor], neurons: int) -> dict[str, Tensor]:
+    """For each layer the share of a batch that its most chosen neuron gets: 1 where a single one does all."""
+    shares = (torch.bincount(layer, minlength=neurons).max() / len(layer) for layer in chosen)
+    return {f"busiest_neuron_{number}": share for number, share in enumerate(shares, 1)}
+
+
+class DSTSTPN(Specialized, TPN):
+    """[B, C, T, H, W] -> [B, K], any T. 75,109,584 parameters for 400 classes, 48.76 GMACs at 8x224."""
+
+    Options = DSTSTPNOptions
+    options: DSTSTPNOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: DSTSTPNOptions) -> None:
+        super().__init__(num_classes, stream=stream, options=options)
+        self.dsts = DSTS(self.fc.in_features, options)
+
+    def forward_trunk(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> the pyramid's map, [B, 2048, T, H/32, W/32], or with T/8 where it is pooled."""
+        return TPN.forward_features(self, clip)
+
+    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """As TPN's, with `busiest_neuron_1` and so on by layer."""
+        third, fourth = self.forward_stages(clip)
+        features, chosen = self.dsts.trace(self.neck(third, fourth))
+        losses = self.losses_of(self.classify(features), third, labels, weights)
+        return losses | usage(chosen, self.options.n_neurons)
+
+
+class DSTSSwin(Specialized, Swin3D):
+    """[B, C, T, H, W] -> [B, K]. 99,940,086 parameters for 174 classes, 321.40 GMACs at 32x224."""
+
+    Options = DSTSSwinOptions
+    options: DSTSSwinOptions
+
+    def __init__(self, num_classes: int, *, stream: str, options: DSTSSwinOptions) -> None:
+        super().__init__(num_classes, stream=stream, options=options)
+        self.dsts = DSTS(self.head.in_features, options)
+
+    def forward_trunk(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> Swin's map after its last norm, [B, 1024, T/2, H/32, W/32]."""
+        return Swin3D.forward_features(self, clip)
+
+    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """As every network's, with `busiest_neuron_1` and so on by layer."""
+        features, chosen = self.dsts.trace(self.forward_trunk(clip))
+        logits = self.classify(features)
+        total = cross_entropy(logits, labels, weights)
+        return {"total": total, "logits": logits.detach(), **usage(chosen, self.options.n_neurons)}

@@ -1,0 +1,138 @@
+"""Upstream-downstream learning: gradients of what decides by what its decisions are worth (papers/dsts.md section 4).
+
+T. Li et al., ECCV 2022, section 4. Upstream parameters u choose the way of a sample (scoring kernels, gates),
+downstream parameters d are all others. A step simulates the learning of d on one half of a batch and asks on the other
+half how u should have chosen:
+
+    simulate   d' = d - lr * grad_d L(u, d; train)
+    meta       u <- u - lr * grad_u L(d'(u); held out)
+    actual     d <- d - lr * grad_d L(u, d; train)
+
+The gradient reaches u through d' alone, so it is of second order. This file computes it; the training loop steps along
+it and then takes its ordinary step, the actual one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from models.specialization import widen
+
+Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
+"""Sums each tensor over all workers."""
+
+
+class Samples(Protocol):
+    """A part of one worker's share of a mini-batch."""
+
+    @property
+    def clip(self) -> Tensor:
+        """[b, C, T, H, W]."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [b]."""
+
+    @property
+    def weights(self) -> Tensor:
+        """[b], 0 for fillers."""
+
+    @property
+    def count(self) -> int:
+        """Samples of the mini-batch, over all parts and workers."""
+
+
+class Upstream(Protocol):
+    """What a network has to offer."""
+
+    def forward_trunk(self, clip: Tensor) -> Tensor:
+        """[B, C, T, H, W] -> features that no upstream parameter has touched."""
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features -> logits [B, K]."""
+
+
+class _Head(nn.Module):
+    """A network's head as a module whose parameters `functional_call` replaces."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.network.forward_head(features)
+        return logits
+
+
+def upstream_gradients(
+    network: nn.Module,
+    upstream: Sequence[nn.Parameter],
+    simulated: Mapping[str, nn.Parameter],
+    train: Sequence[Samples],
+    held_out: Sequence[Samples],
+    *,
+    lr: float,
+    reduce: Reduce,
+) -> None:
+    """Set `grad` of the upstream parameters; nothing else of the network changes, batch norm's statistics included.
+
+    The same on every worker: with noise and batch norm fixed, what one worker gets from all samples.
+
+    Args:
+        network: an `Upstream`, in training mode.
+        upstream: u.
+        simulated: what the simulated step changes of d, by its name in the network: all behind the trunk.
+        train: this worker's parts of the first mini-batch.
+        held_out: of the second, which shares no sample with the first.
+        lr: of the simulated step, which is plain gradient descent.
+        reduce: sums over workers.
+    """
+    names, values = list(simulated), list(simulated.values())
+    with _still_statistics(network):
+        own = torch.autograd.grad(_share_of_mean_loss(network, {}, train), values, create_graph=True)
+        # Workers must have simulated the same step: its gradient is the sum of their shares.
+        total = reduce([gradient.detach() for gradient in own])
+        stepped = {
+            name: (value.detach() - lr * gradient).requires_grad_()
+            for name, value, gradient in zip(names, values, total, strict=True)
+        }
+        worth = reduce(torch.autograd.grad(_share_of_mean_loss(network, stepped, held_out), list(stepped.values())))
+        # d L(d'(u)) / du = -lr * d<grad_d L(u, d), worth> / du, and the gradient in it is a sum over workers.
+        shares = torch.autograd.grad(own, list(upstream), [-lr * value for value in worth])
+    for parameter, gradient in zip(upstream, reduce(shares), strict=True):
+        parameter.grad = gradient
+
+
+def _share_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Sequence[Samples]) -> Tensor:
+    """This worker's share of the mean cross-entropy of a mini-batch, in float32 behind the trunk."""
+    head, parameters = _Head(network), {f"network.{name}": value for name, value in replaced.items()}
+    shares = []
+    for part in parts:
+        with torch.no_grad():
+            features = network.forward_trunk(part.clip)
+        with torch.autocast(features.device.type, enabled=False):
+            logits = functional_call(head, parameters, (widen(features),))
+            each = F.cross_entropy(logits, part.labels, reduction="none")
+        shares.append((each * part.weights).sum() / part.count)
+    return torch.stack(shares).sum()
+
+
+@contextmanager
+def _still_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch norm of training takes a batch's statistics and leaves its running ones and their counter alone."""
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
