@@ -66,7 +66,7 @@ def work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     torch.set_num_threads(max(1, int(recipe.compute.cpus_per_worker)))
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
-    training = ClipSource(dataset, "train", job.clip, settings.batch_size, settings.seed, settings.loader_threads)
+    training = ClipSource(dataset, "train", job.clip, settings)
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
@@ -77,7 +77,7 @@ def work(config: dict[str, Any]) -> None:
     checkpoint = ray.train.get_checkpoint()
     if job.weights is not None and checkpoint is None:
         adopt(network, ray.get(job.weights), str(recipe.model.weights))
-    reporter = _Reporter(job, training.steps(context.get_world_size()))
+    reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
     if context.get_world_rank() == 0:
         group = ray.util.get_current_placement_group()
         assert group is not None  # Ray Train starts every worker in one
@@ -108,9 +108,9 @@ def work(config: dict[str, Any]) -> None:
 class _Reporter:
     """Takes the loop's progress to MLflow and to the driver (rank 0), and to Ray Train (all ranks)."""
 
-    def __init__(self, job: Job, steps_per_epoch: int) -> None:
+    def __init__(self, job: Job, steps: int) -> None:
         self.job = job
-        self.steps = steps_per_epoch * job.recipe.train.epochs
+        self.steps = steps
         self.tracker: Any = None
 
     def __call__(self, progress: Progress) -> None:

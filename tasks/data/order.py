@@ -42,19 +42,13 @@ class Share:
     """The rank has no sample of its own in this step: it repeats another's, with weight 0."""
 
 
-def num_steps(num_samples: int, batch_size: int) -> int:
-    """Return the steps of an epoch; the last one may be smaller than the others."""
-    return -(-num_samples // batch_size)
-
-
-def deal(order: np.ndarray, batch_size: int, rank: int, world: int) -> list[Share]:
+def deal(order: np.ndarray, sizes: Sequence[int], rank: int, world: int) -> list[Share]:
     """Return a rank's steps of an epoch: every rank has equally many, and together they hold every sample once.
 
-    `batch_size` is that of all ranks together, so the steps hold the same samples on any number of workers.
+    `sizes` are the steps' samples over all ranks, so the steps hold the same samples on any number of workers.
     """
     shares = []
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    for batch in np.split(order, np.cumsum(sizes)[:-1]):
         own = batch[rank::world]
         filler = len(own) == 0
         shares.append(Share(indices=batch[:1] if filler else own, count=len(batch), filler=filler))

@@ -18,10 +18,12 @@ from torch import Tensor
 from tasks.data.augment import View, clip_shape, flow_shape
 from tasks.data.clips import crop_view, read_view, train_clip
 from tasks.data.dataset import Dataset, Sample
-from tasks.data.order import deal, epoch_order, num_steps
+from tasks.data.order import Share, deal, epoch_order
 from tasks.data.settings import ClipSettings
 from tasks.errors import UserError
 from tasks.learn.batch import Batch
+from tasks.learn.plan import Step, plan
+from tasks.learn.settings import TrainSettings
 
 BATCHES_AHEAD = 2
 """Batches being read while the network works on one: enough to hide a slow one, and bounded memory."""
@@ -30,10 +32,8 @@ BATCHES_AHEAD = 2
 class ClipSource:
     """Training clips of one part of a dataset: every sample once an epoch, over all ranks together."""
 
-    def __init__(
-        self, dataset: Dataset, part: str, clip: ClipSettings, batch_size: int, seed: int = 0, threads: int = 2
-    ) -> None:
-        self.dataset, self.clip, self.batch_size, self.seed, self.threads = dataset, clip, batch_size, seed, threads
+    def __init__(self, dataset: Dataset, part: str, clip: ClipSettings, settings: TrainSettings) -> None:
+        self.dataset, self.clip, self.settings = dataset, clip, settings
         self.samples = _samples(dataset, part, clip)
         if clip.target == "flow" and dataset.settings.flow == "none":
             raise UserError(
@@ -41,22 +41,32 @@ class ClipSource:
                 "the videos again to another folder with flow=tvl1."
             )
 
-    def steps(self, world: int) -> int:
-        """Return the steps of an epoch: the same for any number of workers, as `batch_size` is that of all."""
-        return num_steps(len(self.samples), self.batch_size)
+    def steps(self, epoch: int) -> int:
+        """Return the steps of an epoch: the same for any number of workers, as batches are those of all."""
+        return len(plan(self.settings, epoch, len(self.samples)))
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Batch, None, None]:
         """Yield a rank's share of each step of an epoch, from `start_step` on."""
-        order = epoch_order([sample.shard for sample in self.samples], self.seed, epoch)
-        plans = (
-            _Plan([self._row(self.samples[i], epoch, share.filler) for i in share.indices], share.count)
-            for share in deal(order, self.batch_size, rank, world)[start_step:]
-        )
-        yield from _read_ahead(plans, self.clip, self.threads)
+        order = epoch_order([sample.shard for sample in self.samples], self.settings.seed, epoch)
+        steps = plan(self.settings, epoch, len(self.samples))
+        shares = deal(order, [step.samples for step in steps], rank, world)
+        plans = (self._plan(share, step, epoch) for share, step in list(zip(shares, steps, strict=True))[start_step:])
+        yield from _read_ahead(plans, self.settings.loader_threads)
 
-    def _row(self, sample: Sample, epoch: int, filler: bool) -> _Row:
-        read = partial(train_clip, self.dataset, sample, self.clip, epoch)
-        return _Row(sample, read, 0.0 if filler else 1.0)
+    def _plan(self, share: Share, step: Step, epoch: int) -> _Plan:
+        clip = resized(self.clip, step)
+        rows = [
+            _Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch), 1.0 - share.filler)
+            for i in share.indices
+        ]
+        return _Plan(rows, share.count, clip, step.lr)
+
+
+def resized(clip: ClipSettings, step: Step) -> ClipSettings:
+    """Return a step's clip: of fewer or smaller frames where its plan says so. Dense ones cover the same time."""
+    segments = max(1, round(clip.segments * step.frames))
+    stride = max(1, round(clip.stride * clip.segments / segments))
+    return replace(clip, segments=segments, stride=stride, size=round(clip.size * step.size))
 
 
 class ViewSource:
@@ -79,8 +89,8 @@ class ViewSource:
         own = videos[len(videos) * rank // world : len(videos) * (rank + 1) // world]
         rows = (row for video in own for sample in video for row in self._rows(sample))
         chunks = iter(lambda: list(islice(rows, self.batch_size)), [])
-        plans = (_Plan(chunk, len(chunk)) for chunk in chunks)
-        yield from _read_ahead(plans, self.clip, self.threads)
+        plans = (_Plan(chunk, len(chunk), self.clip) for chunk in chunks)
+        yield from _read_ahead(plans, self.threads)
 
     def _rows(self, sample: Sample) -> Iterable[_Row]:
         for _, same_frames in groupby(self.views, key=lambda view: (view.clip, view.clips)):
@@ -118,6 +128,8 @@ class _Row:
 class _Plan:
     rows: list[_Row]
     count: int
+    clip: ClipSettings
+    lr: float = 1.0
 
 
 class _Once:
@@ -134,15 +146,15 @@ class _Once:
             return self._value
 
 
-def _read_ahead(plans: Iterable[_Plan], clip: ClipSettings, threads: int) -> Generator[Batch, None, None]:
+def _read_ahead(plans: Iterable[_Plan], threads: int) -> Generator[Batch, None, None]:
     """Read batches in order by `threads` threads; an early end of the consumer ends them too."""
     cv2.setNumThreads(1)  # the threads here are the parallelism; OpenCV's own would only get in their way
     pool = ThreadPoolExecutor(threads, thread_name_prefix="marey-loader")
     ahead: deque[tuple[_Plan, Tensor, Tensor | None, list[Future[None]]]] = deque()
     try:
         for plan in plans:
-            clips = torch.empty(len(plan.rows), *clip_shape(clip))
-            flow = torch.empty(len(plan.rows), *flow_shape(clip)) if clip.target == "flow" else None
+            clips = torch.empty(len(plan.rows), *clip_shape(plan.clip))
+            flow = torch.empty(len(plan.rows), *flow_shape(plan.clip)) if plan.clip.target == "flow" else None
             flows = [None] * len(plan.rows) if flow is None else flow.numpy()
             reads = [
                 pool.submit(row.read_into, *places)
@@ -168,6 +180,7 @@ def _finish(plan: _Plan, clips: Tensor, flow: Tensor | None, reads: list[Future[
         video_ids=[row.sample.video_id for row in plan.rows],
         views=torch.tensor([row.view for row in plan.rows]),
         flow=flow,
+        lr=plan.lr,
     )
 
 

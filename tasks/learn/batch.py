@@ -30,6 +30,9 @@ class Batch:
     flow: Tensor | None = None
     """float32 [b, 2, K, H, W], pixels a frame, x before y: what networks that learn it get in their `losses`."""
 
+    lr: float = 1.0
+    """Factor of the step's learning rate."""
+
     def halves(self, rank: int, world: int) -> tuple[Batch, Batch]:
         """Return this rank's share of the first half of the step's samples, and of the rest.
 

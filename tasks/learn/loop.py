@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NoReturn, Protocol
 
@@ -30,8 +31,8 @@ from tasks.seeds import seed
 class TrainingSource(Protocol):
     """Batches of one epoch after another."""
 
-    def steps(self, world: int) -> int:
-        """Return the steps of an epoch: the same on every rank."""
+    def steps(self, epoch: int) -> int:
+        """Return the steps of an epoch: the same on every rank, and for any number of them."""
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int) -> Generator[Batch, None, None]:
         """Yield a rank's batches of an epoch from `start_step` on."""
@@ -102,7 +103,7 @@ def fit(
         loop.position = checkpoint.resume(resume, network, loop.optimizer, loop.scaler, identity)
     loop.model = parallel.wrap(network, loop.device, group)
     try:
-        while loop.position.step < settings.epochs * loop.steps_per_epoch:
+        while loop.position.epoch < settings.epochs:
             loop.train_epoch()
             epoch = loop.position.epoch
             metrics = loop.window_metrics()
@@ -138,7 +139,8 @@ class _Loop:
         self.optimizer = build_optimizer(network, settings)
         self.upstream = upstream(self.optimizer)
         self.scaler = grad_scaler(device, settings.amp)
-        self.steps_per_epoch = training.steps(self.world)
+        self.starts = [0, *accumulate(training.steps(epoch) for epoch in range(settings.epochs))]
+        """Steps before each epoch, and in all."""
         self.position = Position()
         self.lr = self.grad_norm = 0.0
         self.window = _Window()
@@ -146,18 +148,18 @@ class _Loop:
     def train_epoch(self) -> None:
         """Take the (remaining) steps of the epoch that the position is in."""
         settings, epoch = self.settings, self.position.epoch
-        done = self.position.step - epoch * self.steps_per_epoch
+        done, steps = self.position.step - self.starts[epoch], self.starts[epoch + 1] - self.starts[epoch]
         self.model.train()
         self.window = _Window()
         with closing(self.training.batches(epoch, self.rank, self.world, done)) as batches:
-            while done < self.steps_per_epoch:
+            while done < steps:
                 before = time.perf_counter()
                 batch = next(batches).to(self.device)
                 self.window.waited_s += time.perf_counter() - before
                 self.window.read += batch.count
                 self.window.add(self.train_step(batch))
                 done += 1
-                last = done == self.steps_per_epoch
+                last = done == steps
                 self.position = Position(epoch + last, self.position.step + 1)
                 if last:
                     return
@@ -170,16 +172,24 @@ class _Loop:
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Change the weights once; returns sums over the clips of the ordinary step on all ranks."""
-        settings, step = self.settings, self.position.step
-        torch.manual_seed(seed(settings.seed, step, self.rank))
-        self.lr = lr_at(step, self.steps_per_epoch, settings)
+        torch.manual_seed(seed(self.settings.seed, self.position.step, self.rank))
+        epoch, width = self.progress()
+        self.lr = lr_at(epoch, width, self.settings) * batch.lr
         set_lr(self.optimizer, self.lr)
-        self.network.begin_step(step / self.steps_per_epoch)  # type: ignore[operator]
+        self.network.begin_step(epoch)  # type: ignore[operator]
         if self.upstream:
             batch, held_out = batch.halves(self.rank, self.world)
             if held_out.count:
                 self.upstream_step(batch, held_out)
         return self.ordinary_step(batch)
+
+    def progress(self) -> tuple[float, float]:
+        """Epochs since the start, with fractions, and the share of a step in the epoch that begins or goes on."""
+        epoch, step = self.position.epoch, self.position.step
+        if epoch == self.settings.epochs:
+            return float(epoch), 0.0
+        start, end = self.starts[epoch : epoch + 2]
+        return epoch + (step - start) / (end - start), 1 / (end - start)
 
     def upstream_step(self, train: Batch, held_out: Batch) -> None:
         """Change the upstream parameters alone, along the gradients that the network makes itself."""
@@ -250,7 +260,7 @@ class _Loop:
         clips = window.sums.pop("clips")
         correct = window.sums.pop("correct")
         return {
-            "epoch": self.position.step / self.steps_per_epoch,
+            "epoch": self.progress()[0],
             "train/lr": self.lr,
             "train/grad_norm": self.grad_norm,
             "train/top1_percent": 100 * correct / clips,

@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the step."""
+"""Learning rate as a pure function of how far training is."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import math
 from tasks.learn.settings import TrainSettings
 
 
-def lr_at(step: int, steps_per_epoch: int, settings: TrainSettings) -> float:
-    """Return the base learning rate of a step, counted from 0 over the whole training.
+def lr_at(epoch: float, width: float, settings: TrainSettings) -> float:
+    """Return the base learning rate of a step.
 
     During warm-up it rises linearly: step s of w warm-up steps has (s + 1) / w of the full rate. The cosine runs from
     the end of the warm-up to the end of training; milestones count from the start of training.
+
+    Args:
+        epoch: epochs since the start of training when the step begins, with fractions.
+        width: the step's share of its epoch.
+        settings: of the training.
     """
-    warmup_steps = round(settings.warmup_epochs * steps_per_epoch)
-    if step < warmup_steps:
-        return settings.lr * (step + 1) / warmup_steps
+    if epoch < settings.warmup_epochs:
+        return settings.lr * min(1.0, (epoch + width) / settings.warmup_epochs)
     if settings.schedule == "step":
-        passed = sum(step >= round(milestone * steps_per_epoch) for milestone in settings.milestones)
-        return settings.lr * settings.gamma**passed
+        return settings.lr * settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones)
     if settings.schedule == "cosine":
-        progress = (step - warmup_steps) / (settings.epochs * steps_per_epoch - warmup_steps)
+        progress = (epoch - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
         return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
     return settings.lr

@@ -15,6 +15,8 @@ class TrainSettings:
     epochs: int = 50
     batch_size: int = 64
     """Clips an optimisation step, over all workers together."""
+    multigrid: Literal["off", "long", "short", "both"] = "off"
+    """Coarser clips in larger batches, by epochs (long), steps (short) or both; an epoch then has fewer steps."""
     accumulate: int = 1
     """Parts that a worker's share of a step is cut into, one after the other: less memory, the same gradients but for
     batch norm, which then takes the statistics of each part."""

@@ -39,7 +39,7 @@ def decode_seconds(dataset: Dataset) -> float:
 
 def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
     """CPU seconds a clip of the loader alone, and clips a second: medians of some epochs."""
-    source = ClipSource(dataset, "train", CLIP, 8, threads=threads)
+    source = ClipSource(dataset, "train", CLIP, TrainSettings(batch_size=8, loader_threads=threads))
     cpu, rates = [], []
     for epoch in range(EPOCHS):
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -59,7 +59,7 @@ def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
         cpu.append(time.process_time())
 
     settings = TrainSettings(epochs=3, batch_size=16, loader_threads=1, log_every=999)
-    source = ClipSource(dataset, "train", SMALL, settings.batch_size, threads=settings.loader_threads)
+    source = ClipSource(dataset, "train", SMALL, settings)
     identity = Identity(
         model=name, stream="rgb", options={"tiny": True}, classes=dataset.classes, recipe={}, dataset_digest=""
     )

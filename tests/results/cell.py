@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float]]:
     data = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     settings, model = recipe.train, recipe.model
     clip = clip_settings(recipe, data.classes)
-    training = ClipSource(data, "train", clip, settings.batch_size, settings.seed, 1)
+    training = ClipSource(data, "train", clip, replace(settings, loader_threads=1))
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(model.name, len(data.classes), stream=model.stream, **model.options)
     last: dict[str, float] = {"parameters": parameters(network)}

@@ -86,6 +86,7 @@ def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
         "model.options": {**full.model.options, "tiny": True},
         "input.size": 64,
         "train.batch_size": 2,
+        "train.loader_threads": 1,
         "train.epochs": 1,
         "train.warmup_epochs": min(full.train.warmup_epochs, 0.5),
     }
@@ -94,9 +95,9 @@ def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
     assert data.parts["train"]
     assert data.parts["test"]
     clip = clip_settings(recipe, data.classes)
-    training = ClipSource(data, "train", clip, recipe.train.batch_size, recipe.train.seed, 1)
+    training = ClipSource(data, "train", clip, recipe.train)
     network = models.build(recipe.model.name, len(data.classes), stream=recipe.model.stream, **recipe.model.options)
-    ends = [next(network.parameters()), network.fc.weight]
+    ends = [next(network.parameters()), network.get_submodule(network.classifier).weight]
     before = [end.detach().clone() for end in ends]
     identity = Identity(
         model=recipe.model.name,

@@ -1,18 +1,23 @@
 import numpy as np
 import pytest
 
-from tasks.data.order import deal, epoch_order, num_steps
+from tasks.data.order import deal, epoch_order
 
 pytestmark = pytest.mark.quick
+
+
+def even(samples, batch_size):
+    return [len(range(samples)[start : start + batch_size]) for start in range(0, samples, batch_size)]
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 16, 33])
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 50])
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_every_rank_takes_equal_steps_and_every_sample_is_read_once(n, batch_size, world):
-    order = np.random.default_rng(0).permutation(n)
-    ranks = [deal(order, batch_size, rank, world) for rank in range(world)]
-    assert {len(steps) for steps in ranks} == {num_steps(n, batch_size)}
+    order, sizes = np.random.default_rng(0).permutation(n), even(n, batch_size)
+    ranks = [deal(order, sizes, rank, world) for rank in range(world)]
+    assert {len(steps) for steps in ranks} == {len(sizes)}
+    assert [share.count for share in ranks[0]] == sizes
     read = [i for steps in ranks for share in steps if not share.filler for i in share.indices]
     assert sorted(read) == list(range(n))
     for shares in zip(*ranks, strict=True):
@@ -23,8 +28,8 @@ def test_every_rank_takes_equal_steps_and_every_sample_is_read_once(n, batch_siz
 
 def test_steps_hold_the_same_samples_on_any_number_of_workers():
     order = np.arange(23)
-    alone = [set(share.indices) for share in deal(order, 6, 0, 1)]
-    three = zip(*[deal(order, 6, rank, 3) for rank in range(3)], strict=True)
+    alone = [set(share.indices) for share in deal(order, even(23, 6), 0, 1)]
+    three = zip(*[deal(order, even(23, 6), rank, 3) for rank in range(3)], strict=True)
     assert [set().union(*(set(s.indices) for s in shares if not s.filler)) for shares in three] == alone
 
 

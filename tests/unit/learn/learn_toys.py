@@ -5,7 +5,7 @@ from torch import nn
 
 import models
 from models.network import Network
-from tasks.data.order import deal, epoch_order, num_steps
+from tasks.data.order import deal, epoch_order
 from tasks.learn.batch import Batch
 from tasks.learn.checkpoint import Identity
 
@@ -48,8 +48,11 @@ class Table:
         self.clips = 0.3 * torch.randn(n, *shape, generator=rng) + self.labels.view(-1, 1, 1, 1, 1) - 1
         self.batch_size = batch_size
 
-    def steps(self, world):
-        return num_steps(len(self.labels), self.batch_size)
+    def sizes(self, epoch):
+        return [len(part) for part in self.labels.split(self.batch_size)]
+
+    def steps(self, epoch):
+        return len(self.sizes(epoch))
 
     def training(self):
         return _Training(self)
@@ -75,6 +78,6 @@ class _Training:
 
     def batches(self, epoch, rank, world, start_step):
         order = epoch_order([0] * len(self.table.labels), 0, epoch)
-        for share in deal(order, self.table.batch_size, rank, world)[start_step:]:
+        for share in deal(order, self.table.sizes(epoch), rank, world)[start_step:]:
             weights = torch.full((len(share.indices),), 0.0 if share.filler else 1.0)
             yield self.table.batch(torch.from_numpy(share.indices), weights, share.count)

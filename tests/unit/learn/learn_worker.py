@@ -37,7 +37,7 @@ def gradients_of(name, options, count, rank, world, group):
     torch.manual_seed(0)
     network = models.build(name, 3, tiny=True, **options)
     table = Table(n=count, shape=(CHANNELS[network.stream], 2, 32, 32))
-    (share,) = deal(torch.arange(count).numpy(), count, rank, world)
+    (share,) = deal(torch.arange(count).numpy(), [count], rank, world)
     batch = table.batch(torch.from_numpy(share.indices), torch.full((len(share.indices),), 1.0 - share.filler), count)
     if models.describe(name, options).target == "flow":
         flow = 20 * torch.randn(count, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -122,12 +122,35 @@ def test_a_network_is_told_where_training_stands(tmp_path):
     settings = TrainSettings(epochs=2, batch_size=4, checkpoint_steps=2)
     whole = Told()
     train(tmp_path / "whole", settings, network=whole)
-    assert whole.epochs == [step / 6 for step in range(12)]
+    assert whole.epochs == pytest.approx([step / 6 for step in range(12)])
     first, second = Told(), Told()
     _, reports = train(tmp_path / "first", settings, network=first, stop_at=8)
     train(tmp_path / "second", settings, network=second, resume=reports[-1].checkpoint)
     assert first.epochs == whole.epochs[:8]
     assert second.epochs == whole.epochs[8:]
+
+
+class Shrinking(Table):
+    """The first epoch has batches twice as large as the others, and twice their learning rate."""
+
+    def sizes(self, epoch):
+        return [8, 8, 6] if epoch == 0 else super().sizes(epoch)
+
+    def batch(self, indices, weights, count):
+        return replace(super().batch(indices, weights, count), lr=2.0 if count > 4 else 1.0)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 9])
+def test_epochs_may_have_different_numbers_of_steps(tmp_path, stop_at):
+    settings = replace(QUIET, epochs=3, schedule="constant", checkpoint_steps=1)
+    whole, reports = train(tmp_path / "whole", settings, table=Shrinking())
+    assert [p.step for p in reports if p.step == 0 or p.metrics["epoch"] in (1, 2, 3)] == [3, 9, 15]
+    assert [p.metrics["train/lr"] for p in reports] == [0.04] * 3 + [0.02] * 12
+    assert reports[3].metrics["epoch"] == pytest.approx(1 + 1 / 6)
+    _, before = train(tmp_path / "first", settings, stop_at=stop_at, table=Shrinking())
+    resumed, after = train(tmp_path / "second", settings, resume=before[-1].checkpoint, table=Shrinking())
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [p.step for p in before + after] == [p.step for p in reports]
 
 
 def test_a_finished_training_resumes_to_nothing(tmp_path):

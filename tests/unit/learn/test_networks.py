@@ -52,7 +52,7 @@ def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, data
             if progress.checkpoint and progress.step == stop_at:
                 raise Stop
 
-        training = ClipSource(dataset, "train", clip, settings.batch_size, seed=settings.seed)
+        training = ClipSource(dataset, "train", clip, settings)
         validation = ViewSource(dataset, "val", clip, views(1, 1), 4)
         try:
             fit(network, training, validation, settings, report, identity=identity, resume=resume, scratch=scratch)

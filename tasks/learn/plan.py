@@ -1,0 +1,77 @@
+"""The plan of an epoch's steps: how many clips of which size each takes; standard library only.
+
+Multigrid training: C. Wu et al., "A Multigrid Method for Efficiently Training Video Models", CVPR 2020. Coarser clips
+come in larger batches at the same cost, so that an epoch takes fewer steps. The long cycle changes the clips from epoch
+to epoch, once from coarse to fine in each stage of the learning rate; the short cycle changes them from step to step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from tasks.learn.settings import TrainSettings
+
+
+class Shape(NamedTuple):
+    """Factors of what the settings say."""
+
+    batch: int = 1
+    frames: float = 1.0
+    size: float = 1.0
+
+
+class Step(NamedTuple):
+    """One optimisation step."""
+
+    samples: int
+    """Of all workers together."""
+    frames: float = 1.0
+    """Factor of a clip's frames or segments."""
+    size: float = 1.0
+    """Factor of a clip's height and width."""
+    lr: float = 1.0
+    """Factor of the learning rate."""
+
+
+FULL = Shape()
+LONG = (Shape(8, 1 / 4, math.sqrt(1 / 2)), Shape(4, 1 / 2, math.sqrt(1 / 2)), Shape(2, 1 / 2), FULL)
+SHORT = (Shape(4, size=1 / 2), Shape(2, size=math.sqrt(1 / 2)), FULL)
+
+
+def plan(settings: TrainSettings, epoch: int, samples: int) -> list[Step]:
+    """Return the steps of an epoch, counted from 0: together they take every sample once.
+
+    The learning rate grows with the batches of the long cycle, not with those of the short one.
+    """
+    base = long_shape(settings, epoch) if settings.multigrid in ("long", "both") else FULL
+    cycle = SHORT if settings.multigrid in ("short", "both") else (FULL,)
+    steps: list[Step] = []
+    left = samples
+    while left:
+        shape = cycle[len(steps) % len(cycle)]
+        taken = min(left, settings.batch_size * base.batch * shape.batch)
+        steps.append(Step(taken, base.frames, base.size * shape.size, lr=float(base.batch)))
+        left -= taken
+    return steps
+
+
+def long_shape(settings: TrainSettings, epoch: int) -> Shape:
+    """Return the long cycle's shape in an epoch.
+
+    Each stage of the step schedule, and all of any other, has one cycle whose shapes get equally many steps, in whole
+    epochs. The last epoch is always of full clips.
+    """
+    if epoch == settings.epochs - 1:
+        return FULL
+    drops = settings.milestones if settings.schedule == "step" else ()
+    ends = [0.0, *sorted(drop for drop in drops if 0 < drop < settings.epochs), float(settings.epochs)]
+    middle = epoch + 0.5
+    stage = max(number for number, start in enumerate(ends[:-1]) if start <= middle)
+    done = (middle - ends[stage]) / (ends[stage + 1] - ends[stage])
+    whole, passed = sum(shape.batch for shape in LONG), 0
+    for shape in LONG:
+        passed += shape.batch
+        if done < passed / whole:
+            return shape
+    return FULL
