@@ -128,7 +128,7 @@ class Specialized(TrunkNetwork):
 
 def usage(chosen: Sequence[Tensor], neurons: int) -> dict[str, Tensor]:
     """For each layer the share of a batch that its most chosen neuron gets: 1 where a single one does all."""
-    shares = (torch.bincount(layer, minlength=neurons).max() / len(layer) for layer in chosen)
+    shares = ((layer[:, None] == torch.arange(neurons, device=layer.device)).float().mean(0).max() for layer in chosen)
     return {f"busiest_neuron_{number}": share for number, share in enumerate(shares, 1)}
 
 

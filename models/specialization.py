@@ -276,7 +276,7 @@ def widen(x: Tensor) -> Tensor:
 def choose(impulses: Tensor, tau: float) -> Tensor:
     """Straight-through Gumbel softmax: float [B, N] -> exactly one-hot, with the gradient of the softmax."""
     soft = ((impulses + gumbel_noise(impulses)) / tau).softmax(1)
-    hard = F.one_hot(soft.argmax(1), soft.shape[1]).to(soft.dtype)
+    hard = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1.0)
     # Another order leaks about 1e-7 into the neurons that are not chosen.
     return hard + (soft - soft.detach())
 

@@ -19,19 +19,23 @@ def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     groups: list[dict[str, Any]] = []
     seen: list[str] = []
+    heads = tuple(f"{head}." for head in (network.classifier, *network.heads))  # type: ignore[misc]
     for group in network.parameter_groups():  # type: ignore[operator]
         names = [name for name in group.names if name in parameters]
         seen += names
-        if names:
-            groups.append(
-                {
-                    "params": [parameters[name] for name in names],
-                    "weight_decay": settings.weight_decay if group.weight_decay else 0.0,
-                    "lr_multiplier": group.lr_multiplier,
-                    "role": group.role,
-                    "lr": settings.lr * group.lr_multiplier,
-                }
-            )
+        head = [name for name in names if name.startswith(heads)]
+        trunk = [name for name in names if name not in head]
+        for members, multiplier in ((trunk, group.lr_multiplier * settings.trunk_lr), (head, group.lr_multiplier)):
+            if members:
+                groups.append(
+                    {
+                        "params": [parameters[name] for name in members],
+                        "weight_decay": settings.weight_decay if group.weight_decay else 0.0,
+                        "lr_multiplier": multiplier,
+                        "role": group.role,
+                        "lr": settings.lr * multiplier,
+                    }
+                )
     if sorted(seen) != sorted(parameters):
         wrong = sorted({name for name in parameters if seen.count(name) != 1})
         raise ValueError(f"parameter_groups() of {type(network).__name__} must hold once each of {', '.join(wrong)}")

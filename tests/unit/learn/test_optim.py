@@ -20,13 +20,42 @@ class Grouped(Toy):
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_groups_keep_their_multiplier_and_decay(name):
     settings = TrainSettings(lr=0.1, optimizer=name, weight_decay=0.01, momentum=0.8, nesterov=True)
-    optimizer = build_optimizer(Grouped(), settings)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.2, 0.1])
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0, 0.01]
+    network = Grouped()
+    optimizer = build_optimizer(network, settings)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+
+    def told(key):
+        return {names[id(p)]: group[key] for group in optimizer.param_groups for p in group["params"]}
+
+    multipliers = {"conv.weight": 5, "conv.bias": 2, "fc.bias": 2, "fc.weight": 1, "norm.weight": 1, "norm.bias": 1}
+    assert told("lr") == pytest.approx({name: 0.1 * multiplier for name, multiplier in multipliers.items()})
+    assert told("weight_decay") == {name: 0.0 if multiplier == 2 else 0.01 for name, multiplier in multipliers.items()}
     set_lr(optimizer, 0.01)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.02, 0.01])
+    assert told("lr") == pytest.approx({name: 0.01 * multiplier for name, multiplier in multipliers.items()})
     if name == "sgd":
         assert all(group["momentum"] == 0.8 and group["nesterov"] for group in optimizer.param_groups)
+
+
+def test_a_trained_trunk_learns_slower_than_its_head():
+    network = Grouped()
+    optimizer = build_optimizer(network, TrainSettings(lr=1.0, trunk_lr=0.1, weight_decay=0.01))
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    rates = {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert rates == {
+        "conv.weight": (pytest.approx(0.5), 0.01),
+        "conv.bias": (pytest.approx(0.2), 0.0),
+        "norm.weight": (pytest.approx(0.1), 0.01),
+        "norm.bias": (pytest.approx(0.1), 0.01),
+        "fc.weight": (1.0, 0.01),
+        "fc.bias": (2.0, 0.0),
+    }
+    Grouped.heads = ("norm",)
+    try:
+        optimizer = build_optimizer(network, TrainSettings(lr=1.0, trunk_lr=0.1))
+    finally:
+        Grouped.heads = ()
+    rates = {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    assert (rates["norm.weight"], rates["conv.weight"]) == (1.0, pytest.approx(0.5))
 
 
 def test_frozen_parameters_are_left_out():
