@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import neurons
 import report
 from cells import Cell, Study
 from studies import STUDIES
@@ -42,7 +43,7 @@ def main() -> int:
     root = workspace() / "results"
     for name in arguments.study:
         study = STUDIES[name]
-        dataset = prepare(study, root / name, json.loads(arguments.videos))
+        dataset = prepare(study, root / (study.data_of or name), json.loads(arguments.videos))
         if dataset is None:
             print(f"{name}: no videos at {VIDEOS} (MAREY_TEST_VIDEOS), left out", flush=True)
             continue
@@ -53,6 +54,10 @@ def main() -> int:
         text = report.tables(study, cells, root / name / "cells")
         print(text, flush=True)
         if arguments.report:
+            picture = arguments.report.with_name(f"{name}.png")
+            pictured = [cell for cell in cells if cell.configuration == study.pictured]
+            if neurons.draw(pictured, root / name / "cells", picture):
+                text += f"\n\n![samples by neuron, and channels by kind]({picture.name})"
             report.replace(arguments.report, name, text)
     return 0
 

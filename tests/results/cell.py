@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from neurons import spread
 
 from models import build, describe
 from models.cost import parameters
+from models.dsts import Specialized
 from pipelines import recipe as recipes
 from pipelines.clips import clip_settings, view_settings
 from pipelines.settings import Recipe
@@ -31,8 +33,11 @@ from tasks.learn.score import Scores, score
 from tasks.seeds import seed
 
 
-def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float]]:
-    """Train to the end, without choosing a checkpoint; return the scores of the test part, classes and last metrics."""
+def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str, np.ndarray]]:
+    """Train to the end, without choosing a checkpoint.
+
+    Returns the scores of the test part, classes, last metrics, and of a specialised network what its neurons do.
+    """
     data = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     settings, model = recipe.train, recipe.model
     clip = clip_settings(recipe, data.classes)
@@ -59,7 +64,8 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float]]:
     about = describe(model.name, model.options)
     source = ViewSource(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
     scores = score(network.deploy(), source.batches(0, 1), space=about.score_space)
-    return scores, data.classes, last
+    kept = spread(network, source) if isinstance(network, Specialized) else {}
+    return scores, data.classes, last, kept
 
 
 def main() -> None:
@@ -67,7 +73,7 @@ def main() -> None:
     torch.set_num_threads(1)
     start, cpu = time.time(), time.process_time()
     recipe = recipes.parse(job["recipe"])
-    scores, classes, last = train(recipe)
+    scores, classes, last, kept = train(recipe)
     space = describe(recipe.model.name, recipe.model.options).score_space
     out = Path(job["out"])
     order = sorted(scores)
@@ -77,6 +83,7 @@ def main() -> None:
         labels=[scores[video][0] for video in order],
         scores=[scores[video][1] for video in order],
         classes=classes,
+        **kept,
     )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     told = {

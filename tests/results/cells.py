@@ -79,6 +79,10 @@ class Study:
     folds: tuple[str | None, ...] = (None,)
     drawn: FigureSettings | None = None
     """The built-in videos it trains on; None: those of its base, under MAREY_TEST_VIDEOS."""
+    data_of: str | None = None
+    """Study whose prepared videos it takes."""
+    pictured: str | None = None
+    """Configuration of whose neurons a picture is drawn."""
 
     def cells(self, dataset: Path, seeds: int, overrides: Mapping[str, Any]) -> Iterator[Cell]:
         """All trainings, seed by seed, so that an early stop leaves whole tables of fewer seeds."""

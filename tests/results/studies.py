@@ -84,4 +84,42 @@ GESTURES = Study(
     ),
     folds=("group=1", "group=2", "group=3"),
 )
-STUDIES = {study.name: study for study in (FIGURES, LARGE, GESTURES)}
+WHOLE_VIDEO = {"input.sampling": "dense", "input.segments": 16, "input.stride": 1}
+"""Every frame of a built-in video."""
+MTNET = Study(
+    name="mtnet",
+    base="demo_stm",
+    drawn=BUSY,
+    data_of="figures",
+    fields={"train.epochs": 12, **WHOLE_VIDEO},
+    configurations=(
+        Configuration("mtnet_m: ratio 0.875, triplet, soft, GRU", "mtnet_m"),
+        Configuration("symmetric average", "mtnet_m", options={"temporal_pool": "symmetric", "spatial_pool": "avg"}),
+        Configuration("ratio 0.75", "mtnet_m", options={"ratio": 0.75}),
+        Configuration("ratio 0.5", "mtnet_m", options={"ratio": 0.5}),
+        Configuration("RNN", "mtnet_m", options={"cell": "rnn"}),
+        Configuration("LSTM", "mtnet_m", options={"cell": "lstm"}),
+        Configuration("plain 3-D, 1.27 times the cost", "mtnet_m", options={"ratio": None}),
+        Configuration("plain 3-D of equal cost", "mtnet_m", options={"ratio": None}, fields={"input.size": 48}),
+    ),
+)
+DSTS = Study(
+    name="dsts",
+    base="demo_stm",
+    drawn=BUSY,
+    data_of="figures",
+    fields={"train.epochs": 12},
+    configurations=(
+        Configuration("tpn", "tpn", options={"keep_temporal_pool": False}),
+        Configuration("dsts_tpn", "dsts_tpn"),
+        Configuration("without UDL", "dsts_tpn", options={"udl": False}),
+        Configuration("without synapse", "dsts_tpn", options={"synapse": False}),
+        Configuration("without gates", "dsts_tpn", options={"gates": False}),
+        Configuration("without specialisation", "dsts_tpn", options={"sts": False}),
+        Configuration("N = 1", "dsts_tpn", options={"n_neurons": 1}),
+        Configuration("N = 8", "dsts_tpn", options={"n_neurons": 8}),
+        Configuration("L = 1", "dsts_tpn", options={"n_layers": 1}),
+    ),
+    pictured="dsts_tpn",
+)
+STUDIES = {study.name: study for study in (FIGURES, LARGE, GESTURES, MTNET, DSTS)}

@@ -13,8 +13,9 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 VIDEOS = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "train_people": 1, "val_people": 1, "test_people": 1}
 COMMAND = [
-    *(sys.executable, "tests/results", "--study", "figures", "--seeds", "1", "--only", "tsn, 3", "tsn flow"),
-    *("--set", "train.epochs=1", "--videos", json.dumps({**VIDEOS, "size": 48, "frames": 12})),
+    *(sys.executable, "tests/results", "--study", "figures", "dsts", "--seeds", "1"),
+    *("--only", "tsn, 3", "tsn flow", "dsts_tpn", "--set", "train.epochs=1"),
+    *("--videos", json.dumps({**VIDEOS, "size": 48, "frames": 12})),
 ]
 
 
@@ -29,7 +30,9 @@ def campaign(work: Path, report: Path) -> str:
 
 def test_cells_are_trained_once_and_their_table_takes_its_place(tmp_path):
     report = tmp_path / "results.md"
-    report.write_text("before\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter\n")
+    report.write_text(
+        "before\n<!-- dsts: begin -->\n<!-- dsts: end -->\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter\n"
+    )
     assert "2/2" in campaign(tmp_path, report)
 
     cells = tmp_path / "results" / "figures" / "cells"
@@ -42,7 +45,9 @@ def test_cells_are_trained_once_and_their_table_takes_its_place(tmp_path):
     assert told["top1_percent"] == top1
     fused = 100 * ((scores["scores"] + 1.5 * both["scores"]).argmax(1) == scores["labels"]).mean()
     text = report.read_text()
-    assert text.startswith("before\n<!-- figures: begin -->\n| configuration |")
+    assert text.startswith("before\n<!-- dsts: begin -->\n| configuration |")
+    assert "![samples by neuron, and channels by kind](dsts.png)\n<!-- dsts: end -->" in text
+    assert (tmp_path / "dsts.png").read_bytes().startswith(b"\x89PNG")
     assert text.endswith("<!-- figures: end -->\nafter\n")
     assert "old" not in text
     assert f"| tsn, 3 segments | {top1:.1f} |" in text

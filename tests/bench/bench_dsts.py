@@ -1,0 +1,117 @@
+"""DSTS: evaluation by one neuron a sample beside all of them, and a step with UDL beside a plain one.
+
+    .venv/bin/python tests/bench/bench_dsts.py [--repeats 5]
+
+One thread, CPU time, medians; what is compared takes turns.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import models
+from models.specialization import DSTS, SpecializationSettings
+from tasks.learn.batch import Batch
+
+sys.path.append(str(Path(__file__).parent))
+import bench_models
+from bench_models import seconds
+from bench_stam import peak_kb
+
+CASES = [("full", 4, 8, 224), ("tiny", 16, 8, 64)]
+LR = 0.01
+
+
+def head(neurons: int, *, dense: bool = False) -> DSTS:
+    """The module behind TPN, whose samples choose different neurons."""
+    torch.manual_seed(0)
+    made = DSTS(2048, SpecializationSettings(n_neurons=neurons, dense_eval=dense, zero_init_out=False)).eval()
+    for layer in made.layers:
+        nn.init.normal_(layer.scoring, std=3.0)
+    return made
+
+
+@torch.no_grad()
+def evaluate(module: DSTS, x: Tensor) -> None:
+    module(x)
+
+
+def evaluation(repeats: int) -> None:
+    print("| batch | N = 10 / N = 1 | all of 10 / the chosen one | neurons in use by layer | ms a sample, N = 10 |")
+    print("|---|---|---|---|---|")
+    for batch in (1, 16):
+        x = torch.randn(batch, 2048, 8, 7, 7) + 3 * torch.randn(batch, 2048, 1, 1, 1)
+        heads = [head(10), head(1), head(10, dense=True)]
+        ten, one, every = seconds([partial(evaluate, module, x) for module in heads], repeats)
+        with torch.no_grad():
+            used = [len(layer.unique()) for layer in heads[0].trace(x)[1]]
+        print(
+            f"| {batch} | **{ten / one:.2f}** | **{every / ten:.2f}** | {', '.join(map(str, used))} | "
+            f"{1e3 * ten / batch:.1f} |",
+            flush=True,
+        )
+
+
+def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
+    """A step as the loop takes it, on all samples or on two halves."""
+    torch.manual_seed(0)
+    count = shape[0]
+    network = models.build("dsts_tpn", 16, tiny=size == "tiny", udl=udl)
+    labels = torch.arange(count) % 16
+    batch = Batch(torch.randn(shape), labels, torch.ones(count), count, [""] * count, torch.zeros(count))
+
+    def plain(samples: Batch) -> None:
+        network.losses(samples.clip, samples.labels, samples.weights)["total"].backward()
+        network.zero_grad()
+
+    def both() -> None:
+        train, held_out = batch.halves(0, 1)
+        network.gradients([train], [held_out], lr=LR, reduce=list)
+        network.zero_grad()
+        plain(train)
+
+    return both if udl else partial(plain, batch)
+
+
+def grown(size: str, shape: tuple[int, ...], udl: bool) -> float:
+    """Peak memory in MB that a step adds to its network, in a process that has taken none."""
+    torch.set_num_threads(1)
+    run = step(size, shape, udl)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_kb()
+    run()
+    return (peak_kb() - before) / 1e3
+
+
+def peak_mb(size: str, shape: tuple[int, ...], udl: bool) -> float:
+    code = f"from bench_dsts import grown; print(grown({size!r}, {shape}, {udl}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def learning(repeats: int) -> None:
+    print(
+        "\n| network | clips x frames x size | UDL / plain step | UDL / plain memory | s a step | MB |\n"
+        + "|---" * 6
+        + "|"
+    )
+    for size, batch, frames, side in CASES:
+        shape = (batch, 3, frames, side, side)
+        udl, plain = seconds([step(size, shape, True), step(size, shape, False)], repeats)
+        memory = [peak_mb(size, shape, kind) for kind in (True, False)]
+        print(
+            f"| {size} | {batch} x {frames} x {side} | **{udl / plain:.2f}** | **{memory[0] / memory[1]:.2f}** | "
+            f"{udl:.2f}, {plain:.2f} | {memory[0]:.0f}, {memory[1]:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    bench_models.run(__doc__, 5, evaluation, learning)

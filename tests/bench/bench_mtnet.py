@@ -1,0 +1,81 @@
+"""MTNet: what reducing frames and pixels adds to a forward pass, and the pass beside a plain 3-D network of equal cost.
+
+    .venv/bin/python tests/bench/bench_mtnet.py [--repeats 5]
+
+One thread, CPU time, medians; what is compared takes turns.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+import models
+from models import mtconv
+from models.cost import cost
+
+sys.path.append(str(Path(__file__).parent))
+import bench_models
+from bench_models import seconds
+
+SIZE, EQUAL = 224, 197
+"""Height and width of MTNet-M's clip, and where its plain form (`ratio=None`) costs as much."""
+
+
+def network(**options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build("mtnet_m", 200, **options).eval()
+
+
+@torch.no_grad()
+def forward(made: nn.Module, clip: Tensor) -> None:
+    made(clip)
+
+
+def every_second_position(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
+    """Shapes as `mtconv.pool` has them, for nothing."""
+    return x[:, :, :, ::2, ::2] if max(x.shape[3:]) > 1 else x
+
+
+def first_half(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
+    """Shapes as `mtconv.frame_selection` has them, for nothing."""
+    return x[:, :, : x.shape[2] // 2] if x.shape[2] > 2 else x
+
+
+def without(*names: str) -> Callable[[nn.Module, Tensor], None]:
+    """The pass with these reductions replaced by slices."""
+    free = {"pool": every_second_position, "frame_selection": first_half}
+
+    def run(made: nn.Module, clip: Tensor) -> None:
+        with patch.multiple(mtconv, **{name: free[name] for name in names}):
+            forward(made, clip)
+
+    return run
+
+
+def passes(repeats: int) -> None:
+    made, plain = network(), network(ratio=None)
+    clip, smaller = torch.randn(1, 3, 16, SIZE, SIZE), torch.randn(1, 3, 16, EQUAL, EQUAL)
+    runs = [
+        partial(forward, made, clip),
+        partial(without("pool", "frame_selection"), made, clip),
+        partial(without("pool"), made, clip),
+        partial(forward, plain, smaller),
+    ]
+    whole, neither, selecting, dense = seconds(runs, repeats)
+    ours, theirs = (cost(net, x).macs / 1e9 for net, x in ((made, clip), (plain, smaller)))
+    print("| both reductions / slices | frame selection alone / slices | MTNet-M / plain of equal cost | ms | GMACs |")
+    print("|---|---|---|---|---|")
+    print(
+        f"| **{whole / neither:.2f}** | **{selecting / neither:.2f}** | **{whole / dense:.2f}** | "
+        f"{1e3 * whole:.0f}, {1e3 * neither:.0f}, {1e3 * dense:.0f} | {ours:.2f}, {theirs:.2f} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    bench_models.run(__doc__, 5, passes)
