@@ -105,7 +105,9 @@ class Specialized(TrunkNetwork):
     def gradients(self, train: Sequence[Samples], held_out: Sequence[Samples], *, lr: float, reduce: Reduce) -> None:
         """Set the gradients of the upstream parameters, as `models.udl.upstream_gradients` says.
 
-        The training loop takes them, and then an ordinary step on `train` with all other parameters.
+        The training loop takes them, and then an ordinary step on `train` with all other parameters: accumulation, AMP
+        and several workers are thereby the same code for every network, where the design has this method replace the
+        whole backward pass.
         """
         decisions = self._decisions()
         scope = ("dsts.", f"{self.classifier}.") if self.options.udl_scope == "dsts_head" else ("dsts.",)
