@@ -7,7 +7,7 @@ public code (papers/dsts.md). The trunks are `tpn` and `swin3d_b`; start them fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.backbones.swin3d import Swin3D, Swin3DOptions
 from models.backbones.tpn import TPN, TPNOptions
 from models.errors import ModelError
-from models.network import Group, TrunkNetwork, cross_entropy
+from models.network import Group, TrunkNetwork, cross_entropy, set_apart
 from models.specialization import DSTS, SpecializationSettings
 from models.udl import Reduce, Samples, upstream_gradients
 
@@ -96,11 +96,8 @@ class Specialized(TrunkNetwork):
 
     def parameter_groups(self) -> list[Group]:
         """As the trunk's, but scoring kernels and gates, which do not decay, are upstream where UDL learns them."""
-        groups = super().parameter_groups()
         decisions = [name for name, parameter in self._decisions().items() if parameter.requires_grad]
-        others = [replace(group, names=[n for n in group.names if n not in decisions]) for group in groups]
-        apart = Group(decisions, 1.0, weight_decay=False, role="upstream" if self.options.udl else "ordinary")
-        return [group for group in [*others, apart] if group.names]
+        return set_apart(super().parameter_groups(), decisions, "upstream" if self.options.udl else "ordinary")
 
     def gradients(self, train: Sequence[Samples], held_out: Sequence[Samples], *, lr: float, reduce: Reduce) -> None:
         """Set the gradients of the upstream parameters, as `models.udl.upstream_gradients` says.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -28,6 +28,13 @@ class Group:
     weight_decay: bool
     role: str
     """`ordinary`; networks with auxiliary training (DSTS) have others."""
+
+
+def set_apart(groups: list[Group], names: list[str], role: str = "ordinary") -> list[Group]:
+    """Move parameters to a group of their own, at the base rate and without decay."""
+    others = [replace(group, names=[name for name in group.names if name not in names]) for group in groups]
+    apart = Group(names, lr_multiplier=1.0, weight_decay=False, role=role)
+    return [group for group in [*others, apart] if group.names]
 
 
 class Network(nn.Module):

@@ -50,16 +50,6 @@ class Samples(Protocol):
         """Samples of the mini-batch, over all parts and workers."""
 
 
-class Upstream(Protocol):
-    """What a network has to offer."""
-
-    def forward_trunk(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> features that no upstream parameter has touched."""
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Features -> logits [B, K]."""
-
-
 class _Head(nn.Module):
     """A network's head as a module whose parameters `functional_call` replaces."""
 
@@ -87,7 +77,8 @@ def upstream_gradients(
     The same on every worker: with noise and batch norm fixed, what one worker gets from all samples.
 
     Args:
-        network: an `Upstream`, in training mode.
+        network: in training mode; `forward_trunk` makes features of clips that no upstream parameter touches, and
+            `forward_head` makes logits of them.
         upstream: u.
         simulated: what the simulated step changes of d, by its name in the network: all behind the trunk.
         train: this worker's parts of the first mini-batch.

@@ -7,7 +7,7 @@ second block shifts by half. Features are [B, T, H, W, C] inside.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.network import CHANNELS, ClipNetwork, Group
+from models.network import CHANNELS, ClipNetwork, Group, set_apart
 from models.options import Options, check_rates
 
 PATCH = (2, 4, 4)
@@ -123,9 +123,7 @@ class Swin3D(ClipNetwork):
         """As in every network, but position tables, like norms, do not decay."""
         groups = super().parameter_groups()
         tables = [name for group in groups for name in group.names if name.endswith(TABLE)]
-        others = [replace(group, names=[name for name in group.names if name not in tables]) for group in groups]
-        apart = Group(tables, lr_multiplier=1.0, weight_decay=False, role="ordinary")
-        return [group for group in [*others, apart] if group.names]
+        return set_apart(groups, tables)
 
 
 def _stages(layout: Layout, window: Window, drop_path: float) -> tuple[nn.Sequential, int]:

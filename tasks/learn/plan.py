@@ -8,6 +8,7 @@ to epoch, once from coarse to fine in each stage of the learning rate; the short
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from tasks.learn.settings import TrainSettings
@@ -46,14 +47,20 @@ def plan(settings: TrainSettings, epoch: int, samples: int) -> list[Step]:
     """
     base = long_shape(settings, epoch) if settings.multigrid in ("long", "both") else FULL
     cycle = SHORT if settings.multigrid in ("short", "both") else (FULL,)
+    return list(_steps(settings.batch_size, base, cycle, samples))
+
+
+@lru_cache(maxsize=len(LONG))
+def _steps(batch_size: int, base: Shape, cycle: tuple[Shape, ...], samples: int) -> tuple[Step, ...]:
+    """The steps of every epoch of this shape: a training asks for all of its epochs before it starts."""
     steps: list[Step] = []
     left = samples
     while left:
         shape = cycle[len(steps) % len(cycle)]
-        taken = min(left, settings.batch_size * base.batch * shape.batch)
+        taken = min(left, batch_size * base.batch * shape.batch)
         steps.append(Step(taken, base.frames, base.size * shape.size, lr=float(base.batch)))
         left -= taken
-    return steps
+    return tuple(steps)
 
 
 def long_shape(settings: TrainSettings, epoch: int) -> Shape:
