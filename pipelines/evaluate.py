@@ -206,12 +206,12 @@ def _score(
 
 def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, index: int, count: int) -> Any:
     import ray
-    import torch
 
     from tasks.data.source import ViewSource
+    from tasks.learn import host
     from tasks.learn.score import score
 
-    torch.set_num_threads(1)
+    host.settle(threads=1)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
     shown = views(protocol.clips, protocol.crops, protocol.seed)

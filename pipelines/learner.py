@@ -55,7 +55,7 @@ def work(config: dict[str, Any]) -> None:
     from tasks.data import open_dataset
     from tasks.data.augment import views
     from tasks.data.source import ClipSource, ViewSource
-    from tasks.learn import fit
+    from tasks.learn import fit, host
     from tasks.seeds import seed
 
     job: Job = config["job"]
@@ -64,7 +64,7 @@ def work(config: dict[str, Any]) -> None:
     if refusal.exists():  # Ray Train restarts workers after any error; this one would come again
         raise UserError(refusal.read_text())
     context = ray.train.get_context()
-    torch.set_num_threads(max(1, int(recipe.compute.cpus_per_worker)))
+    host.settle(threads=max(1, int(recipe.compute.cpus_per_worker)))
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     training = ClipSource(dataset, "train", job.clip, settings)
     validation = None

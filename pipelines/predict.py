@@ -167,9 +167,9 @@ def _predict_on_ray(
 
 
 def _predict_chunk(loaded: tuple[_Predictor, Any], files: list[str]) -> list[Prediction]:
-    import torch
+    from tasks.learn import host
 
-    torch.set_num_threads(1)
+    host.settle(threads=1)
     predictor, network = loaded
     with DecoderProcess() as decoder:
         return [predictor.predict(network, file, decoder) for file in files]

@@ -98,6 +98,8 @@ def prepare(
         done = Counter[str]()
         if pending:
             done = _work(root, pending, videos, settings, address, progress)
+            # Workers of a killed driver live some seconds longer than it, and may have left files since the first one.
+            storage.sweep(storage.join(root, "shards"))
         else:
             log.info("all %d videos are prepared already", videos.num_rows)
         records = tables.write_records(root)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import models
 from models.specialization import DSTS, SpecializationSettings
+from tasks.learn import host
 from tasks.learn.batch import Batch
 
 sys.path.append(str(Path(__file__).parent))
@@ -80,7 +81,7 @@ def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
 
 def grown(size: str, shape: tuple[int, ...], udl: bool) -> float:
     """Peak memory in MB that a step adds to its network, in a process that has taken none."""
-    torch.set_num_threads(1)
+    host.settle(threads=1)
     run = step(size, shape, udl)
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_kb()

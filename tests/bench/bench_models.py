@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import models
+from tasks.learn import host
 
 CASES = [("tiny", 16, 8, 56), ("tiny", 4, 8, 224), ("full", 1, 8, 224)]
 
@@ -147,7 +148,7 @@ def run(doc: str | None, repeats: int, *parts: Callable[[int], None]) -> None:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="timed turns, of which the median is shown")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    host.settle(threads=1)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, one thread, median of {arguments.repeats}\n")
     for part in parts:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import models
 from models.calibrated_conv import by_patches, by_weights
+from tasks.learn import host
 
 sys.path.append(str(Path(__file__).parent))
 import bench_models
@@ -48,7 +49,7 @@ def peak_mb(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
 
 
 def grown(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
-    torch.set_num_threads(1)
+    host.settle(threads=1)
     network = models.build(name, 16, tiny=tiny)
     clip, labels = torch.randn(shape), torch.zeros(shape[0], dtype=torch.int64)
     Path("/proc/self/clear_refs").write_text("5")  # what getrusage tells of a process includes its parent's peak

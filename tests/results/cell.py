@@ -28,7 +28,7 @@ from pipelines.settings import Recipe
 from tasks.data import open_dataset
 from tasks.data.augment import views
 from tasks.data.source import ClipSource, ViewSource
-from tasks.learn import Identity, Progress, fit, measure
+from tasks.learn import Identity, Progress, fit, host, measure
 from tasks.learn.score import Scores, score
 from tasks.seeds import seed
 
@@ -70,7 +70,7 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
-    torch.set_num_threads(1)
+    host.settle(threads=1)
     start, cpu = time.time(), time.process_time()
     recipe = recipes.parse(job["recipe"])
     scores, classes, last, kept = train(recipe)

@@ -1,0 +1,67 @@
+"""What keeping freed memory (`tasks.learn.host.settle`) saves a process that runs networks on a CPU.
+
+    .venv/bin/python tests/bench/bench_host.py [--repeats 5]
+
+One thread, CPU time, medians; each form has a process of its own, and the two take turns.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import models
+from tasks.learn import host
+
+sys.path.append(str(Path(__file__).parent))
+import bench_models
+from bench_models import seconds, step
+
+STEPS = [("tsn", 16, 8, 56), ("stm", 16, 8, 56), ("tpn", 16, 8, 56)]
+PASS = ("mtnet_m", 4, 16, 224)
+"""Networks, tiny in training and whole in evaluation, with clips, frames and size."""
+
+
+def measured(settled: bool) -> list[float]:
+    """CPU seconds of each case in this process."""
+    if settled:
+        host.settle(threads=1)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    name, batch, frames, side = PASS
+    network, clip = models.build(name, 200).eval(), torch.randn(batch, 3, frames, side, side)
+
+    def run() -> None:
+        with torch.no_grad():
+            network(clip)
+
+    small = [step(name, True, torch.randn(batch, 3, frames, side, side)) for name, batch, frames, side in STEPS]
+    return [*seconds(small, 9), *seconds([run], 3)]
+
+
+def in_a_process(settled: bool) -> list[float]:
+    code = f"import json; from bench_host import measured; print(json.dumps(measured({settled})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    found: list[float] = json.loads(done.stdout)
+    return found
+
+
+def processes(repeats: int) -> None:
+    turns = [(in_a_process(False), in_a_process(True)) for _ in range(repeats)]
+    print("| network | clips x frames x size | settled / not | ms a clip |\n|---|---|---|---|")
+    for index, (name, batch, frames, side) in enumerate([*STEPS, PASS]):
+        usual, settled = (statistics.median(turn[which][index] for turn in turns) for which in (0, 1))
+        what = "pass" if (name, batch, frames, side) == PASS else "tiny, training step"
+        print(
+            f"| {name}, {what} | {batch} x {frames} x {side} | **{settled / usual:.2f}** "
+            f"| {1e3 * settled / batch:.1f}, {1e3 * usual / batch:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    bench_models.run(__doc__, 5, processes)
