@@ -61,7 +61,8 @@ def draw(cells: list[Cell], folder: Path, path: Path) -> bool:
         below.set_ylim(0, 100)
         below.set_xlabel("neuron")
     grid[1, 0].set_ylabel("% of channels")
-    grid[1, 0].legend(fontsize=7, loc="lower left")
+    beside = grid[1, -1].legend(fontsize=8, frameon=False, handlelength=1, loc="upper left", bbox_to_anchor=(1.0, 1))
+    beside.set_in_layout(False)  # it stands below the colour bar, which makes the room
     figure.colorbar(image, ax=grid[0, -1], label="% of the class")
     figure.savefig(path)
     return True
