@@ -75,10 +75,10 @@ def main() -> None:
     recipe = recipes.parse(job["recipe"])
     scores, classes, last, kept = train(recipe)
     space = describe(recipe.model.name, recipe.model.options).score_space
-    out = Path(job["out"])
+    out = job["out"]  # a name with dots in it, so nothing for with_suffix
     order = sorted(scores)
     np.savez(
-        out.with_suffix(".npz"),
+        f"{out}.npz",
         video_ids=order,
         labels=[scores[video][0] for video in order],
         scores=[scores[video][1] for video in order],
@@ -98,9 +98,9 @@ def main() -> None:
         "date": str(date.today()),
         "recipe": job["recipe"],
     }
-    aside = out.with_suffix(".json.new")
+    aside = Path(f"{out}.json.new")
     aside.write_text(json.dumps(told, indent=1) + "\n")
-    aside.rename(out.with_suffix(".json"))
+    aside.rename(f"{out}.json")
 
 
 if __name__ == "__main__":
