@@ -14,8 +14,8 @@ def settle(threads: int) -> None:
     """Give torch so many threads, and keep freed memory for the next step.
 
     glibc hands each large block back to the kernel when it is freed; the next step asks for the same blocks, and their
-    page faults cost a CPU a quarter of a small network's step and two fifths of MTNet-M's pass (docs/results.md). The
-    peak hardly grows, and a process that runs a network again and again is at its peak most of the time anyway.
+    page faults cost a CPU up to a quarter of a small network's step and two fifths of MTNet-M's pass (docs/results.md).
+    The peak hardly grows, and a process that runs a network again and again is at its peak most of the time anyway.
     """
     torch.set_num_threads(threads)
     libc = ctypes.CDLL(None)

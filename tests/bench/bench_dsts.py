@@ -5,7 +5,6 @@
 One thread, CPU time, medians; what is compared takes turns.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +20,7 @@ from tasks.learn.batch import Batch
 
 sys.path.append(str(Path(__file__).parent))
 import bench_models
-from bench_models import seconds
-from bench_stam import peak_kb
+from bench_models import in_a_process, peak_growth, seconds
 
 CASES = [("full", 4, 8, 224), ("tiny", 16, 8, 64)]
 LR = 0.01
@@ -82,19 +80,7 @@ def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
 def grown(size: str, shape: tuple[int, ...], udl: bool) -> float:
     """Peak memory in MB that a step adds to its network, in a process that has taken none."""
     host.settle(threads=1)
-    run = step(size, shape, udl)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = peak_kb()
-    run()
-    return (peak_kb() - before) / 1e3
-
-
-def peak_mb(size: str, shape: tuple[int, ...], udl: bool) -> float:
-    code = f"from bench_dsts import grown; print(grown({size!r}, {shape}, {udl}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+    return peak_growth(step(size, shape, udl))
 
 
 def learning(repeats: int) -> None:
@@ -106,7 +92,7 @@ def learning(repeats: int) -> None:
     for size, batch, frames, side in CASES:
         shape = (batch, 3, frames, side, side)
         udl, plain = seconds([step(size, shape, True), step(size, shape, False)], repeats)
-        memory = [peak_mb(size, shape, kind) for kind in (True, False)]
+        memory = [in_a_process(f"bench_dsts.grown({size!r}, {shape}, {kind})") for kind in (True, False)]
         print(
             f"| {size} | {batch} x {frames} x {side} | **{udl / plain:.2f}** | **{memory[0] / memory[1]:.2f}** | "
             f"{udl:.2f}, {plain:.2f} | {memory[0]:.0f}, {memory[1]:.0f} |",

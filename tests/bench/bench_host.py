@@ -5,9 +5,7 @@
 One thread, CPU time, medians; each form has a process of its own, and the two take turns.
 """
 
-import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from tasks.learn import host
 
 sys.path.append(str(Path(__file__).parent))
 import bench_models
-from bench_models import seconds, step
+from bench_models import in_a_process, seconds, step
 
 STEPS = [("tsn", 16, 8, 56), ("stm", 16, 8, 56), ("tpn", 16, 8, 56)]
 PASS = ("mtnet_m", 4, 16, 224)
@@ -42,17 +40,10 @@ def measured(settled: bool) -> list[float]:
     return [*seconds(small, 9), *seconds([run], 3)]
 
 
-def in_a_process(settled: bool) -> list[float]:
-    code = f"import json; from bench_host import measured; print(json.dumps(measured({settled})))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    )
-    found: list[float] = json.loads(done.stdout)
-    return found
-
-
 def processes(repeats: int) -> None:
-    turns = [(in_a_process(False), in_a_process(True)) for _ in range(repeats)]
+    turns = [
+        tuple(in_a_process(f"bench_host.measured({settled})") for settled in (False, True)) for _ in range(repeats)
+    ]
     print("| network | clips x frames x size | settled / not | ms a clip |\n|---|---|---|---|")
     for index, (name, batch, frames, side) in enumerate([*STEPS, PASS]):
         usual, settled = (statistics.median(turn[which][index] for turn in turns) for which in (0, 1))

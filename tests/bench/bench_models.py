@@ -7,10 +7,15 @@ One thread, CPU time, medians; the networks take turns, so that what else the ma
 """
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +146,28 @@ def temporal_filters(repeats: int) -> None:
             torch.testing.assert_close(other, results[0], rtol=1e-4, atol=1e-4)
         times = " | ".join(f"{1e3 * value:.1f}" for value in seconds(runs, repeats))
         print(f"| {'x'.join(map(str, shape))} | {times} |", flush=True)
+
+
+def in_a_process(call: str) -> Any:
+    """Result, as JSON has it, of a call such as `bench_host.measured(True)` in a process of its own."""
+    code = f"import json; import {call.partition('.')[0]}; print(json.dumps({call}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def peak_growth(step: Callable[[], object]) -> float:
+    """MB that a step adds to the peak memory of a process that has taken none."""
+    Path("/proc/self/clear_refs").write_text("5")  # what getrusage tells of a process includes its parent's peak
+    before = _peak_kb()
+    step()
+    return (_peak_kb() - before) / 1e3
+
+
+def _peak_kb() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
 
 
 def run(doc: str | None, repeats: int, *parts: Callable[[int], None]) -> None:

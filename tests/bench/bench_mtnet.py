@@ -61,12 +61,12 @@ def without(*names: str) -> Callable[[nn.Module, Tensor], None]:
 def passes(repeats: int) -> None:
     print("| clips | both reductions / slices | selection alone / slices | MTNet-M / plain | ms a clip | GMACs |")
     print("|---|---|---|---|---|---|")
-    for clips in (1, 4):
-        passes_of(clips, repeats)
-
-
-def passes_of(clips: int, repeats: int) -> None:
     made, plain = network(), network(ratio=None)
+    for clips in (1, 4):
+        passes_of(made, plain, clips, repeats)
+
+
+def passes_of(made: nn.Module, plain: nn.Module, clips: int, repeats: int) -> None:
     clip, smaller = torch.randn(clips, 3, 16, SIZE, SIZE), torch.randn(clips, 3, 16, EQUAL, EQUAL)
     runs = [
         partial(forward, made, clip),

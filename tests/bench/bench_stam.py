@@ -5,7 +5,6 @@
 One thread, CPU time, medians; what is compared takes turns.
 """
 
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from tasks.learn import host
 
 sys.path.append(str(Path(__file__).parent))
 import bench_models
-from bench_models import seconds, step
+from bench_models import in_a_process, peak_growth, seconds, step
 
 NETWORKS = ("tsn", "tada2d", "stam")
 CASES = [("full", 1, 8, 224), ("tiny", 16, 8, 56)]
@@ -39,28 +38,12 @@ SHAPES = [
 """Frames, channels, side and stride of the convolutions of a ResNet-50 at 224, and of the tiny one at 56."""
 
 
-def peak_mb(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
-    """Peak memory in MB that one training step adds to its network, in a process of its own."""
-    code = f"from bench_stam import grown; print(grown({name!r}, {tiny}, {shape}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
-
-
 def grown(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
+    """Peak memory in MB that one training step adds to its network, in a process that has taken none."""
     host.settle(threads=1)
     network = models.build(name, 16, tiny=tiny)
     clip, labels = torch.randn(shape), torch.zeros(shape[0], dtype=torch.int64)
-    Path("/proc/self/clear_refs").write_text("5")  # what getrusage tells of a process includes its parent's peak
-    before = peak_kb()
-    network.losses(clip, labels)["total"].backward()
-    return (peak_kb() - before) / 1e3
-
-
-def peak_kb() -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1])
+    return peak_growth(lambda: network.losses(clip, labels)["total"].backward())
 
 
 def steps(repeats: int) -> None:
@@ -72,7 +55,7 @@ def steps(repeats: int) -> None:
         shape = (batch, 3, frames, side, side)
         tiny = size == "tiny"
         tsn, tada, stam = seconds([step(name, tiny, torch.randn(shape)) for name in NETWORKS], repeats)
-        memory = [peak_mb(name, tiny, shape) for name in NETWORKS]
+        memory = [in_a_process(f"bench_stam.grown({name!r}, {tiny}, {shape})") for name in NETWORKS]
         times = ", ".join(f"{1e3 * value / batch:.1f}" for value in (tsn, tada, stam))
         print(
             f"| {size} | {batch} x {frames} x {side} | **{stam / tada:.2f}** | **{stam / tsn:.2f}** | "
