@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.video.settings import TVL1
+
+Backend = Literal["native", "opencv"]
 
 
 def to_gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -19,22 +21,45 @@ def to_gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return gray
 
 
-def tvl1(
-    gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Literal["opencv"] = "opencv"
-) -> NDArray[np.float32]:
+def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend = "native") -> NDArray[np.float32]:
     """Motion between each frame and the next.
 
     Args:
         gray: uint8 [T,H,W].
         settings: Parameters of the scheme; OpenCV's by default.
-        backend: `opencv`, the reference implementation (DualTVL1OpticalFlow).
+        backend: `native`, compiled for this processor at first use, which gives the same bits on all of them;
+            or `opencv`, the reference (DualTVL1OpticalFlow). They differ by some 0.01 pixels.
 
     Returns:
         float32 [T-1,2,H,W] in pixels a frame, x (to the right) before y (down).
 
+    Raises:
+        ValueError: `gray` is not a stack of 8-bit images, or there is no such backend.
+
     Source: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007.
     """
-    s = settings or TVL1()
+    if gray.ndim != 3 or gray.dtype != np.uint8 or 0 in gray.shape[1:]:
+        raise ValueError(f"flow is computed of uint8 images [T,H,W], but these are {gray.dtype} {list(gray.shape)}")
+    if backend not in get_args(Backend):
+        raise ValueError(f"no flow backend {backend!r}; there are: {', '.join(get_args(Backend))}")
+    flow = np.empty((max(len(gray) - 1, 0), 2, *gray.shape[1:]), np.float32)
+    compute = _native if backend == "native" else _opencv
+    if len(flow):
+        compute(gray, settings or TVL1(), flow)
+    return flow
+
+
+def _native(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None:
+    from tasks.video.native.compiled import solver  # numba takes half a second
+
+    solve = solver()
+    solve(
+        np.ascontiguousarray(gray), s.tau, s.lambda_, s.theta, s.scales, s.warps, s.epsilon, s.inner_iterations,
+        s.outer_iterations, s.scale_step, s.median, flow,
+    )  # fmt: skip
+
+
+def _opencv(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None:
     cv2.setNumThreads(1)  # a worker has one core: parallelism is over videos
     solver = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]
         tau=s.tau,
@@ -48,10 +73,8 @@ def tvl1(
         scaleStep=s.scale_step,
         medianFiltering=s.median,
     )
-    flow = np.empty((max(len(gray) - 1, 0), 2, *gray.shape[1:]), np.float32)
     for pair in range(len(flow)):
         flow[pair] = solver.calc(gray[pair], gray[pair + 1], None).transpose(2, 0, 1)
-    return flow
 
 
 def quantize(flow: NDArray[np.float32], bound: float = 20.0) -> NDArray[np.uint8]:

@@ -85,6 +85,17 @@ def test_one_frame_has_no_flow():
     assert tvl1(np.zeros((1, 20, 30), np.uint8)).shape == (0, 2, 20, 30)
 
 
+@pytest.mark.parametrize("gray", [np.zeros((2, 20, 30)), np.zeros((20, 30), np.uint8), np.zeros((2, 0, 30), np.uint8)])
+def test_what_is_no_stack_of_images_is_refused(gray):
+    with pytest.raises(ValueError, match="uint8 images \\[T,H,W\\]"):
+        tvl1(gray)
+
+
+def test_an_unknown_backend_names_those_there_are():
+    with pytest.raises(ValueError, match="no flow backend 'cuda'; there are: native, opencv"):
+        tvl1(np.zeros((2, 20, 30), np.uint8), backend="cuda")
+
+
 def test_gray_is_luma():
     images = np.zeros((1, 2, 3, 3), np.uint8)
     images[0, 0] = (255, 0, 0)

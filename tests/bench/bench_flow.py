@@ -1,0 +1,113 @@
+"""TV-L1: the native kernel beside OpenCV's, one core each, on real clips and on motions whose truth is known.
+
+Backends take turns on the same pairs; the ratio is of the medians over rounds, and so is each time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.video import decode, tvl1
+from tasks.video.flow import Backend, to_gray
+
+VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
+CLIPS = {
+    "UCF101 ApplyEyeMakeup": "odd_files/c3d/*ApplyEyeMakeup_g01_c01.avi",
+    "ta_chi": "odd_files/st-gcn/resource_media_ta_chi.mp4",
+    "arm gestures": "arm_gestures/A1/PS7A1P1T1.avi",
+    "surveillance, a fight": "fight_surv/fight/fi119.mp4",
+}
+WIDTH, HEIGHT = 340, 256
+PAIRS = 8
+ROUNDS = 5
+WANTED, ERROR_ALLOWED = 12, 0.02
+MARGIN = 32
+"""Pixels around a drawn texture, so that what moves into view is texture too."""
+MOTIONS = {
+    "shift by (0.6, -0.3)": ((1, 0, 0.6), (0, 1, -0.3)),
+    "shift by (5, 2)": ((1, 0, 5), (0, 1, 2)),
+    "rotation by 1.5 degrees": ((0.99966, -0.02618, 0), (0.02618, 0.99966, 0)),
+    "zoom by 1.03": ((1.03, 0, 0), (0, 1.03, 0)),
+    "shear": ((1, 0.02, 0), (0, 1, 0)),
+}
+"""Where a point goes, from the image's centre: x' = A (x, y, 1)."""
+
+
+def drawn(name: str, height: int, width: int, part: float = 1) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A random texture before and after a part of a motion, uint8 [2,H,W], and its true flow [2,H,W]."""
+    random = np.random.default_rng(0)
+    size = (height + 2 * MARGIN, width + 2 * MARGIN)
+    image = sum(cv2.GaussianBlur(random.normal(0, s, size), (0, 0), s) for s in (1.5, 4, 12))
+    image = 128 + 45 * image / image.std()
+    still = np.float64(((1, 0, 0), (0, 1, 0)))
+    matrix = still + part * (np.float64(MOTIONS[name]) - still)
+    centre = np.float64((width - 1, height - 1)) / 2
+    shift = matrix[:, 2] + centre - matrix[:, :2] @ centre
+    y, x = np.mgrid[:height, :width]
+    flow = np.stack([matrix[k, 0] * x + matrix[k, 1] * y + shift[k] - (x, y)[k] for k in range(2)])
+    frame = np.hstack([matrix[:, :2], (shift + MARGIN - matrix[:, :2] @ (MARGIN, MARGIN))[:, None]])
+    after = cv2.warpAffine(image, frame, size[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return np.clip(np.rint([image[inner], after[inner]]), 0, 255).astype(np.uint8), flow.astype(np.float32)
+
+
+def frames(file: Path) -> NDArray[np.uint8]:
+    """Consecutive frames from the middle of a video, grey."""
+    images = decode(str(file)).images
+    first = max(0, len(images) // 2 - PAIRS // 2)
+    chosen = images[first : first + PAIRS + 1]
+    sized = [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for image in chosen]
+    return to_gray(np.stack(sized))
+
+
+def error(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Mean end-point error of [...,2,H,W] in pixels."""
+    return float(np.linalg.norm(a - b, axis=-3).mean())
+
+
+def compare(name: str, gray: NDArray[np.uint8]) -> None:
+    """Print a row."""
+    spent: dict[Backend, list[float]] = {"opencv": [], "native": []}
+    flow = {}
+    tvl1(gray[:2])
+    for _ in range(ROUNDS):
+        for backend in spent:
+            begin = time.process_time()
+            flow[backend] = tvl1(gray, backend=backend)
+            spent[backend].append((time.process_time() - begin) / (len(gray) - 1))
+    median = {backend: statistics.median(times) for backend, times in spent.items()}
+    speedups = [o / n for o, n in zip(spent["opencv"], spent["native"], strict=True)]
+    motion = float(np.linalg.norm(flow["opencv"], axis=-3).mean())
+    print(
+        f"| {median['opencv'] / median['native']:.1f} ({min(speedups):.1f} to {max(speedups):.1f}) | {WANTED} | {name} "
+        f"| {1e3 * median['opencv']:.1f} | {1e3 * median['native']:.1f} "
+        f"| {error(flow['native'], flow['opencv']):.4f} | {ERROR_ALLOWED} | {motion:.2f} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    print("| OpenCV / native (lowest to highest) | at least | clip | ms a pair OpenCV | native ", end="")
+    print("| mean end-point difference | at most | mean motion |\n|---|---|---|---|---|---|---|---|")
+    if VIDEOS.is_dir():
+        for name, file in CLIPS.items():
+            compare(name, frames(next(VIDEOS.glob(file))))
+    small = [drawn("rotation by 1.5 degrees", 64, 64, part)[0][1] for part in np.linspace(0, 4, PAIRS + 1)]
+    compare("synthetic, 64 x 64", np.stack(small))
+
+    print("\n| native / OpenCV | motion of a texture, 340 x 256 | end-point error native | OpenCV |\n|---|---|---|---|")
+    for name in MOTIONS:
+        pair, truth = drawn(name, HEIGHT, WIDTH)
+        native, opencv = (error(tvl1(pair, backend=backend)[0], truth) for backend in ("native", "opencv"))
+        print(f"| {native / opencv:.3f} | {name} | {native:.4f} | {opencv:.4f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The compiled TV-L1: as OpenCV's, with the same bits on every processor, compiled once a machine."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tasks.video import TVL1, decode, tvl1
+from tasks.video.flow import to_gray
+
+ROOT = Path(__file__).parents[3]
+VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", ROOT.parent / "shared/videos"))
+CLIPS = {
+    "UCF101": "odd_files/c3d/*ApplyEyeMakeup_g01_c01.avi",
+    "ta_chi": "odd_files/st-gcn/resource_media_ta_chi.mp4",
+    "gestures": "arm_gestures/A1/PS7A1P1T1.avi",
+}
+
+
+def drawn(height, width, frames=3, seed=3):
+    """A texture that drifts: uint8 [T,H,W]."""
+    random = np.random.default_rng(seed)
+    size = (height + 40, width + 40)
+    image = sum(cv2.GaussianBlur(random.normal(0, s, size), (0, 0), s) for s in (1.5, 4, 9))
+    image = 128 + 45 * image / image.std()
+    moves = [np.float64([[1, 0, 1.3 * t - 20], [0, 1.01, 0.4 * t - 20]]) for t in range(frames)]
+    images = [cv2.warpAffine(image, move, (width, height), flags=cv2.INTER_CUBIC) for move in moves]
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def difference(a, b):
+    """Mean end-point difference in pixels; without the edge, where what has moved out of view is anyone's guess."""
+    edge = 8 if min(a.shape[2:]) > 32 else 0
+    inner = np.s_[:, :, edge : a.shape[2] - edge, edge : a.shape[3] - edge]
+    return np.linalg.norm(a[inner] - b[inner], axis=1).mean()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("size", [(96, 128), (95, 121), (40, 41), (17, 90), (90, 17), (16, 16), (9, 7), (2, 3)])
+def test_agrees_with_opencv_at_any_size(size):
+    gray = drawn(*size)
+    assert difference(tvl1(gray), tvl1(gray, backend="opencv")) <= 0.01
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tau": 0.1},
+        {"lambda_": 0.05},
+        {"theta": 0.5},
+        {"scales": 1},
+        {"scales": 9, "scale_step": 0.9},
+        {"warps": 2},
+        {"epsilon": 0.1},
+        {"inner_iterations": 3},
+        {"outer_iterations": 2},
+        {"scale_step": 0.5},
+        {"median": 1},
+        {"median": 3},
+    ],
+)
+def test_agrees_with_opencv_under_each_setting(change):
+    gray, settings = drawn(75, 83), TVL1(**change)
+    assert difference(tvl1(gray, settings), tvl1(gray, settings, "opencv")) <= 0.01
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
+def test_images_of_a_line_are_no_accident(size):
+    """OpenCV reads beyond the image there, so there is nothing to agree with."""
+    gray = np.repeat(drawn(*size, frames=1), 2, axis=0)
+    assert np.abs(tvl1(gray)).max() <= 1e-3
+
+
+@pytest.mark.quick
+def test_a_pair_has_the_same_flow_in_any_stack():
+    gray = drawn(64, 70, frames=4)
+    alone = np.concatenate([tvl1(gray[first : first + 2]) for first in range(3)])
+    assert np.array_equal(tvl1(gray), alone)
+    assert np.array_equal(tvl1(np.asfortranarray(gray)), alone)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("settings", [{"theta": 1e-30}, {"theta": 1e30}, {"tau": 1e38}, {"lambda_": 1e30}])
+def test_absurd_settings_stay_inside_the_image(settings):
+    gray = drawn(33, 35)
+    assert np.array_equal(tvl1(gray, TVL1(**settings)), tvl1(gray, TVL1(**settings)), equal_nan=True)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_agrees_with_opencv_on_real_clips(clip):
+    if not VIDEOS.is_dir():
+        pytest.skip("no real videos: set MAREY_TEST_VIDEOS")
+    images = decode(str(next(VIDEOS.glob(CLIPS[clip])))).images[20:23]
+    gray = to_gray(np.stack([cv2.resize(image, (340, 256), interpolation=cv2.INTER_AREA) for image in images]))
+    assert np.linalg.norm(tvl1(gray) - tvl1(gray, backend="opencv"), axis=1).mean() <= 0.02
+
+
+PROGRAM = """
+import hashlib, sys
+import numpy as np
+from tasks.video import tvl1
+from tasks.video.native.compiled import solver
+flow = tvl1(np.load(sys.argv[1]))
+print(sum(solver().stats.cache_misses.values()), hashlib.sha256(flow.tobytes()).hexdigest())
+"""
+
+
+def start(root, gray, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(gray)],
+        cwd=root,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    misses, digest = output.split()
+    return int(misses), digest
+
+
+def test_compiled_once_with_the_same_bits_for_another_processor_and_anew_for_other_sources(tmp_path):
+    gray = drawn(75, 83)
+    np.save(tmp_path / "gray.npy", gray)
+    here = hashlib.sha256(tvl1(gray).tobytes()).hexdigest()
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "tasks", tree / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    # The oldest x86-64 there is: no AVX, no FMA, not even an instruction for rounding down.
+    oldest = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    together = [start(tree, tmp_path / "gray.npy", **oldest) for _ in range(3)]
+    results = [finish(process) for process in together]
+    assert sorted(misses for misses, _ in results) == [0, 0, 1]
+    assert {digest for _, digest in results} == {here}
+
+    solver = tree / "tasks/video/native/median.py"
+    solver.write_text(solver.read_text().replace("q13, maximum(q12", "q13, maximum(q11"))
+    misses, digest = finish(start(tree, tmp_path / "gray.npy", **oldest))
+    assert misses == 1
+    assert digest != here
+
+
+def test_without_a_folder_to_keep_it_says_so_and_computes(tmp_path):
+    gray = drawn(40, 41)
+    np.save(tmp_path / "gray.npy", gray)
+    done = subprocess.run(
+        [sys.executable, "-c", "import logging; logging.basicConfig();" + PROGRAM, str(tmp_path / "gray.npy")],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "set NUMBA_CACHE_DIR" in done.stderr
+    assert done.stdout.split()[-1] == hashlib.sha256(tvl1(gray).tobytes()).hexdigest()
