@@ -27,6 +27,8 @@ VIDEOS_PER_CPU = 3
 """Videos in flight a CPU: one at work, the others waiting beside it."""
 STORE_SHARE = 0.3
 """Part of the object store that finished videos may fill before later shards wait."""
+WORKERS_A_GPU = 8
+"""Processes that share a GPU at most, where flow is computed on GPUs: each takes some 1 GB of its memory."""
 CPUS_EVERY_S = 10.0
 """How often the number of CPUs is asked for: a cluster may grow and shrink."""
 RETRIES = 2
@@ -95,6 +97,13 @@ def _resources() -> dict[str, float]:
     return resources
 
 
+def _gpu_share() -> float:
+    """Of a GPU, for each worker: so much that the CPUs of its node are busy."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    ratios = [node["GPU"] / node["CPU"] for node in nodes if node.get("GPU") and node.get("CPU")]
+    return float(min(1, max([1 / WORKERS_A_GPU, *ratios])))
+
+
 def run(
     root: str,
     plans: Iterable[ShardPlan],
@@ -113,6 +122,7 @@ def run(
     """
     budget = STORE_SHARE * _resources()["object_store_memory"]
     shared = ray.put(settings)
+    prepare_one = process.options(num_gpus=_gpu_share()) if settings.on_gpus else process
     shards = (_Shard(plan, [None] * len(plan.rows)) for plan in plans)
     jobs = ((shard, i, row) for shard in shards for i, row in enumerate(shard.plan.take(manifest)))
     job = next(jobs, None)
@@ -127,7 +137,7 @@ def run(
             shard, i, row = job
             if shard not in unfinished:
                 unfinished.append(shard)
-            done, members = cast("tuple[ray.ObjectRef[Any], ...]", process.remote(row, shared))
+            done, members = cast("tuple[ray.ObjectRef[Any], ...]", prepare_one.remote(row, shared))
             busy[done] = (shard, i, row, members)
             job = next(jobs, None)
         waiting = [*busy, *writing]

@@ -17,8 +17,8 @@ class PrepareSettings:
     """Frames are resized so that their shorter side has this many pixels."""
     flow: Literal["tvl1", "none"] = "tvl1"
     """Optical flow to compute, or none."""
-    flow_backend: Literal["native", "opencv"] = "native"
-    """Implementation of TV-L1: our compiled kernel, or OpenCV's, which is the reference and some 18 times slower."""
+    flow_backend: Literal["native", "opencv", "torch"] = "native"
+    """TV-L1 by our kernel for CPUs; by OpenCV, the reference, some 18 times slower; or on GPUs, in batches."""
     flow_bound: float = 20.0
     """Flow is clipped to +- this many pixels a frame before it is quantised."""
     tvl1: TVL1 = field(default_factory=TVL1)
@@ -54,6 +54,11 @@ class PrepareSettings:
         within(self, 0, 1, "val_fraction", "test_fraction")
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction and test_fraction leave nothing to train on: their sum must be below 1")
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether a worker needs a GPU."""
+        return self.flow == "tvl1" and self.flow_backend == "torch"
 
 
 @dataclass(frozen=True, kw_only=True)

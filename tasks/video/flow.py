@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.video.settings import TVL1
 
-Backend = Literal["native", "opencv"]
+Backend = Literal["native", "opencv", "torch"]
 
 
 def to_gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -28,7 +28,8 @@ def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend
         gray: uint8 [T,H,W].
         settings: Parameters of the scheme; OpenCV's by default.
         backend: `native`, compiled for this processor at first use, which gives the same bits on all of them;
-            or `opencv`, the reference (DualTVL1OpticalFlow). They differ by some 0.01 pixels.
+            `opencv`, the reference (DualTVL1OpticalFlow); or `torch`, in batches on a GPU where there is one, whose
+            last bits depend on the device. They differ by some 0.01 pixels.
 
     Returns:
         float32 [T-1,2,H,W] in pixels a frame, x (to the right) before y (down).
@@ -43,9 +44,8 @@ def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend
     if backend not in get_args(Backend):
         raise ValueError(f"no flow backend {backend!r}; there are: {', '.join(get_args(Backend))}")
     flow = np.empty((max(len(gray) - 1, 0), 2, *gray.shape[1:]), np.float32)
-    compute = _native if backend == "native" else _opencv
     if len(flow):
-        compute(gray, settings or TVL1(), flow)
+        {"native": _native, "opencv": _opencv, "torch": _torch}[backend](gray, settings or TVL1(), flow)
     return flow
 
 
@@ -57,6 +57,12 @@ def _native(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None
         np.ascontiguousarray(gray), s.tau, s.lambda_, s.theta, s.scales, s.warps, s.epsilon, s.inner_iterations,
         s.outer_iterations, s.scale_step, s.median, flow,
     )  # fmt: skip
+
+
+def _torch(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None:
+    from tasks.video.tvl1_torch import flow_of_stack  # torch takes seconds
+
+    flow_of_stack(gray, s, flow)
 
 
 def _opencv(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from tasks.video import decode, tvl1
+from tasks.video import tvl1
 from tasks.video.flow import Backend, to_gray
 
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
@@ -60,6 +61,8 @@ def drawn(name: str, height: int, width: int, part: float = 1) -> tuple[NDArray[
 
 def frames(file: Path) -> NDArray[np.uint8]:
     """Consecutive frames from the middle of a video, grey."""
+    from tasks.video import decode  # not where decord is missing, as on a machine with a GPU
+
     images = decode(str(file)).images
     first = max(0, len(images) // 2 - PAIRS // 2)
     chosen = images[first : first + PAIRS + 1]
@@ -93,6 +96,24 @@ def compare(name: str, gray: NDArray[np.uint8]) -> None:
     )
 
 
+def on_gpu(name: str, gray: NDArray[np.uint8]) -> None:
+    """Print a row: a batch on the GPU beside one core."""
+    batch = np.concatenate([gray] * 4)
+    rates: dict[Backend, list[float]] = {"native": [], "torch": []}
+    flow = {}
+    tvl1(batch, backend="torch")
+    for _ in range(ROUNDS):
+        for backend in rates:
+            begin = time.perf_counter()
+            flow[backend] = tvl1(batch, backend=backend)
+            rates[backend].append((len(batch) - 1) / (time.perf_counter() - begin))
+    core, gpu = (statistics.median(rates[backend]) for backend in rates)
+    print(
+        f"| {gpu / core:.1f} | {name} | {gpu:.1f} | {core:.1f} | {error(flow['torch'], flow['native']):.4f} |",
+        flush=True,
+    )
+
+
 def main() -> None:
     print("| OpenCV / native (lowest to highest) | at least | clip | ms a pair OpenCV | native ", end="")
     print("| mean end-point difference | at most | mean motion |\n|---|---|---|---|---|---|---|---|")
@@ -107,6 +128,13 @@ def main() -> None:
         pair, truth = drawn(name, HEIGHT, WIDTH)
         native, opencv = (error(tvl1(pair, backend=backend)[0], truth) for backend in ("native", "opencv"))
         print(f"| {native / opencv:.3f} | {name} | {native:.4f} | {opencv:.4f} |", flush=True)
+
+    if torch.cuda.is_available():
+        print(f"\n{torch.cuda.get_device_name()}, {4 * (PAIRS + 1) - 1} pairs at once")
+        print("\n| GPU / native on a core | motion | pairs/s GPU | native | mean difference |\n|---|---|---|---|---|")
+        for name in MOTIONS:
+            parts = [drawn(name, HEIGHT, WIDTH, part)[0][1] for part in np.linspace(0, 4, PAIRS + 1)]
+            on_gpu(name, np.stack(parts))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines import cli, prepare_tasks
@@ -248,6 +249,30 @@ def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path,
     source = broken(tmp_path / "source", *(f"{label}/{n}.mp4" for label in "ab" for n in range(3)))
     assert "another dataset" in refusal(source, whole.dataset, settings=SETTINGS)
     assert "not empty" in refusal(str(videos), source)
+
+
+def test_flow_on_gpus_is_refused_without_any(videos: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, flow_backend="torch")
+    assert "Ray knows of none" in refusal(str(videos), tmp_path / "out", settings=settings)
+
+
+def test_flow_in_batches_takes_gpus_and_agrees(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
+    """Ray is told of a GPU; torch, which finds none, computes on the CPU."""
+    program = f"""
+import ray
+from pipelines.prepare import prepare
+from tasks.data import PrepareSettings
+from tasks.video import TVL1
+ray.init(num_cpus=2, num_gpus=1)
+settings = {dataclasses.replace(SETTINGS, flow_backend="torch")!r}
+assert prepare({str(videos)!r}, {str(tmp_path / "out")!r}, settings=settings, progress=False).ok == 40
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    ours, native = open_dataset(str(tmp_path / "out")), open_dataset(whole.dataset)
+    for sample, twin in zip(ours.samples("train"), native.samples("train"), strict=True):
+        assert sample.video_id == twin.video_id
+        pairs = [ours.flow(sample, range(11)).astype(int), native.flow(twin, range(11)).astype(int)]
+        assert np.abs(pairs[0] - pairs[1]).mean() <= 0.5
 
 
 def test_a_second_driver_on_one_output(videos: Path, tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""TV-L1 as tensor operations: as the native kernel's, pair by pair whatever stands beside it in a batch."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tasks.video import TVL1, tvl1, tvl1_torch
+
+pytestmark = pytest.mark.quick
+
+
+def drawn(height, width, frames=3, speed=1.0):
+    """A texture that drifts: uint8 [T,H,W]."""
+    random = np.random.default_rng(3)
+    size = (height + 40, width + 40)
+    image = sum(cv2.GaussianBlur(random.normal(0, s, size), (0, 0), s) for s in (1.5, 4, 9))
+    image = 128 + 45 * image / image.std()
+    moves = [np.float64([[1, 0, speed * 1.3 * t - 20], [0, 1.01, speed * 0.4 * t - 20]]) for t in range(frames)]
+    images = [cv2.warpAffine(image, move, (width, height), flags=cv2.INTER_CUBIC) for move in moves]
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def difference(a, b):
+    """Mean end-point difference in pixels; without the edge, where what has moved out of view is anyone's guess."""
+    edge = 6 if min(a.shape[2:]) > 20 else 0
+    inner = np.s_[:, :, edge : a.shape[2] - edge, edge : a.shape[3] - edge]
+    return np.linalg.norm(a[inner] - b[inner], axis=1).mean()
+
+
+@pytest.mark.parametrize("size", [(64, 90), (40, 41), (17, 30), (9, 7), (2, 3), (1, 1)])
+def test_agrees_with_the_native_kernel_at_any_size(size):
+    gray = drawn(*size)
+    assert difference(tvl1(gray, backend="torch"), tvl1(gray)) <= 0.01
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tau": 0.1},
+        {"lambda_": 0.05},
+        {"theta": 0.5},
+        {"scales": 1},
+        {"warps": 2},
+        {"epsilon": 0.1},
+        {"inner_iterations": 3},
+        {"outer_iterations": 1},
+        {"scale_step": 0.5},
+        {"median": 1},
+        {"median": 3},
+    ],
+)
+def test_agrees_with_the_native_kernel_under_each_setting(change):
+    gray, settings = drawn(40, 50), TVL1(**change)
+    flow = tvl1(gray, settings, "torch")
+    assert difference(flow, tvl1(gray, settings)) <= 0.01
+    assert not np.array_equal(flow, tvl1(gray, backend="torch"))
+
+
+def test_a_pair_stops_by_itself_in_a_batch():
+    fast, still = drawn(48, 50, speed=2), drawn(48, 50, frames=1)
+    together = tvl1(np.concatenate([fast, still, still]), backend="torch")
+    assert difference(together[:2], tvl1(fast, backend="torch")) <= 1e-4
+    assert np.abs(together[-1]).max() == 0
+
+
+def test_more_pairs_than_fit_at_once(monkeypatch):
+    gray = drawn(20, 30, frames=6)
+    whole = tvl1(gray, backend="torch")
+    monkeypatch.setattr(tvl1_torch, "PAIRS_AT_ONCE", 2)
+    assert difference(tvl1(gray, backend="torch"), whole) <= 1e-4
+
+
+@pytest.mark.parametrize("window", [3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (33, 40)])
+def test_median_is_opencvs(window, size):
+    image = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    ours = tvl1_torch.median(torch.from_numpy(image)[None, None], window)[0, 0].numpy()
+    assert np.array_equal(ours, cv2.medianBlur(image, window))
+
+
+def test_what_a_gpu_compiles_is_one_graph_for_any_size():
+    """Nothing in it may go back to Python, and another size may not compile it again."""
+    graphs = []
+
+    def count(graph, example):
+        graphs.append(graph)
+        return graph.forward
+
+    iterations, sample = (
+        torch.compile(part, backend=count, fullgraph=True, dynamic=True)
+        for part in (tvl1_torch.iterations, tvl1_torch.sample)
+    )
+    for batch, height, width in ((3, 20, 30), (4, 25, 36), (2, 16, 16)):
+        u, gradient = torch.rand(2, batch, 2, height, width)
+        plane = torch.rand(batch, 1, height, width)
+        p, moving = torch.rand(batch, 2, 2, height, width), torch.ones(batch, dtype=torch.bool)
+        arguments = (u, p, moving, plane, gradient, plane, 0.045, 0.3, 0.8, 0.5, 2)
+        for ours, plain in zip(iterations(*arguments), tvl1_torch.iterations(*arguments), strict=True):
+            assert torch.equal(ours, plain)
+        assert torch.equal(sample(gradient, u), tvl1_torch.sample(gradient, u))
+    assert len(graphs) == 2
