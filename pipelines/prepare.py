@@ -63,6 +63,7 @@ def prepare(
     settings: PrepareSettings | None = None,
     group: str | None = None,
     max_failed: float = 0.05,
+    retry_failed: bool = False,
     address: str | None = None,
     progress: bool = True,
 ) -> PrepareResult:
@@ -75,6 +76,7 @@ def prepare(
         settings: decide the bytes of the dataset.
         group: regular expression searched in a video's path; its first bracket names the video's group.
         max_failed: share of failed videos above which `too_many_failed` is true.
+        retry_failed: also make the shards again that hold a failed video, such as one that is repaired.
         address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
         progress: show it.
 
@@ -86,7 +88,7 @@ def prepare(
     settings = settings or PrepareSettings()
     root = storage.absolute(out)
     _refuse_inside(storage.absolute(source), root)
-    videos, splits = _list(layout, source, group, settings)
+    videos, splits = _tables(listing(layout, source, group), group, settings)
     with storage.Lock(root):
         try:
             tables.check_output(root, manifest.digest(videos), settings)
@@ -94,7 +96,9 @@ def prepare(
         except OSError as error:
             raise UserError(f"{root} cannot be written: {error.strerror or error}") from error
         storage.sweep(storage.join(root, "shards"))
-        pending = shard.pending(root, shard.plan(videos, settings), description["settings_digest"])
+        pending = shard.pending(
+            root, shard.plan(videos, settings), description["settings_digest"], retry_failed=retry_failed
+        )
         done = Counter[str]()
         if pending:
             done = _work(root, pending, videos, settings, address, progress)
@@ -135,11 +139,16 @@ def table(result: PrepareResult) -> str:
     return "\n".join(lines)
 
 
-def _list(layout: str, source: str, group: str | None, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
-    listing = layouts.read(layout, source, group)
-    if listing.ignored:
-        log.info("ignored in %s: %d files, such as %s", source, len(listing.ignored), listing.ignored[0])
-    videos, splits = manifest.build(listing, settings)
+def listing(layout: str, source: str, group: str | None) -> manifest.Listing:
+    """List the videos of a source, and say what is left out."""
+    found = layouts.read(layout, source, group)
+    if found.ignored:
+        log.info("ignored in %s: %d files, such as %s", source, len(found.ignored), found.ignored[0])
+    return found
+
+
+def _tables(found: manifest.Listing, group: str | None, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
+    videos, splits = manifest.build(found, settings)
     log.info("%d videos in %d classes", videos.num_rows, len(manifest.classes_of(videos)))
     if manifest.SEEDED in splits["split"].unique().to_pylist():
         log.info(
@@ -173,9 +182,10 @@ def _work(
     done = Counter[str]()
     with Progress(total, "videos", shown=progress) as bar:
 
-        def finished(video: Video | None) -> None:
+        def finished(pairs: int, video: Video | None) -> None:
+            done["pairs"] += pairs
             if video is not None:
-                done.update(videos=1, pairs=video.record["flows"], failed=int(video.record["status"] == "failed"))
+                done.update(videos=1, failed=int(video.record["status"] == "failed"))
             rate = done["pairs"] / bar.seconds
             note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} a core), {done['failed']} failed"
             bar.update(0 if video is None else 1, note)

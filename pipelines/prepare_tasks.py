@@ -1,7 +1,8 @@
-"""Preparation as Ray tasks: a video is the unit of compute, a shard the unit of commit.
+"""Preparation as Ray tasks: a part of a video is the unit of compute, a shard the unit of commit.
 
-Few videos are in flight at a time, whatever their number, and finished ones that wait for the rest of their shard may
-fill only a part of the object store: neither the driver nor the store grows with the amount of data.
+Few parts are in flight at a time, whatever their number, and finished ones that wait for the rest of their shard may
+fill only a part of the object store: neither the driver nor the store grows with the amount of data. Parts of videos
+that have begun go first, so that a long video among the last does not leave the cluster idle.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from pipelines.errors import UserError
-from tasks.data.process import Processed, process_video
+from tasks.data.assembly import Assembly, Part, Processed, Request
+from tasks.data.process import process_part
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import ShardPlan, settings_digest, write_shard
-from tasks.video import DecoderProcess, Frames, VideoError
+from tasks.video import DecoderProcess, VideoError, tvl1
 
 VIDEOS_PER_CPU = 3
 """Videos in flight a CPU: one at work, the others waiting beside it."""
@@ -43,9 +47,8 @@ class Video:
     """What the driver keeps of a finished video."""
 
     record: dict[str, Any]
-    bytes: int
-    members: ray.ObjectRef[Any] | None = None
-    """None where its worker was lost."""
+    members: list[ray.ObjectRef[Any]]
+    """Of each part."""
 
 
 @dataclass(eq=False)
@@ -53,38 +56,63 @@ class _Shard:
     plan: ShardPlan
     videos: list[Video | None]
     """In the plan's order; None until finished."""
+    bytes: int = 0
+    """Of its finished parts, in the object store."""
 
 
-class _LostWorker(DecoderProcess):
-    """Stands in for the decoder of a video that no worker survived."""
+class _Work:
+    """A video that is being made."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self.reason = reason
+    def __init__(self, shard: _Shard, place: int, row: dict[str, Any], settings: PrepareSettings) -> None:
+        self.shard, self.place, self.row = shard, place, row
+        self.assembly = Assembly(row["video_id"], settings.max_sample_frames)
+        self.members: dict[int, ray.ObjectRef[Any]] = {}
+        """Of each part that is made."""
+        self.bytes = 0
 
-    def decode(self, *_: Any, **__: Any) -> Frames:
-        raise VideoError("crash", f"the worker was lost {RETRIES + 1} times: {self.reason}")
+    def take(self, request: Request, outcome: Part | VideoError, members: ray.ObjectRef[Any]) -> list[Request]:
+        """Take what became of a request that is still wanted; returns what to make next."""
+        following = self.assembly.take(request, outcome)
+        if isinstance(outcome, Part):
+            self.members[request.number] = members
+            added = outcome.bytes
+        else:  # the video has failed, or is read anew
+            self.members.clear()
+            added = -self.bytes
+        self.bytes += added
+        self.shard.bytes += added
+        if self.assembly.done:
+            refs = [self.members[number] for number in sorted(self.members)]
+            self.shard.videos[self.place] = Video(self.assembly.record(), refs)
+        return following
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES, num_returns=2)
-def process(row: dict[str, Any], settings: PrepareSettings) -> tuple[Video, list[tuple[str, bytes]]]:
-    """Prepare one video; its small record goes to the driver, its members stay in the object store."""
+def process(
+    row: dict[str, Any], settings: PrepareSettings, request: Request
+) -> tuple[Part | VideoError, list[tuple[str, bytes]]]:
+    """Make one part of a video; what describes it goes to the driver, its members stay in the object store."""
     global _decoder
     if _decoder is None:  # one a worker process, for all its videos
         _decoder = DecoderProcess()
-    done = process_video(row, settings, _decoder)
-    return Video(done.record, sum(len(data) for _, data in done.members)), done.members
+        if settings.flow != "none":  # compiled, or loaded, before the first video's time is taken
+            tvl1(np.zeros((2, 16, 16), np.uint8), settings.tvl1, settings.flow_backend)
+    try:
+        part = process_part(row, settings, _decoder, request.number, request.decoder)
+    except VideoError as error:
+        return error, []
+    return replace(part, members=[]), part.members
 
 
 @ray.remote(num_cpus=0)
-def write(root: str, plan: ShardPlan, videos: Sequence[Video | None], settings: PrepareSettings) -> None:
-    """Write and commit one shard, fetching one video at a time."""
+def write(root: str, plan: ShardPlan, videos: Sequence[Video], settings: PrepareSettings) -> None:
+    """Write and commit one shard, fetching one part at a time."""
 
-    def fetched() -> Iterator[Processed]:
-        for video in filter(None, videos):
-            yield Processed(video.record, [] if video.members is None else ray.get(video.members))
+    def fetched(refs: list[ray.ObjectRef[Any]]) -> Iterator[tuple[str, bytes]]:
+        for ref in refs:
+            yield from ray.get(ref)
 
-    write_shard(root, plan, fetched(), settings_digest(settings))
+    write_shard(root, plan, (Processed(v.record, fetched(v.members)) for v in videos), settings_digest(settings))
 
 
 def cpus_now() -> int:
@@ -95,6 +123,11 @@ def cpus_now() -> int:
 def _resources() -> dict[str, float]:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
+
+
+def tasks_for(settings: PrepareSettings) -> Any:
+    """`process` with the resources that the settings ask for."""
+    return process.options(num_gpus=_gpu_share()) if settings.on_gpus else process
 
 
 def _gpu_share() -> float:
@@ -109,7 +142,7 @@ def run(
     plans: Iterable[ShardPlan],
     manifest: pa.Table,
     settings: PrepareSettings,
-    finished: Callable[[Video | None], None],
+    finished: Callable[[int, Video | None], None],
 ) -> None:
     """Prepare the planned shards and commit each.
 
@@ -118,46 +151,66 @@ def run(
         plans: the shards to make, in order.
         manifest: the rows that the plans number.
         settings: of the preparation.
-        finished: called with each video as it is done, and with None when a second passes without one.
+        finished: called with the pairs of each part as it is done, and the video if that was its last; with 0 and None
+            when a second passes without one.
     """
     budget = STORE_SHARE * _resources()["object_store_memory"]
     shared = ray.put(settings)
-    prepare_one = process.options(num_gpus=_gpu_share()) if settings.on_gpus else process
+    make = tasks_for(settings)
     shards = (_Shard(plan, [None] * len(plan.rows)) for plan in plans)
-    jobs = ((shard, i, row) for shard in shards for i, row in enumerate(shard.plan.take(manifest)))
-    job = next(jobs, None)
-    busy: dict[ray.ObjectRef[Any], tuple[_Shard, int, dict[str, Any], ray.ObjectRef[Any]]] = {}
-    writing: dict[ray.ObjectRef[Any], int] = {}
+    works = (_Work(shard, i, row, settings) for shard in shards for i, row in enumerate(shard.plan.take(manifest)))
+    waiting: deque[tuple[_Work, Request]] = deque()  # later parts of videos that have begun
+    upcoming = next(works, None)
+    busy: dict[ray.ObjectRef[Any], tuple[_Work, Request, ray.ObjectRef[Any]]] = {}
+    writing: dict[ray.ObjectRef[Any], _Shard] = {}
     unfinished: list[_Shard] = []
-    held, asked, window = 0, -math.inf, 0
-    while job or busy or writing:
+    asked, window = -math.inf, 0
+
+    def room(shard: _Shard) -> bool:
+        held = sum(s.bytes for s in [*unfinished, *writing.values()])
+        return held < budget or not unfinished or shard is unfinished[0]
+
+    while waiting or upcoming or busy or writing:
         if time.monotonic() - asked > CPUS_EVERY_S:
             asked, window = time.monotonic(), VIDEOS_PER_CPU * cpus_now()
-        while job and len(busy) < window and (held < budget or not unfinished or job[0] is unfinished[0]):
-            shard, i, row = job
-            if shard not in unfinished:
-                unfinished.append(shard)
-            done, members = cast("tuple[ray.ObjectRef[Any], ...]", prepare_one.remote(row, shared))
-            busy[done] = (shard, i, row, members)
-            job = next(jobs, None)
-        waiting = [*busy, *writing]
-        ray.wait(waiting, timeout=1.0)  # for the first
-        ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)  # and whatever is ready with it
+        while len(busy) < window:
+            following = next((pair for pair in waiting if room(pair[0].shard)), None)
+            if following:
+                waiting.remove(following)
+                work, request = following
+            elif upcoming and room(upcoming.shard):
+                work, request = upcoming, upcoming.assembly.first()
+                if work.shard not in unfinished:
+                    unfinished.append(work.shard)
+                upcoming = next(works, None)
+            else:
+                break
+            done, members = cast("tuple[ray.ObjectRef[Any], ...]", make.remote(work.row, shared, request))
+            busy[done] = (work, request, members)
+        pending = [*busy, *writing]
+        ray.wait(pending, timeout=1.0)  # for the first
+        ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)  # and whatever is ready with it
         for ref in ready:
             if ref in writing:
                 _committed(ref, root)
-                held -= writing.pop(ref)
+                del writing[ref]
                 continue
-            shard, i, row, members = busy.pop(ref)
-            video = shard.videos[i] = _result(ref, members, row, settings)
-            held += video.bytes
-            finished(video)
-            if all(shard.videos):
+            work, request, members = busy.pop(ref)
+            outcome = _outcome(ref, work.row)
+            if not work.assembly.wants(request):
+                continue
+            requests = work.take(request, outcome, members)
+            if isinstance(outcome, VideoError):
+                waiting = deque(pair for pair in waiting if pair[0] is not work)
+            waiting.extend((work, request) for request in requests)
+            shard = work.shard
+            finished(outcome.flows if isinstance(outcome, Part) else 0, shard.videos[work.place])
+            videos = [video for video in shard.videos if video]
+            if len(videos) == len(shard.videos):
                 unfinished.remove(shard)
-                size = sum(video.bytes for video in shard.videos if video)
-                writing[write.remote(root, shard.plan, shard.videos, shared)] = size
+                writing[write.remote(root, shard.plan, videos, shared)] = shard
         if not ready:
-            finished(None)
+            finished(0, None)
 
 
 def _committed(written: ray.ObjectRef[Any], root: str) -> None:
@@ -169,16 +222,13 @@ def _committed(written: ray.ObjectRef[Any], root: str) -> None:
         raise
 
 
-def _result(
-    done: ray.ObjectRef[Any], members: ray.ObjectRef[Any], row: dict[str, Any], settings: PrepareSettings
-) -> Video:
+def _outcome(ref: ray.ObjectRef[Any], row: dict[str, Any]) -> Part | VideoError:
     try:
-        video: Video = ray.get(done)
+        outcome: Part | VideoError = ray.get(ref)
     except RayTaskError:  # a defect of ours, or a broken environment: no video is to blame
         raise
     except RayError as error:
         reason = str(error).strip().partition("\n")[0]
         log.warning("%s: %s", row["uri"], reason)
-        return Video(process_video(row, settings, _LostWorker(reason)).record, 0)
-    video.members = members
-    return video
+        return VideoError("crash", f"the worker was lost {RETRIES + 1} times: {reason}")
+    return outcome

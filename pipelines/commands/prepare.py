@@ -27,6 +27,10 @@ class Args:
     """Regular expression searched in a video's path; its first group names the video's group, such as a person."""
     max_failed: float = 0.05
     """Share of videos that may fail before the exit code is 3; 1.0 means never."""
+    retry_failed: bool = False
+    """Make the shards again that hold a failed video."""
+    dry_run: bool = False
+    """Only estimate time and disk, from a sample of the videos."""
     address: str | None = None
     """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
     settings: Annotated[PrepareSettings, arg(name="")] = field(default_factory=PrepareSettings)
@@ -34,8 +38,14 @@ class Args:
 
 def main(args: Args) -> int:
     """Prepare, print the table, and tell by the exit code whether too many videos failed."""
-    from pipelines.prepare import prepare, table
+    from pipelines.prepare import listing, prepare, table
 
+    if args.dry_run:
+        from pipelines import estimate
+
+        found = listing(args.layout, args.source, args.group)
+        print(estimate.table(estimate.estimate(found, args.out, args.settings, address=args.address)))
+        return 0
     result = prepare(
         args.source,
         args.out,
@@ -43,6 +53,7 @@ def main(args: Args) -> int:
         settings=args.settings,
         group=args.group,
         max_failed=args.max_failed,
+        retry_failed=args.retry_failed,
         address=args.address,
     )
     print(table(result))

@@ -33,10 +33,11 @@ MANIFEST = pa.schema(
         pa.field("end_s", pa.float64()),
     ]
 )
+_UNSAFE = re.compile(r"[%./\\~\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 SPLITS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("split", "video_id", "part")])
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Row:
     """A video as a layout finds it."""
 
@@ -69,8 +70,8 @@ def video_id_of(text: str) -> str:
     characters, bytes that are no UTF-8, a leading `-`, and the second of two `_`. All else, spaces and any script
     included, stays: `A1/PS7A1P1T1` becomes `A1%2FPS7A1P1T1`.
     """
-    text = re.sub(r"^-", "%2D", re.sub(r"[%./\\~\x00-\x1f\x7f-\x9f\ud800-\udfff]", _percent, text))
-    return text.replace("__", "_%5F")
+    text = _UNSAFE.sub(_percent, text).replace("__", "_%5F")
+    return "%2D" + text[1:] if text.startswith("-") else text
 
 
 def _percent(match: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.data import storage
-from tasks.data.process import Processed
+from tasks.data.assembly import Processed
 from tasks.data.settings import PrepareSettings
 from tasks.seeds import generator
 from tasks.video.decode import TRANSIENT
@@ -131,9 +131,18 @@ def read_sidecars(root: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(storage.read_bytes(storage.join(folder, name)))
 
 
-def pending(root: str, plans: list[ShardPlan], settings_digest: str) -> list[ShardPlan]:
-    """Shards still to be made: those without a sidecar, provisional ones, and those made with other settings."""
-    done = {s["shard"] for s in read_sidecars(root) if not s["provisional"] and s["settings"] == settings_digest}
+def pending(root: str, plans: list[ShardPlan], settings_digest: str, *, retry_failed: bool = False) -> list[ShardPlan]:
+    """Shards still to be made: those without a sidecar, provisional ones, and those made with other settings.
+
+    With `retry_failed` also those with a failed video.
+    """
+    done = {
+        sidecar["shard"]
+        for sidecar in read_sidecars(root)
+        if not sidecar["provisional"]
+        and sidecar["settings"] == settings_digest
+        and not (retry_failed and any(record["status"] == "failed" for record in sidecar["records"]))
+    }
     return [plan for plan in plans if plan.index not in done]
 
 

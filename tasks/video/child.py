@@ -46,13 +46,13 @@ class DecoderProcess:
     def decode(self, uri: str, *, decoder: Decoder = "auto", **arguments: Any) -> Frames:
         """Decode as `tasks.video.decode` does.
 
-        With `auto`, a child that dies is replaced and tried once more (something else may have killed it); if that
-        one dies too, or if one hangs, the video is left to PyAV.
+        A child that dies is replaced and the decoder tried once more, as something else may have killed it. With
+        `auto`, if that one dies too, or if one hangs, the video is left to PyAV.
 
         Raises:
             VideoError: those of `decode`, and `crash` or `timeout`, which are transient.
         """
-        attempts: list[Decoder] = ["auto", "auto", "pyav"] if decoder == "auto" else [decoder]
+        attempts: list[Decoder] = ["auto", "auto", "pyav"] if decoder == "auto" else [decoder, decoder]
         while True:
             attempt = attempts.pop(0)
             try:
@@ -61,6 +61,8 @@ class DecoderProcess:
                 if not attempts or error.kind not in ("crash", "timeout"):
                     raise
                 if error.kind == "timeout":
+                    if decoder != "auto":
+                        raise
                     attempts = attempts[-1:]
 
     def parts(self, uri: str, count: int, **arguments: Any) -> Iterator[Frames]:

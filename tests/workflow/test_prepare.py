@@ -6,21 +6,25 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prepared import prepare_here
 
-from pipelines import cli, prepare_tasks
+from pipelines import cli, estimate, prepare_tasks
 from pipelines.errors import UserError
-from pipelines.prepare import PrepareResult, prepare
+from pipelines.prepare import PrepareResult, listing, prepare
 from pipelines.verify import verify
-from tasks.data import PrepareSettings, open_dataset, storage, tables
+from tasks.data import PrepareSettings, open_dataset, shard, storage, tables
 from tasks.data.layouts import folder
 from tasks.video import TVL1
+from tasks.video.encode import write_mp4
 
 SETTINGS = PrepareSettings(short_side=32, shard_samples=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
 ODD = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos")) / "odd_files"
@@ -127,12 +131,12 @@ def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_
 
     victim = "red-train-3"
 
-    def deadly(row, settings):
+    def deadly(row, settings, request):
         from pipelines.prepare_tasks import process
 
         if victim in row["video_id"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return process._function(row, settings)
+        return process._function(row, settings, request)
 
     out = str(tmp_path / "out")
     with monkeypatch.context() as patch:
@@ -145,6 +149,57 @@ def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_
     again = prepare(str(videos), out, settings=SETTINGS, progress=False)
     assert (again.ok, again.new_videos, again.provisional) == (40, 8, 0)
     assert shards(out) == shards(whole.dataset)
+
+
+@pytest.fixture(scope="module")
+def long_videos(tmp_path_factory) -> Path:
+    """Four short videos and one of 47 frames, whole and with a hole in its second half that decord stumbles over."""
+    root = tmp_path_factory.mktemp("long")
+    frames = np.random.default_rng(0).integers(0, 255, (47, 48, 64, 3), dtype=np.uint8)
+    for label in ("a", "b"):
+        (root / label).mkdir()
+        for number in range(2):
+            write_mp4(root / label / f"{label}{number}.mp4", frames[4 * number :][:7], 25)
+    write_mp4(root / "a/whole.mp4", frames, 25)
+    data = bytearray((root / "a/whole.mp4").read_bytes())
+    half, rest = len(data) * 6 // 10, len(data) * 7 // 10
+    data[half:rest] = bytes(rest - half)
+    (root / "b/hole.mp4").write_bytes(data)
+    return root
+
+
+def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
+    long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    settings = dataclasses.replace(SETTINGS, max_sample_frames=5)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+
+    def meeting(row, settings, request):
+        """Parts 2 and 3 of the whole video end only once both have begun."""
+        from pipelines.prepare_tasks import process
+
+        if "whole" in row["video_id"] and request.number in (2, 3):
+            (begun / str(request.number)).touch()
+            deadline = time.monotonic() + 120
+            while len(list(begun.iterdir())) < 2:
+                assert time.monotonic() < deadline, "the other part does not begin"
+                time.sleep(0.05)
+        return process._function(row, settings, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1, num_returns=2)(meeting))
+        result = prepare(str(long_videos), str(tmp_path / "out"), settings=settings, progress=False)
+    assert (result.ok, result.kinds) == (5, {"truncated": 1})
+    prepare_here(long_videos, tmp_path / "alone", settings)
+    assert shards(tmp_path / "out") == shards(tmp_path / "alone")
+    records = {record["video_id"]: record for record in tables.read_table(result.dataset, "records").to_pylist()}
+    assert (records["a%2Fwhole"]["frames"], records["a%2Fwhole"]["flows"]) == (47, 46)
+    (sidecar,) = shard.read_sidecars(result.dataset)
+    (cut,) = [record["parts"] for record in sidecar["records"] if record["video_id"] == "a%2Fwhole"]
+    assert [part["frames"] for part in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
 
 
 @pytest.mark.skipif(not ODD.is_dir(), reason="MAREY_TEST_VIDEOS has no odd_files")
@@ -169,6 +224,45 @@ def test_every_odd_file_is_one_record(tmp_path: Path) -> None:
     assert kinds["unicode név 行動%2Emp4"] == ""
     assert all(record["message"] for record in records if record["status"] == "failed")
     assert not verify(result.dataset, progress=False).differences
+
+
+def test_a_repaired_video_is_taken_in_by_retry_failed_alone(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "videos", tmp_path / "out"
+    shutil.copytree(videos, source)
+    victim = source / "train/red/red-train-3.mp4"
+    good = victim.read_bytes()
+    victim.write_bytes(good[: len(good) // 2])
+    first = prepare(str(source), str(out), settings=SETTINGS, progress=False)
+    assert (first.ok, sum(first.kinds.values()), first.provisional) == (39, 1, 0)
+    victim.write_bytes(good)
+    assert prepare(str(source), str(out), settings=SETTINGS, progress=False).new_videos == 0
+    before = {path.name: path.read_bytes() for path in (out / "shards").glob("*.tar")}
+    repaired = prepare(str(source), str(out), settings=SETTINGS, retry_failed=True, progress=False)
+    assert (repaired.ok, repaired.new_videos) == (40, 8)
+    after = {path.name: path.read_bytes() for path in (out / "shards").glob("*.tar")}
+    assert sum(after[name] != content for name, content in before.items()) == 1
+
+
+def test_an_estimate_comes_near_and_writes_nothing(
+    whole: PrepareResult, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = listing("folder", str(videos), None)
+    result = estimate.estimate(found, str(tmp_path / "out"), SETTINGS, progress=False)
+    assert (result.videos, result.prepared, result.sampled, result.kinds) == (40, 0, estimate.SAMPLE, {})
+    assert (result.frames, result.pairs) == (480, 440)
+    assert result.bytes == pytest.approx(whole.bytes, rel=0.1)
+    assert 0 < result.core_seconds == pytest.approx(2 * result.seconds)
+    assert not (tmp_path / "out").exists()
+
+    words = ["prepare", str(videos), str(tmp_path / "out"), "--dry-run", "--short-side", "32", "--flow", "none"]
+    assert cli.main(words) == 0
+    assert "40 to prepare of 40, judged by 24" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_estimate_is_of_what_is_left(whole: PrepareResult, videos: Path) -> None:
+    result = estimate.estimate(listing("folder", str(videos), None), whole.dataset, SETTINGS, progress=False)
+    assert (result.videos, result.prepared, result.sampled, result.bytes) == (0, 40, 0, 0)
 
 
 def test_too_many_failed_videos_are_exit_3(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +375,7 @@ def test_a_second_driver_on_one_output(videos: Path, tmp_path: Path) -> None:
 
 
 def test_the_workflow_and_the_plain_functions_agree(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
-    from tasks.data import manifest, shard
+    from tasks.data import manifest
     from tasks.data.process import process_video
     from tasks.video import DecoderProcess
 

@@ -35,8 +35,9 @@ def read(source: str, group: str | None = None) -> Listing:
         text = storage.read_bytes(source).decode("utf-8-sig")
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{source} is no csv file ({error}); is another layout meant?") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [name for name in reader.fieldnames or [] if name]
+    reader = csv.reader(io.StringIO(text, newline=""))
+    header = next(reader, [])
+    columns = [name for name in header if name]
     splits = [name for name in columns if name.startswith("split")]
     for name in ("path", "label"):
         if name not in columns:
@@ -46,9 +47,12 @@ def read(source: str, group: str | None = None) -> Listing:
             raise unknown(f"csv column (in {source})", name, _KNOWN)
     folder = source.rpartition("/")[0]
     listing, absent = Listing([]), []
-    for cells in reader:
+    for values in reader:
+        if not values:
+            continue
+        cells = dict.fromkeys(columns, "") | {k: v.strip() for k, v in zip(header, values, strict=False) if k}
         try:
-            row = _row({key: (value or "").strip() for key, value in cells.items() if key}, splits, folder, group)
+            row = _row(cells, splits, folder, group)
         except ValueError as error:
             raise UserError(f"{source} line {reader.line_num}: {error}.") from error
         listing.rows.append(row)
@@ -78,9 +82,9 @@ def _row(cells: dict[str, str], splits: list[str], folder: str, group: str | Non
             parts[GIVEN if column == "part" else column] = match
     uri = storage.absolute(path if "://" in path or path.startswith("/") else storage.join(folder, path))
     below = uri.removeprefix(folder + "/").lstrip("/")
-    name = str(PurePosixPath(below).with_suffix("")) + _range(start, end)
+    name = cells.get("video_id") or str(PurePosixPath(below).with_suffix("")) + _range(start, end)
     return Row(
-        video_id=video_id_of(cells.get("video_id") or name),
+        video_id=video_id_of(name),
         uri=uri,
         label=label,
         group=group_of(below, group) if group else cells.get("group") or None,

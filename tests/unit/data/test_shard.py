@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tasks.data import decode_sample, storage
+from tasks.data.assembly import Processed
 from tasks.data.manifest import Listing, Row, build, digest, video_id_of
-from tasks.data.process import Processed, process_video
+from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import pending, plan, read_sidecar, read_sidecars, settings_digest, tar_path, write_shard
 from tasks.data.tables import (

@@ -83,15 +83,26 @@ def during(child, signal_number):
         threading.Timer(0.2, os.kill, (child.pid, signal_number)).start()
 
 
+CRASHING = """
+import os, signal
+from multiprocessing.connection import Connection
+pipe = Connection({descriptor})
+pipe.send_bytes(b"ready")
+pipe.recv()
+os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
 @pytest.mark.quick
-def test_crash_is_an_error_and_the_child_is_replaced(child, clip):
-    child.decode(clip, count=1)
-    pid = child.pid
-    during(child, signal.SIGKILL)
-    with pytest.raises(VideoError, match="SIGKILL") as error:
-        child.decode(clip, decoder="pyav")
+@pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
+def test_crash_is_an_error_and_the_child_is_replaced(child, clip, monkeypatch, decoder):
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.video.child._START", CRASHING)
+        child.close()
+        with pytest.raises(VideoError, match="SIGSEGV") as error:
+            child.decode(clip, decoder=decoder)
     assert error.value.kind == "crash"
-    assert gone(pid)
+    assert child.pid is None
     assert len(child.decode(clip).images) == 90
 
 
@@ -104,10 +115,14 @@ def test_a_child_that_cannot_start_is_an_error(child, clip, monkeypatch):
 
 
 @pytest.mark.quick
-def test_a_child_killed_by_others_is_tried_again_with_the_same_decoder(child, clip):
+@pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
+def test_a_child_killed_by_others_is_tried_again_with_the_same_decoder(child, clip, decoder):
     child.decode(clip, count=1)
+    pid = child.pid
     during(child, signal.SIGKILL)
-    assert child.decode(clip, count=5).decoder == decode(clip, count=1).decoder
+    frames = child.decode(clip, count=5, decoder=decoder)
+    assert frames.decoder == ("decord" if decoder == "auto" else decoder)
+    assert gone(pid)
 
 
 def test_hang_is_a_timeout(clip):

@@ -1,0 +1,136 @@
+"""What a preparation would take in time and disk, from a few of its videos."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyarrow as pa
+
+from pipelines.bounded import bounded
+from pipelines.progress import Progress
+from tasks.data import manifest, shard, storage, tables
+from tasks.data.assembly import Part, Request
+from tasks.data.settings import PrepareSettings
+from tasks.seeds import generator
+
+SAMPLE = 24
+"""Videos that are prepared, and thrown away, for an estimate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Sums over the videos that are still to be prepared; `spread` is one standard error, as a share of them."""
+
+    videos: int
+    prepared: int
+    """Videos that an earlier call has prepared, and that would stay."""
+    sampled: int
+    kinds: dict[str, int]
+    """Failed videos of the sample by kind."""
+    frames: float
+    pairs: float
+    bytes: float
+    core_seconds: float
+    spread: float
+    cpus: int
+    free: int | None
+    """Bytes left where the dataset would be, if that is this machine."""
+
+    @property
+    def seconds(self) -> float:
+        """On all CPUs of the cluster as it is."""
+        return self.core_seconds / self.cpus
+
+
+def estimate(
+    listed: manifest.Listing,
+    out: str,
+    settings: PrepareSettings,
+    *,
+    address: str | None = None,
+    progress: bool = True,
+) -> Estimate:
+    """Prepare a seeded sample of videos (of a long one the first part), and extrapolate; nothing is written.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    from cluster.attach import attach
+    from pipelines import prepare_tasks
+
+    root = storage.absolute(out)
+    videos, _ = manifest.build(listed, settings)
+    tables.check_output(root, manifest.digest(videos), settings)
+    pending = shard.pending(root, shard.plan(videos, settings), shard.settings_digest(settings))
+    rows = sorted(row for plan in pending for row in plan.rows)
+    chosen = generator("estimate", settings.seed).permutation(len(rows))[:SAMPLE]
+    attach(address)
+    cpus = prepare_tasks.cpus_now()
+    sizes, seconds, frames, kinds = [], [], [], Counter[str]()
+    calls = (
+        (row, settings, Request(0, "auto"))
+        for row in videos.take(pa.array([rows[i] for i in chosen], pa.int64())).to_pylist()
+    )
+    with Progress(len(chosen), "videos", shown=progress) as bar:
+        task = prepare_tasks.tasks_for(settings).options(num_returns=1)
+        for _, (part, _) in bounded(task, calls, prepare_tasks.VIDEOS_PER_CPU * cpus, bar.tick):
+            bar.update()
+            if not isinstance(part, Part):
+                kinds[part.kind] += 1
+                continue
+            whole = (part.total or part.frames) / part.frames if not part.last else 1.0
+            frames.append(whole * part.frames)
+            sizes.append(whole * part.bytes)
+            seconds.append(whole * sum(part.seconds.values()))
+    usable = len(rows) * len(frames) / max(1, len(chosen))
+    mean = [statistics.fmean(values) if values else 0.0 for values in (frames, sizes, seconds)]
+    error = statistics.stdev(seconds) / math.sqrt(len(seconds)) if len(seconds) > 1 else 0.0
+    return Estimate(
+        videos=len(rows),
+        prepared=videos.num_rows - len(rows),
+        sampled=len(chosen),
+        kinds=dict(kinds.most_common()),
+        frames=usable * mean[0],
+        pairs=usable * max(0.0, mean[0] - 1) if settings.flow != "none" else 0.0,
+        bytes=usable * mean[1],
+        core_seconds=usable * mean[2],
+        spread=error / mean[2] if mean[2] else 0.0,
+        cpus=cpus,
+        free=_free(root),
+    )
+
+
+def table(result: Estimate) -> str:
+    """Return the estimate as text for people."""
+    total = result.videos + result.prepared
+    lines = [f"videos      {result.videos:,} to prepare of {total:,}, judged by {result.sampled}"]
+    lines += [f"  {kind:<10}{count} of the sample" for kind, count in result.kinds.items()]
+    lines += [
+        f"frames      {result.frames:,.0f}",
+        f"flow pairs  {result.pairs:,.0f}",
+        f"size        {result.bytes / 1e9:,.2f} GB"
+        + ("" if result.free is None else f", {result.free / 1e9:,.0f} GB free"),
+        f"time        {_clock(result.seconds)} on {result.cpus} cores, {result.core_seconds / 3600:,.1f} core-hours",
+        f"give or take {result.spread:.0%}",
+    ]
+    if result.free is not None and result.bytes > result.free:
+        lines.append("the disk is too small for it")
+    return "\n".join(lines)
+
+
+def _free(root: str) -> int | None:
+    if not storage.is_local(root):
+        return None
+    while not os.path.exists(root):
+        root = os.path.dirname(root)
+    return shutil.disk_usage(root).free
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

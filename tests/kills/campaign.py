@@ -1,0 +1,186 @@
+"""Preparation under kill -9: workers, decoders, nodes and the driver die at random moments, and nothing is lost.
+
+After each kill that ends the driver the same command is given again. In the end all shards equal those that one process
+made undisturbed, what was committed before a kill was not made again, and nothing half-written is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import psutil
+
+from cluster import local
+from tasks.data import PrepareSettings, layouts, manifest, shard, tables
+from tasks.data.process import process_video
+from tasks.video import TVL1, DecoderProcess
+from tasks.video.encode import write_mp4
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = PrepareSettings(
+    short_side=64, shard_samples=6, max_sample_frames=20, tvl1=TVL1(scales=2, warps=2, outer_iterations=2)
+)
+WORDS = ["--short-side", "64", "--shard-samples", "6", "--max-sample-frames", "20"]
+WORDS += ["--tvl1.scales", "2", "--tvl1.warps", "2", "--tvl1.outer-iterations", "2"]
+TARGETS = ("worker", "decoder", "node", "head", "driver")
+NODES = 3
+
+
+@dataclass
+class Tally:
+    """What a campaign did."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    commands: int = 0
+    rounds: int = 0
+
+
+def videos(root: Path, count: int) -> Path:
+    """So many noisy videos in two classes; every sixth is cut into parts."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        path = root / "ab"[number % 2] / f"{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frames = 70 if number % 6 == 0 else 14
+        write_mp4(path, random.integers(0, 255, (frames, 64, 80, 3), dtype=np.uint8), 25, crf=30)
+    return root
+
+
+def undisturbed(source: Path, out: Path) -> dict[str, str]:
+    """sha256 of each shard as one process makes them."""
+    table, splits = manifest.build(layouts.read("folder", str(source)), SETTINGS)
+    digest = tables.write_tables(str(out), table, splits, SETTINGS)["settings_digest"]
+    with DecoderProcess() as decoder:
+        for plan in shard.plan(table, SETTINGS):
+            shard.write_shard(str(out), plan, [process_video(r, SETTINGS, decoder) for r in plan.take(table)], digest)
+    return hashes(out)
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """sha256 of each shard that is committed."""
+    committed = [path.with_suffix(".tar") for path in (out / "shards").glob("[0-9]*.json")]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in committed}
+
+
+class Campaign:
+    """Rounds of preparation, each disturbed until it has had its kills."""
+
+    def __init__(self, folder: Path, seed: int, say: Callable[[str], object] = lambda _: None, count: int = 36) -> None:
+        self.folder, self.random, self.say = folder, Random(seed), say
+        self.source = videos(folder / "videos", count)
+        self.expected = undisturbed(self.source, folder / "undisturbed")
+        self.workspace = folder / "workspace"
+        self.workspace.mkdir()
+        self.tally = Tally()
+        self.typical = 20.0
+        """Seconds of a command that is left alone; the last one's."""
+
+    def round(self, targets: list[str]) -> None:
+        """One preparation during which the targets die, one after the other, each at a random moment."""
+        out = self.folder / f"out{self.tally.rounds}"
+        cluster, driver = self._cluster(), None
+        settled: dict[str, int] = {}
+        self.tally.rounds += 1
+        todo = list(targets)
+        try:
+            while True:
+                if not cluster.running() or len(cluster.running()) < NODES:
+                    local.down(self.workspace)
+                    cluster = self._cluster()
+                driver, begun = self._start(out, cluster), time.monotonic()
+                while todo and driver.poll() is None:
+                    try:
+                        driver.wait(self.random.uniform(0, self.typical))
+                    except subprocess.TimeoutExpired:
+                        if self._kill(todo[0], driver, cluster):
+                            self.say(f"{todo[0]} killed after {time.monotonic() - begun:.1f} s")
+                            self.tally.kills[todo.pop(0)] += 1
+                code = driver.wait(600)
+                self._check_settled(out, settled)
+                if code == 0 and not self._provisional(out):
+                    if not todo:
+                        self.typical = time.monotonic() - begun
+                        break
+                    out = self.folder / f"out{self.tally.rounds}"  # done before all had died: once more
+                    self.tally.rounds += 1
+                    settled = {}
+        finally:
+            if driver and driver.poll() is None:
+                driver.kill()
+                driver.wait()
+            local.down(self.workspace)
+        assert hashes(out) == self.expected
+        assert not list((out / "shards").glob(".*"))
+        assert not list((out / "shards").glob("*.tmp"))
+
+    def _cluster(self) -> local.LocalCluster:
+        return local.up(self.workspace, nodes=NODES, cpus_per_node=1)
+
+    def _start(self, out: Path, cluster: local.LocalCluster) -> subprocess.Popen[bytes]:
+        self.tally.commands += 1
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MAREY_WORK"))}
+        variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token, "OMP_NUM_THREADS": "1"}
+        words = ["-m", "pipelines", "prepare", str(self.source), str(out), *WORDS, "--address", cluster.address]
+        with open(self.folder / "drivers.log", "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *words], cwd=ROOT, env=kept | variables, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def _kill(self, target: str, driver: subprocess.Popen[bytes], cluster: local.LocalCluster) -> bool:
+        """Kill one process of the kind, if there is one."""
+        if target == "driver":
+            driver.kill()
+            return True
+        if target in ("node", "head"):
+            nodes = cluster.running()
+            node = nodes[0] if target == "head" else self.random.choice(nodes[1:])
+            for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
+                _end(process)
+            return True
+        found = list(self._processes(cluster, target))
+        if found:
+            _end(self.random.choice(found))
+        return bool(found)
+
+    def _processes(self, cluster: local.LocalCluster, target: str) -> Iterator[psutil.Process]:
+        """Workers that are preparing, or their decoders."""
+        for node in cluster.running():
+            for process in psutil.Process(node.pid).children(recursive=True):
+                try:
+                    command = " ".join(process.cmdline())
+                except psutil.NoSuchProcess:
+                    continue
+                if target == "worker" and command.startswith("ray::process"):
+                    yield process
+                if target == "decoder" and "tasks.video.child" in command:
+                    yield process
+
+    def _check_settled(self, out: Path, settled: dict[str, int]) -> None:
+        """What was committed before stays as it is, unless it is provisional."""
+        for name, stamp in settled.items():
+            assert (out / "shards" / name).stat().st_mtime_ns == stamp, f"{name} was made again"
+        for path in (out / "shards").glob("[0-9]*.json"):
+            if not json.loads(path.read_bytes())["provisional"]:
+                settled[path.name] = path.stat().st_mtime_ns
+
+    def _provisional(self, out: Path) -> bool:
+        return any(sidecar["provisional"] for sidecar in shard.read_sidecars(str(out)))
+
+
+def _end(process: psutil.Process) -> None:
+    try:
+        process.send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return
