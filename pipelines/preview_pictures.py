@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
@@ -57,7 +58,7 @@ class Picture:
 
 def look(reader: Reader, overview: Overview, places: list[int]) -> list[Picture]:
     """Read the middle frame and its flow of the videos at these places of the overview."""
-    wanted = overview.videos.take(places).to_pylist()
+    wanted = overview.videos.take(pa.array(places, pa.int64())).to_pylist()
     facts = overview.facts({row["shard"] for row in wanted})
     with ThreadPoolExecutor(READERS, thread_name_prefix="marey-preview") as pool:
         parts: defaultdict[str, list[Sample]] = defaultdict(list)
