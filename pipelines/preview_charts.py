@@ -18,9 +18,9 @@ def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, thing
     """Draw how `values` (in `unit`) spread over `things`; `note` is HTML."""
     values = np.asarray(values, float)
     if not len(values):
-        return f"<figure class=chart><h3>{title}</h3><p>There is nothing to show.</p></figure>\n"
+        return f'<figure class="chart"><h3>{title}</h3><p>There is nothing to show.</p></figure>\n'
     edges, cut = _edges(values)
-    counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     low, middle, high = (float(v) for v in (values.min(), np.median(values), values.max()))
     titles = [f"{_range(edges, i, cut, unit)}: {count:,} {things}" for i, count in enumerate(counts)]
     heights = 100 * counts / counts.max()
@@ -33,7 +33,7 @@ def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, thing
 <div class="bars" role="img" aria-label="Histogram of {title.lower()}: {told}; at most {counts.max():,} {things} a bar">
 {bars}</div>
 <p class="axis" aria-hidden="true"><span>{_short(edges[0])}</span><span>{_short((edges[0] + edges[-1]) / 2)}</span>
-<span>{_short(edges[-1])}{" and more" if cut else ""} {unit}</span></p>
+<span>{_short(edges[-1])} {unit}{" and more" if cut else ""}</span></p>
 <figcaption>{note}</figcaption>
 </figure>
 """
@@ -52,7 +52,7 @@ def share_bars(labels: Sequence[str], counts: np.ndarray) -> str:
     row = [_class_row(labels[k], counts[k], used, int(totals.max())) for k in order]
     if len(row) > LISTED:
         half = LISTED // 2
-        between = f"{len(row) - 2 * half:,} classes of {totals[order[-half]]:,} to {totals[order[half - 1]]:,} videos"
+        between = f"{len(row) - 2 * half:,} classes of {totals[order[-half - 1]]:,} to {totals[order[half]]:,} videos"
         row[half:-half] = [f'<tr><td colspan="{len(used) + 3}">… {between} are left out …</td></tr>\n']
     heads = "".join(f'<th scope="col"><i class="key {_slug(i)}"></i>{SEGMENTS[i]}</th>' for i in used)
     return f"""<div class="scroll" tabindex="0" role="region" aria-label="Videos of each class">
@@ -81,7 +81,7 @@ def _edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
     cut = high - low > 2 * (most - low) > 0
     top = most if cut else high
     if top == low:  # all alike
-        low, top = low - 0.5, low + 0.5
+        low, top = max(low - 0.5, 0.0), low + 0.5
     unit = 10.0 ** np.floor(np.log10((top - low) / BINS))
     width = next(step * unit for step in (1, 2, 2.5, 5, 10) if (top - low) / (step * unit) <= BINS)
     first, last = np.floor(low / width), max(np.floor(low / width) + 1, np.ceil(top / width))

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from pipelines.preview_charts import histogram, share_bars
+from pipelines.preview_failures import failed_videos
 from pipelines.preview_pictures import Picture, colour_scale, coloured
+from pipelines.preview_text import count, plain, size, videos
 from tasks.data.manifest import PARTS
 from tasks.data.overview import FAILED, Overview
 from tasks.data.reader import Reader
 from tasks.video.colours import colour_wheel
-from tasks.video.decode import TRANSIENT
 
 HERE = Path(__file__).parent
 WHEEL = 192
-AT_ONCE = 200
-"""Failed videos that the browser lays out before somebody asks for more."""
-FILTERED = 20
-"""More failed videos than this come with a field to filter them."""
 
 
 def render(reader: Reader, overview: Overview, shown: Sequence[int], pictures: Sequence[Picture]) -> str:
@@ -38,7 +33,7 @@ def render(reader: Reader, overview: Overview, shown: Sequence[int], pictures: S
         shown: label_ids of the classes shown with pictures.
         pictures: of those classes.
     """
-    style, script = ((HERE / f"preview.{kind}").read_text() for kind in ("css", "js"))
+    style, script = ((HERE / f"preview.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     name = plain(reader.uri.rstrip("/").rpartition("/")[2] or reader.uri)
     failures = overview.failures()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'"
@@ -60,7 +55,7 @@ def render(reader: Reader, overview: Overview, shown: Sequence[int], pictures: S
 {_classes(reader, overview, shown)}
 {_distributions(overview, pictures)}
 {_samples(reader, overview, shown, pictures)}
-{_failures(reader, failures)}
+{failed_videos(reader.classes, failures)}
 </main>
 <script>{script}</script>
 </body>
@@ -68,21 +63,16 @@ def render(reader: Reader, overview: Overview, shown: Sequence[int], pictures: S
 """
 
 
-def plain(text: str) -> str:
-    """Return any text as HTML that shows it: markup, control characters and broken Unicode are made visible."""
-    return escape(re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda match: f"\\x{ord(match[0]):02x}", text))
-
-
 def _head(reader: Reader, overview: Overview, name: str, failed: int) -> str:
     settings, total = reader.settings, len(overview.ok)
     flow = settings.flow != "none"
     figures = {
-        "videos ok": _count(total - failed),
-        "failed": _count(failed),
-        "classes": _count(overview.num_classes),
-        "frames": _count(overview.column("frames").sum()),
-        "flow pairs": _count(overview.column("flows").sum()) if flow else "none",
-        "on disk": _size(overview.bytes),
+        "videos ok": count(total - failed),
+        "failed": count(failed),
+        "classes": count(overview.num_classes),
+        "frames": count(overview.column("frames").sum()),
+        "flow pairs": count(overview.column("flows").sum()) if flow else "none",
+        "on disk": size(overview.bytes),
     }
     jpeg = f"JPEG, quality {settings.rgb_quality}"
     facts = {
@@ -99,7 +89,7 @@ def _head(reader: Reader, overview: Overview, name: str, failed: int) -> str:
     )
     rows = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in facts.items())
     links = {"classes": "Classes", "distributions": "Distributions", "samples": "Samples"}
-    links["failures"] = f"Failures ({_count(failed)})"
+    links["failures"] = f"Failures ({count(failed)})"
     return f"""<header>
 <p class="eyebrow">Prepared dataset</p>
 <h1>{name}</h1>
@@ -124,7 +114,7 @@ def _classes(reader: Reader, overview: Overview, shown: Sequence[int]) -> str:
 
 def _splits(overview: Overview) -> str:
     rows = "".join(
-        f'<tr><th scope="row"><bdi>{plain(name)}</bdi></th>{"".join(f"<td>{_count(n)}</td>" for n in counts)}</tr>'
+        f'<tr><th scope="row"><bdi>{plain(name)}</bdi></th>{"".join(f"<td>{count(n)}</td>" for n in counts)}</tr>'
         for name, counts in overview.splits.items()
     )
     heads = "".join(f'<th scope="col">{part}</th>' for part in [*PARTS, "in no part"])
@@ -139,15 +129,15 @@ def _distributions(overview: Overview, pictures: Sequence[Picture]) -> str:
     unknown = int(overview.ok.sum()) - len(durations)
     charts = []
     if len(durations):
-        note = f" {_count(unknown)} more have no known frame rate." if unknown else ""
-        charts.append(histogram("Duration", durations, "s", "videos", f"Of {_videos(len(durations))}.{note}"))
+        note = f" {count(unknown)} more have no known frame rate." if unknown else ""
+        charts.append(histogram("Duration", durations, "s", "videos", f"Of {videos(len(durations))}.{note}"))
     else:
         frames = overview.column("frames")[overview.ok]
-        charts.append(histogram("Length", frames, "frames", "videos", f"Of {_videos(len(frames))}."))
+        charts.append(histogram("Length", frames, "frames", "videos", f"Of {videos(len(frames))}."))
     moving = [picture for picture in pictures if picture.flow is not None]
     if moving:
         clipped = float(np.mean([picture.clipped for picture in moving]))
-        note = f"Mean of the middle pair of frames, of the {_videos(len(moving))} shown below. "
+        note = f"Mean of the middle pair of frames, of the {videos(len(moving))} shown below. "
         note += f"{clipped:.2%} of their pixels are clipped at the bound." if clipped else "No pixel reaches the bound."
         charts.append(histogram("Motion", [picture.speed for picture in moving], "pixels a frame", "videos", note))
     return f"""<section id="distributions" aria-labelledby="distributions-title">
@@ -167,11 +157,11 @@ def _samples(reader: Reader, overview: Overview, shown: Sequence[int], pictures:
     what += " of videos that are spread evenly over their class, by video id."
     left = overview.num_classes - len(shown)
     if left:
-        classes = f"{_count(len(shown))} of {_count(overview.num_classes)} classes"
+        classes = f"{count(len(shown))} of {count(overview.num_classes)} classes"
         what += f" {classes} are shown, spread evenly; <code>--classes</code> shows more."
     if any(overview.counts[i, :FAILED].sum() > len(of_class[i]) for i in shown):
         what += " <code>--samples</code> shows more videos of each class."
-    ratio = min(max(float(np.median([p.size[0] / p.size[1] for p in pictures] or [1.0])), 0.75), 16 / 9)
+    ratio = min(max(float(np.median([p.size[0] / p.size[1] for p in pictures] or [1.0])), 9 / 16), 16 / 9)
     rows = "\n".join(_row(reader, overview, label_id, of_class[label_id], scale) for label_id in shown)
     return f"""<section id="samples" aria-labelledby="samples-title" style="--ratio: {ratio:.3f}">
 <h2 id="samples-title">Samples</h2>
@@ -192,13 +182,13 @@ white is none, the rim is {scale:g} pixels a frame, and what is faster is darker
 
 def _row(reader: Reader, overview: Overview, label_id: int, pictures: Sequence[Picture], scale: float) -> str:
     counts = overview.counts[label_id]
-    told = [f"{_count(counts[i])} {part}" for i, part in enumerate([*PARTS, "in no part", "failed"]) if counts[i]]
+    told = [f"{count(counts[i])} {part}" for i, part in enumerate([*PARTS, "in no part", "failed"]) if counts[i]]
     if pictures:
         label = reader.classes[label_id]
         content = f'<div class="row">{"".join(_figure(picture, label, scale) for picture in pictures)}</div>'
     else:
         failed = int(counts[FAILED])
-        content = f'<p class="none">{"Its only video" if failed == 1 else f"All {_count(failed)} videos"} failed.</p>'
+        content = f'<p class="none">{"Its only video" if failed == 1 else f"All {count(failed)} videos"} failed.</p>'
     name = plain(reader.classes[label_id])
     heading = f"<h3><bdi>{name}</bdi> <small>{', '.join(told)}</small></h3>"
     return f'<article id="class-{label_id}">{heading}{content}</article>'
@@ -211,60 +201,11 @@ def _figure(picture: Picture, label: str, scale: float) -> str:
     if flow is not None:
         images.append(_image(flow, f"Optical flow of {video_id}: {picture.speed:.1f} pixels a frame on average"))
     told = [] if picture.seconds is None else [f"{picture.seconds:.1f} s"]
-    told += [f"{_count(picture.frames)} frames", *([picture.part] if picture.part else [])]
+    told += [f"{count(picture.frames)} frames", *([picture.part] if picture.part else [])]
     return (
         f'<figure><div class="pair">{"".join(images)}</div><figcaption><bdi class="id">{video_id}</bdi>'
         f"<span>{' · '.join(told)}</span></figcaption></figure>"
     )
-
-
-def _failures(reader: Reader, failures: Sequence[dict[str, object]]) -> str:
-    head = '<section id="failures" aria-labelledby="failures-title">\n<h2 id="failures-title">Failed videos</h2>'
-    if not failures:
-        return f"{head}\n<p>None: every video can be read.</p>\n</section>"
-    kinds = Counter(str(row["kind"]) for row in failures)
-    again = " <small>tried again by the next <code>marey prepare</code></small>"
-    items = "".join(
-        f"<li><strong>{_count(number)}</strong> {plain(kind)}{again if kind in TRANSIENT else ''}</li>"
-        for kind, number in kinds.most_common()
-    )
-    rows = [_failure(reader, row) for row in failures]
-    field = (
-        '<p class="filter" hidden><label for="filter">Filter</label> <input id="filter" type="search" '
-        'autocomplete="off" spellcheck="false" placeholder="class, video, kind or reason"> '
-        '<output for="filter"></output></p>'
-        if len(rows) > FILTERED
-        else ""
-    )
-    # What lies behind the first rows is part of the page, but laid out only when asked for.
-    rest = f"<tbody hidden>\n{_lines(rows[AT_ONCE:])}</tbody>\n" if len(rows) > AT_ONCE else ""
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("Video", "Class", "Kind", "Reason"))
-    return f"""{head}
-<p>{_videos(len(rows))} of the source {"is" if len(rows) == 1 else "are"} not in the dataset; nothing was put in
-their place.</p>
-<ul class="kinds">{items}</ul>
-{field}
-<table class="failures" data-at-once="{AT_ONCE}">
-<thead><tr>{heads}</tr></thead>
-<tbody>
-{_lines(rows[:AT_ONCE])}</tbody>
-{rest}</table>
-<noscript><style>tbody[hidden] {{ display: table-row-group }}</style></noscript>
-<p><button type="button" id="more" hidden>Show more</button></p>
-</section>"""
-
-
-def _failure(reader: Reader, row: dict[str, object]) -> str:
-    label = reader.classes[int(str(row["label_id"]))]
-    video_id, uri, kind, message = (plain(str(row[name])) for name in ("video_id", "uri", "kind", "message"))
-    return (
-        f'<tr><th scope="row"><bdi class="id">{video_id}</bdi><bdi class="path">{uri}</bdi></th>'
-        f"<td><bdi>{plain(label)}</bdi></td><td>{kind}</td><td><bdi>{message}</bdi></td></tr>"
-    )
-
-
-def _lines(rows: Iterable[str]) -> str:
-    return "".join(f"{row}\n" for row in rows)
 
 
 def _frame_sizes(overview: Overview) -> str:
@@ -287,19 +228,3 @@ def _data(content: bytes, kind: str) -> str:
 
 def _hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def _count(number: int) -> str:
-    return f"{int(number):,}"
-
-
-def _videos(number: int) -> str:
-    return f"{number:,} video{'' if number == 1 else 's'}"
-
-
-def _size(number: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number} bytes"
-        number /= 1000
-    raise AssertionError

@@ -26,7 +26,7 @@ _RECORDS = ["video_id", "status", "kind", "message", "frames", "flows", "shard",
 
 @dataclass(frozen=True)
 class Overview:
-    """Columns of numbers, a place a video, sorted by video_id."""
+    """The tables of a dataset as columns of n videos, sorted by video_id; a video's place is its number there."""
 
     videos: pa.Table
     """Manifest and records side by side."""

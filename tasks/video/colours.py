@@ -52,7 +52,7 @@ def colour_wheel(size: int) -> NDArray[np.uint8]:
     axis = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
     field = np.stack(np.meshgrid(axis, axis))
     distance = np.hypot(*field)
-    # The rim fades over a pixel; a motion beyond the scale would be dark there.
+    # The rim fades over a pixel. What lies outside is drawn as the rim, a hair within the scale: beyond it is dark.
     inside = np.clip((1 - distance) * (size / 2) + 0.5, 0, 1)
     colour = flow_colours(field / np.maximum(distance, 1), 1.0001)
     return np.concatenate([colour, np.rint(255 * inside).astype(np.uint8)[..., None]], -1)

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from pipelines.preview import preview
+from pipelines.preview_failures import AT_ONCE
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
 from awkward import MARKUP, NO_VIDEOS, OK, SETTINGS, write_awkward
@@ -19,7 +20,6 @@ CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 MORE = 230
 ALL = len(NO_VIDEOS) + MORE
-AT_ONCE = 200
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,9 @@ def test_failures_are_filtered_and_shown_bit_by_bit(page: Page) -> None:
     expect(rows(page)).to_have_count(AT_ONCE)
 
 
-def test_without_javascript_all_failures_are_there(browser, url) -> None:
-    context = browser.new_context(java_script_enabled=False)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_without_javascript_all_failures_are_there(browser, url, width: int) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 844})
     page = context.new_page()
     page.goto(url)
     expect(rows(page)).to_have_count(ALL)
