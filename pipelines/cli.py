@@ -25,6 +25,7 @@ VERBS: dict[str, dict[str, str]] = {
     "step by step": {
         "prepare": "decode videos, compute optical flow, pack both into shards",
         "verify": "re-read a prepared dataset and compare it with its checksums and counts",
+        "preview": "write a page about a prepared dataset: sample frames and flow, class balance, failures",
         "train": "train the network of a recipe",
         "tune": "search the hyper-parameters of a recipe",
         "evaluate": "score a trained run on a dataset, by one view and by many",

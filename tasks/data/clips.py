@@ -13,7 +13,8 @@ from tasks.data.settings import ClipSettings
 from tasks.seeds import generator
 
 if TYPE_CHECKING:
-    from tasks.data.dataset import Dataset, Sample
+    from tasks.data.dataset import Dataset
+    from tasks.data.reader import Sample
 
 
 def num_items(sample: Sample, clip: ClipSettings) -> int:

@@ -79,6 +79,15 @@ def entries(folder: str) -> list[tuple[str, bool]]:
         raise UserError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
+def folder_bytes(folder: str) -> int:
+    """Return the size of all files directly in a folder, by one listing."""
+    if is_local(folder):
+        with os.scandir(folder) as found:
+            return sum(entry.stat().st_size for entry in found if entry.is_file())
+    system, remote = _system(folder)
+    return sum(item["size"] or 0 for item in system.ls(remote, detail=True) if item["type"] == "file")
+
+
 def make_folder(path: str) -> None:
     """Make a folder and those above it; object stores need none."""
     if is_local(path):

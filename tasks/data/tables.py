@@ -124,9 +124,9 @@ def read_settings(description: dict[str, Any]) -> PrepareSettings:
     return PrepareSettings(**{**values, "tvl1": TVL1(**values["tvl1"])})
 
 
-def read_table(root: str, name: str) -> pa.Table:
-    """Read `manifest`, `splits` or `records`."""
-    return pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(root, f"{name}.parquet"))))
+def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Read `manifest`, `splits` or `records`, all columns or some."""
+    return pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(root, f"{name}.parquet"))), columns=columns)
 
 
 def _write(path: str, table: pa.Table) -> None:

@@ -74,7 +74,7 @@ def test_every_command_of_the_readme_works(folder):
         if "cluster" in ran:
             shell(folder, [*MAREY, "cluster", "down"])
     assert ran == [
-        *("prepare", "verify", "train", "evaluate", "predict", "tune"),
+        *("prepare", "verify", "preview", "train", "evaluate", "predict", "tune"),
         *("cluster", "submit", "jobs", "cluster"),
     ]
     assert "marey ui" in COMMANDS

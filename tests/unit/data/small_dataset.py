@@ -47,7 +47,7 @@ def write_dataset(root, *, videos=6, flow=True, shard_samples=4, size=SIZE, fram
 def _process(row, settings, size, frames, texture):
     flow = settings.flow != "none"
     record = {"video_id": row["video_id"], "status": "ok", "kind": "", "message": "", "decoder": "decord"}
-    record |= {"height": size[0], "width": size[1]}
+    record |= {"height": size[0], "width": size[1], "fps": 24.0, "seconds": 0.1}
     if row["video_id"] == FAILED:
         return Processed(record | {"status": "failed", "kind": "unreadable", "frames": 0, "flows": 0, "parts": []})
     cuts = [7, frames - 7] if row["video_id"] == LONG else [frames]

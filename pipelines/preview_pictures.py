@@ -1,0 +1,139 @@
+"""Pictures of a prepared dataset: of some videos, the frame in the middle and the motion from there to the next."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+from tasks.data.manifest import PARTS
+from tasks.data.overview import Overview
+from tasks.data.reader import Reader, Sample
+from tasks.video import dequantize
+from tasks.video.colours import flow_colours
+from tasks.video.encode import jpeg_rgb
+
+THUMBNAIL = 256
+"""Longer side of a picture in pixels, at most."""
+QUALITY = 82
+READERS = 16
+"""Videos read at once; on an object store each costs round trips."""
+WITHIN_SCALE = 0.75
+"""Share of the pictures whose fastest percent of pixels the colour scale holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A chosen video: a frame from its middle, and the motion from there to the next."""
+
+    video_id: str
+    label_id: int
+    part: str | None
+    """train, val or test; None where the split leaves it out."""
+    frames: int
+    seconds: float | None
+    """None where the frame rate is not known."""
+    size: tuple[int, int]
+    """Width and height of the stored frames."""
+    rgb: bytes
+    """JPEG."""
+    flow: NDArray[np.float16] | None
+    """[2, h, w] in pixels a frame, at the size of the JPEG; None without flow."""
+    speed: float = 0.0
+    """Mean of the whole field, in pixels a frame."""
+    fastest: float = 0.0
+    """What 99 of 100 of its pixels stay below."""
+    clipped: float = 0.0
+    """Share of the pixels at the bound of quantisation."""
+
+
+def look(reader: Reader, overview: Overview, places: list[int]) -> list[Picture]:
+    """Read the middle frame and its flow of the videos at these places of the overview."""
+    wanted = overview.videos.take(pa.array(places, pa.int64())).to_pylist()
+    facts = overview.facts({row["shard"] for row in wanted})
+    with ThreadPoolExecutor(READERS, thread_name_prefix="marey-preview") as pool:
+        parts: defaultdict[str, list[Sample]] = defaultdict(list)
+        for samples in pool.map(lambda shard: reader.index(shard, facts[shard]), sorted(facts)):
+            for sample in samples or []:
+                parts[sample.video_id].append(sample)
+        return list(
+            pool.map(
+                lambda place, row: _picture(reader, parts[row["video_id"]], row, int(overview.part[place])),
+                places,
+                wanted,
+            )
+        )
+
+
+def colour_scale(pictures: Sequence[Picture]) -> float:
+    """Return pixels a frame of a full colour: one scale for all pictures, a round number."""
+    fastest = [picture.fastest for picture in pictures if picture.flow is not None]
+    top = max(float(np.quantile(fastest, WITHIN_SCALE)) if fastest else 0.0, 1.0)
+    unit = 10.0 ** math.floor(math.log10(top))
+    return next(step * unit for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= top)
+
+
+def coloured(picture: Picture, scale: float) -> bytes | None:
+    """Return the flow of a picture as JPEG, None without."""
+    if picture.flow is None:
+        return None
+    image = flow_colours(picture.flow.astype(np.float32), scale)
+    full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # colour is what it says
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY, *full])[1].tobytes()
+
+
+def _picture(reader: Reader, parts: list[Sample], row: dict[str, Any], part: int) -> Picture:
+    if sum(sample.frames for sample in parts) != row["frames"]:
+        raise UserError(
+            f"{reader.uri} is not finished, records.parquet tells of another {row['video_id']} than its shard: run the "
+            "same `marey prepare` again."
+        )
+    sample, index = parts[0], row["frames"] // 2
+    for sample in parts:
+        if index < sample.frames:
+            break
+        index -= sample.frames
+    (frame,) = reader.rgb(sample, [index])
+    size = _thumbnail(row["width"], row["height"])
+    motion: dict[str, Any] = {"flow": None}
+    if sample.flow_range is not None and sample.flows:
+        motion = _motion(reader.flow(sample, [min(index, sample.flows - 1)])[0], reader.settings.flow_bound, size)
+    return Picture(
+        video_id=row["video_id"],
+        label_id=row["label_id"],
+        part=PARTS[part] if part < len(PARTS) else None,
+        frames=row["frames"],
+        seconds=row["frames"] / row["fps"] if row["fps"] > 0 else None,
+        size=(row["width"], row["height"]),
+        rgb=jpeg_rgb([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)], QUALITY)[0],
+        **motion,
+    )
+
+
+def _motion(quantized: NDArray[np.uint8], bound: float, size: tuple[int, int]) -> dict[str, Any]:
+    flow = dequantize(quantized, bound)
+    # No value stands for exactly 0: the nearest ones on both sides are no motion.
+    flow[np.abs(flow) < 2 * bound / 255] = 0
+    speed = np.hypot(*flow)
+    small = cv2.resize(flow.transpose(1, 2, 0), size, interpolation=cv2.INTER_AREA)
+    return {
+        "flow": small.transpose(2, 0, 1).astype(np.float16),
+        "speed": float(speed.mean()),
+        "fastest": float(np.quantile(speed, 0.99)),
+        "clipped": float(np.isin(quantized, (0, 255)).any(0).mean()),
+    }
+
+
+def _thumbnail(width: int, height: int) -> tuple[int, int]:
+    factor = min(1.0, THUMBNAIL / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -1,0 +1,138 @@
+"""What a prepared dataset holds, told from its tables alone: no shard is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.data import storage
+from tasks.data.errors import unknown
+from tasks.data.manifest import PARTS
+from tasks.data.reader import Reader
+from tasks.data.tables import read_table
+from tasks.errors import UserError
+
+NO_PART, FAILED = len(PARTS), len(PARTS) + 1
+"""Columns of `Overview.counts` behind train, val and test."""
+_MANIFEST = ["video_id", "uri", "label_id", "group"]
+_RECORDS = ["video_id", "status", "kind", "message", "frames", "flows", "shard", "width", "height", "fps"]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The tables of a dataset as columns of n videos, sorted by video_id; a video's place is its number there."""
+
+    videos: pa.Table
+    """Manifest and records side by side."""
+    split: str
+    """The split that `part` tells of."""
+    splits: dict[str, list[int]]
+    """Of each split, the videos that can be read in train, val, test and no part."""
+    part: np.ndarray
+    """int [n]: place in PARTS, or NO_PART."""
+    num_classes: int
+    bytes: int
+    """Of the files in `shards`."""
+
+    @cached_property
+    def ok(self) -> np.ndarray:
+        """bool [n]: whether the video can be read."""
+        return np.asarray(pc.equal(self.videos["status"], "ok"))
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """int [classes, 5]: videos in train, val, test and no part, then failed ones."""
+        counts = np.zeros((self.num_classes, FAILED + 1), np.int64)
+        np.add.at(counts, (self.column("label_id"), np.where(self.ok, self.part, FAILED)), 1)
+        return counts
+
+    @cached_property
+    def durations(self) -> np.ndarray:
+        """Seconds [m] of the videos that can be read and whose frame rate is known."""
+        fps, frames = self.column("fps"), self.column("frames")
+        known = self.ok & (fps > 0)
+        return frames[known] / fps[known]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of numbers as an array [n]."""
+        return np.asarray(self.videos[name].to_numpy())
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the rows of all failed videos: the most frequent kind first, each by video_id."""
+        failed = self.videos.filter(pa.array(~self.ok))
+        rows: list[dict[str, Any]] = failed.select(["video_id", "uri", "label_id", "kind", "message"]).to_pylist()
+        kinds = Counter(row["kind"] for row in rows)
+        return sorted(rows, key=lambda row: (-kinds[row["kind"]], row["kind"]))
+
+    def facts(self, shards: set[int]) -> dict[int, dict[str, tuple[int, str | None]]]:
+        """Return what `Reader.index` asks of each of these shards: video_id -> (label_id, group)."""
+        facts: dict[int, dict[str, tuple[int, str | None]]] = {shard: {} for shard in shards}
+        inside = self.videos.filter(pc.is_in(self.videos["shard"], pa.array(sorted(shards), pa.int32())))
+        for row in inside.select(["shard", "video_id", "label_id", "group"]).to_pylist():
+            facts[row["shard"]][row["video_id"]] = (row["label_id"], row["group"])
+        return facts
+
+    def spread(self, label_id: int, number: int) -> list[int]:
+        """Return the places of at most `number` readable videos of a class, evenly spread over it, ascending."""
+        low, high = np.searchsorted(self._of_class[1], [label_id, label_id + 1])
+        places = self._of_class[0][low:high]
+        return [int(places[i]) for i in evenly(len(places), number)]
+
+    @cached_property
+    def _of_class(self) -> tuple[np.ndarray, np.ndarray]:
+        places = np.flatnonzero(self.ok)
+        labels = self.column("label_id")[places]
+        order = np.argsort(labels, kind="stable")
+        return places[order], labels[order]
+
+
+def evenly(total: int, number: int) -> list[int]:
+    """Return at most `number` of 0 ... total - 1, the middles of as many equal stretches."""
+    number = min(total, number)
+    return [(2 * i + 1) * total // (2 * number) for i in range(number)]
+
+
+def read_overview(reader: Reader, split: str | None = None) -> Overview:
+    """Read the tables of a dataset.
+
+    Args:
+        reader: of the dataset.
+        split: whose parts are counted; None takes the first.
+
+    Raises:
+        UserError: the dataset is not finished, or has no such split.
+    """
+    root = reader.uri
+    unfinished = UserError(f"{root} is not finished: run the same `marey prepare` again.")
+    if not storage.exists(storage.join(root, "records.parquet")):
+        raise unfinished
+    manifest, records = read_table(root, "manifest", _MANIFEST), read_table(root, "records", _RECORDS)
+    if not manifest["video_id"].equals(records["video_id"]):  # both are sorted
+        raise unfinished
+    table = read_table(root, "splits")
+    names = sorted(table["split"].unique().to_pylist())
+    if split is not None and split not in names:
+        raise unknown(f"split of {root}", split, names)
+    readable = np.asarray(pc.equal(records["status"], "ok"))
+    parts = {name: _parts(table.filter(pc.equal(table["split"], name)), manifest["video_id"]) for name in names}
+    return Overview(
+        videos=pa.table({name: (manifest if name in _MANIFEST else records)[name] for name in [*_MANIFEST, *_RECORDS]}),
+        split=split or names[0],
+        splits={name: np.bincount(part[readable], minlength=FAILED).tolist() for name, part in parts.items()},
+        part=parts[split or names[0]],
+        num_classes=len(reader.classes),
+        bytes=storage.folder_bytes(storage.join(root, "shards")),
+    )
+
+
+def _parts(split: pa.Table, video_ids: pa.ChunkedArray) -> np.ndarray:
+    part = np.full(len(video_ids), NO_PART)
+    places = np.asarray(pc.index_in(split["video_id"], video_ids.combine_chunks()))
+    part[places] = np.asarray(pc.index_in(split["part"], pa.array(PARTS)))
+    return part

@@ -1,0 +1,139 @@
+"""The shards of a prepared dataset, read by their sidecars' index."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.data import storage
+from tasks.data.sample import FLOW, RGB, ArrowFile, read_rgb, sample_key
+from tasks.data.shard import read_sidecar, tar_path
+from tasks.data.tables import read_description, read_settings
+from tasks.errors import UserError
+
+_OPEN_SHARDS = 64
+"""Shards mapped at once, each a file descriptor; an epoch's order stays within a window of far fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A video, or one of the consecutive parts of a long one."""
+
+    video_id: str
+    part_index: int
+    """Counted from 0."""
+    label_id: int
+    label: str
+    frames: int
+    flows: int
+    """Pairs of frames with flow: frames - 1, or frames where another part follows; 0 without flow."""
+    shard: int
+    group: str | None
+    height: int
+    width: int
+    rgb_range: tuple[int, int]
+    """Where its frames start and end in the shard, in bytes."""
+    flow_range: tuple[int, int] | None
+
+
+class Reader:
+    """Any frame of any sample of a prepared dataset, from any thread."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.absolute(uri)
+        self.description = read_description(self.uri)
+        self.classes: list[str] = self.description["classes"]
+        self.digest: str = self.description["digest"]
+        self.settings = read_settings(self.description)
+        self._shard = lru_cache(_OPEN_SHARDS)(self._open_shard)
+
+    def index(self, shard: int, facts: Mapping[str, tuple[int, str | None]]) -> list[Sample] | None:
+        """Return the samples of a shard as they stand in it; None where the shard was never finished.
+
+        Args:
+            shard: its number.
+            facts: video_id -> (label_id, group), of all its videos.
+        """
+        sidecar = read_sidecar(self.uri, shard)
+        if sidecar is None:
+            return None
+        ranges = {name: (offset, offset + size) for name, offset, size in sidecar["members"]}
+        samples = []
+        for record in sidecar["records"]:
+            label_id, group = facts[record["video_id"]]
+            for index, part in enumerate(record["parts"]):  # a failed video has none
+                key = sample_key(record["video_id"], index + 1, len(record["parts"]))
+                samples.append(
+                    Sample(
+                        video_id=record["video_id"],
+                        part_index=index,
+                        label_id=label_id,
+                        label=self.classes[label_id],
+                        frames=part["frames"],
+                        flows=part["flows"],
+                        shard=shard,
+                        group=group,
+                        height=record["height"],
+                        width=record["width"],
+                        rgb_range=ranges[f"{key}.{RGB[self.settings.rgb]}"],
+                        flow_range=ranges.get(f"{key}.{FLOW}"),
+                    )
+                )
+        return samples
+
+    def rgb(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
+        """Return frames, uint8 [n, H, W, 3], in the order asked for; each is decoded once."""
+
+        def decode(data: bytes | memoryview, wanted: Sequence[int]) -> np.ndarray:
+            return read_rgb(data, wanted, self.settings.rgb, height=sample.height, width=sample.width)
+
+        return self._read(sample, sample.rgb_range, indices, decode)
+
+    def flow(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
+        """Return quantised flow, uint8 [n, 2, H, W], x before y; UserError where the dataset has none."""
+        if sample.flow_range is None:
+            raise self.no_flow()
+        return self._read(sample, sample.flow_range, indices, lambda data, wanted: ArrowFile(data).flow(wanted))
+
+    def no_flow(self) -> UserError:
+        """Return the error of asking a dataset for flow that was prepared without."""
+        return UserError(
+            f"{self.uri} was prepared without optical flow: prepare the videos again to another folder with "
+            "flow=tvl1, or use stream rgb."
+        )
+
+    def _read(
+        self,
+        sample: Sample,
+        span: tuple[int, int],
+        indices: Iterable[int],
+        decode: Callable[[bytes | memoryview, Sequence[int]], np.ndarray],
+    ) -> np.ndarray:
+        wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
+        try:
+            # Opened anew: a reader serves one thread at a time, and opening reads no more than its index.
+            images = decode(self._bytes(sample.shard, *span), wanted.tolist())
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise UserError(
+                f"Video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): look with "
+                f"`marey verify {self.uri}`."
+            ) from error
+        return images if np.array_equal(places, np.arange(len(wanted))) else images[places]
+
+    def _bytes(self, shard: int, start: int, end: int) -> memoryview | bytes:
+        if storage.is_local(self.uri):
+            return self._shard(shard)[start:end]
+        from fsspec.core import url_to_fs
+
+        system, path = url_to_fs(tar_path(self.uri, shard))
+        content: bytes = system.cat_file(path, start, end)
+        return content
+
+    def _open_shard(self, shard: int) -> memoryview:
+        with open(tar_path(self.uri, shard), "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
