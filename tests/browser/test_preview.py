@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from pipelines.preview import preview
-from pipelines.preview_failures import AT_ONCE
+from pipelines.preview.failures import AT_ONCE
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
 from awkward import MARKUP, NO_VIDEOS, OK, SETTINGS, write_awkward

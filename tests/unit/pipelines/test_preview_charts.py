@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from pipelines.preview_charts import LISTED, histogram, share_bars
-from pipelines.preview_text import plain, size
+from pipelines.preview.charts import LISTED, histogram, share_bars
+from pipelines.preview.text import plain, size
 
 pytestmark = pytest.mark.quick
 

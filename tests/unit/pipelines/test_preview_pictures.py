@@ -8,7 +8,7 @@ import pytest
 from small_dataset import LONG, write_dataset
 
 from pipelines.errors import UserError
-from pipelines.preview_pictures import Picture, colour_scale, coloured, look
+from pipelines.preview.pictures import Picture, colour_scale, coloured, look
 from tasks.data.overview import read_overview
 from tasks.data.reader import Reader
 from tasks.data.tables import write_records

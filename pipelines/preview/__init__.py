@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import preview_page
 from pipelines.errors import UserError
-from pipelines.preview_pictures import look
+from pipelines.preview import page as html
+from pipelines.preview.pictures import look
 from tasks.data import storage
 from tasks.data.overview import evenly, read_overview
 from tasks.data.reader import Reader
@@ -57,7 +57,7 @@ def preview(
     shown = evenly(overview.num_classes, classes)
     places = [place for label_id in shown for place in overview.spread(label_id, samples)]
     pictures = look(reader, overview, places)
-    content = preview_page.render(reader, overview, shown, pictures).encode()
+    content = html.render(reader, overview, shown, pictures).encode()
     try:
         storage.publish(page, content)
     except OSError as error:

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipelines.preview_charts import histogram, share_bars
-from pipelines.preview_failures import failed_videos
-from pipelines.preview_pictures import Picture, colour_scale, coloured
-from pipelines.preview_text import count, plain, size, videos
+from pipelines.preview.charts import histogram, share_bars
+from pipelines.preview.failures import failed_videos
+from pipelines.preview.pictures import Picture, colour_scale, coloured
+from pipelines.preview.text import count, plain, size, videos
 from tasks.data.manifest import PARTS
 from tasks.data.overview import FAILED, Overview
 from tasks.data.reader import Reader
@@ -33,7 +33,7 @@ def render(reader: Reader, overview: Overview, shown: Sequence[int], pictures: S
         shown: label_ids of the classes shown with pictures.
         pictures: of those classes.
     """
-    style, script = ((HERE / f"preview.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     name = plain(reader.uri.rstrip("/").rpartition("/")[2] or reader.uri)
     failures = overview.failures()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.preview_text import count, plain, videos
+from pipelines.preview.text import count, plain, videos
 from tasks.video.decode import TRANSIENT
 
 AT_ONCE = 200
