@@ -160,12 +160,13 @@ def in_a_process(call: str) -> Any:
 def peak_growth(step: Callable[[], object]) -> float:
     """MB that a step adds to the peak memory of a process that has taken none."""
     Path("/proc/self/clear_refs").write_text("5")  # what getrusage tells of a process includes its parent's peak
-    before = _peak_kb()
+    before = peak_kb()
     step()
-    return (_peak_kb() - before) / 1e3
+    return (peak_kb() - before) / 1e3
 
 
-def _peak_kb() -> int:
+def peak_kb() -> int:
+    """Peak memory of this process, or since clear_refs."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1])
 

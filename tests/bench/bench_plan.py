@@ -1,0 +1,91 @@
+"""Planning a million videos: time and memory of the driver before the first video, and what a video costs it after.
+
+Listing reads a csv whose million rows name one file with a million ids; planning is all that `prepare` does before
+Ray starts. The overhead is of 600 videos of two tiny frames without flow, of which next to nothing is decoding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from bench_models import in_a_process, peak_kb
+
+from cluster.attach import attach
+from pipelines.prepare import prepare
+from tasks.data import PrepareSettings, layouts, manifest, shard, tables
+from tasks.data.process import process_video
+from tasks.video import DecoderProcess
+from tasks.video.encode import write_mp4
+
+VIDEOS = 1_000_000
+SECONDS_ALLOWED, MIB_ALLOWED = 60, 1024
+FEW = 600
+MS_ALLOWED = 15
+
+
+def plan(folder: str) -> tuple[float, float, int]:
+    """Seconds, peak MiB and shards of planning what the csv of a folder lists."""
+    root = Path(folder)
+    Path("/proc/self/clear_refs").write_text("5")
+    begin = time.perf_counter()
+    settings = PrepareSettings()
+    videos, splits = manifest.build(layouts.read("csv", str(root / "videos.csv")), settings)
+    tables.check_output(str(root / "out"), manifest.digest(videos), settings)
+    digest = tables.write_tables(str(root / "out"), videos, splits, settings)["settings_digest"]
+    plans = shard.pending(str(root / "out"), shard.plan(videos, settings), digest)
+    seconds = time.perf_counter() - begin
+    return seconds, peak_kb() / 1024, len(plans)
+
+
+def overhead(root: Path) -> tuple[float, float, int]:
+    """Milliseconds a video that preparation takes of each core, those of its work alone, and the cores."""
+    source = root / "few/a"
+    source.mkdir(parents=True)
+    write_mp4(source / "0.mp4", np.zeros((2, 32, 32, 3), np.uint8), 25)
+    for number in range(1, FEW):
+        (source / f"{number}.mp4").hardlink_to(source / "0.mp4")
+    settings = PrepareSettings(short_side=32, flow="none")
+    attach("local")
+    prepare(
+        str(source.parent), str(root / "warm"), settings=PrepareSettings(short_side=16, flow="none"), progress=False
+    )
+    begin = time.perf_counter()
+    prepare(str(source.parent), str(root / "few-out"), settings=settings, progress=False)
+    each = (time.perf_counter() - begin) / FEW
+    rows = manifest.build(layouts.read("folder", str(source.parent)), settings)[0].to_pylist()
+    with DecoderProcess() as decoder:
+        process_video(rows[0], settings, decoder)
+        begin = time.perf_counter()
+        for row in rows:
+            process_video(row, settings, decoder)
+        alone = (time.perf_counter() - begin) / FEW
+    import ray
+
+    cores = int(ray.cluster_resources()["CPU"])
+    return 1e3 * each * cores, 1e3 * alone, cores
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "video.mp4").touch()
+        with open(root / "videos.csv", "w") as file:
+            file.write("path,label,video_id,part\n")
+            for number in range(VIDEOS):
+                part = "val" if number % 17 == 0 else "train"
+                file.write(f"video.mp4,class {number % 400:03d},video/{number:07d},{part}\n")
+        seconds, peak, shards = in_a_process(f"bench_plan.plan({folder!r})")
+        print("| seconds / allowed | MiB / allowed | videos | shards | seconds | MiB |\n|---|---|---|---|---|---|")
+        print(f"| {seconds / SECONDS_ALLOWED:.2f} | {peak / MIB_ALLOWED:.2f} | {VIDEOS:,} | {shards:,} ", end="")
+        print(f"| {seconds:.0f} | {peak:.0f} |\n", flush=True)
+        each, alone, cores = overhead(root)
+        print("| overhead / allowed | ms of a core a video beyond its work | ms in all | ms of its work | cores |")
+        print(f"|---|---|---|---|---|\n| {(each - alone) / MS_ALLOWED:.2f} | {each - alone:.1f} ", end="")
+        print(f"| {each:.1f} | {alone:.1f} | {cores} |")
+
+
+if __name__ == "__main__":
+    main()
