@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow as pa
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from tasks.data import layouts, manifest, shard, storage, tables
+from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ def prepare(
 
     Raises:
         UserError: nothing to prepare, nothing readable, `out` holds something else or cannot be written, or another
-            call is at work on it.
+            call is at work on it, or has taken it over from this one.
     """
     started = time.monotonic()
     settings = settings or PrepareSettings()
     root = storage.absolute(out)
     _refuse_inside(storage.absolute(source), root)
     videos, splits = _list(layout, source, group, settings)
-    with storage.Lock(root):
+    with Lock(root) as lock:
         try:
             tables.check_output(root, manifest.digest(videos), settings)
             description = tables.write_tables(root, videos, splits, settings)
@@ -97,11 +97,12 @@ def prepare(
         pending = shard.pending(root, shard.plan(videos, settings), description["settings_digest"])
         done = Counter[str]()
         if pending:
-            done = _work(root, pending, videos, settings, address, progress)
+            done = _work(root, pending, videos, settings, address, progress, lock)
             # Workers of a killed driver live some seconds longer than it, and may have left files since the first one.
             storage.sweep(storage.join(root, "shards"))
         else:
             log.info("all %d videos are prepared already", videos.num_rows)
+        lock.confirm()
         records = tables.write_records(root)
     result = _result(root, description["digest"], records, done, max_failed, time.monotonic() - started)
     if not result.ok:
@@ -158,6 +159,7 @@ def _work(
     settings: PrepareSettings,
     address: str | None,
     progress: bool,
+    lock: Lock,
 ) -> Counter[str]:
     # Only now, so that a call with nothing to do answers within a second.
     from cluster.attach import attach
@@ -172,6 +174,7 @@ def _work(
     with Progress(total, "videos", shown=progress) as bar:
 
         def finished(video: Video | None) -> None:
+            lock.check()
             if video is not None:
                 done.update(videos=1, pairs=video.record["flows"], failed=int(video.record["status"] == "failed"))
             rate = done["pairs"] / bar.seconds
@@ -212,5 +215,5 @@ def _by_kind(kinds: dict[str, int]) -> str:
 
 def _refuse_inside(source: str, root: str) -> None:
     # The next call would take the shards for videos.
-    if storage.is_local(source) and storage.is_local(root) and Path(root).is_relative_to(source):
+    if f"{root}/".startswith(f"{source.rstrip('/')}/"):
         raise UserError(f"the output {root} lies inside the source {source}: choose one beside it")

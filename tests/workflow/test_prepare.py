@@ -17,8 +17,9 @@ from pipelines import cli, prepare_tasks
 from pipelines.errors import UserError
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.verify import verify
-from tasks.data import PrepareSettings, open_dataset, storage, tables
+from tasks.data import PrepareSettings, open_dataset, tables
 from tasks.data.layouts import folder
+from tasks.data.lock import Lock
 from tasks.video import TVL1
 
 SETTINGS = PrepareSettings(short_side=32, shard_samples=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
@@ -251,7 +252,7 @@ def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path,
 
 
 def test_a_second_driver_on_one_output(videos: Path, tmp_path: Path) -> None:
-    with storage.Lock(str(tmp_path / "out")):
+    with Lock(str(tmp_path / "out")):
         assert "another marey process" in refusal(str(videos), tmp_path / "out")
 
 
