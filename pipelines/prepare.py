@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow as pa
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from tasks.data import layouts, manifest, shard, storage, tables
+from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings
 
 if TYPE_CHECKING:
@@ -82,14 +82,14 @@ def prepare(
 
     Raises:
         UserError: nothing to prepare, nothing readable, `out` holds something else or cannot be written, or another
-            call is at work on it.
+            call is at work on it, or has taken it over from this one.
     """
     started = time.monotonic()
     settings = settings or PrepareSettings()
     root = storage.absolute(out)
     _refuse_inside(storage.absolute(source), root)
     videos, splits = _tables(listing(layout, source, group), group, settings)
-    with storage.Lock(root):
+    with Lock(root) as lock:
         try:
             tables.check_output(root, manifest.digest(videos), settings)
             description = tables.write_tables(root, videos, splits, settings)
@@ -101,11 +101,12 @@ def prepare(
         )
         done = Counter[str]()
         if pending:
-            done = _work(root, pending, videos, settings, address, progress)
+            done = _work(root, pending, videos, settings, address, progress, lock)
             # Workers of a killed driver live some seconds longer than it, and may have left files since the first one.
             storage.sweep(storage.join(root, "shards"))
         else:
             log.info("all %d videos are prepared already", videos.num_rows)
+        lock.confirm()
         records = tables.write_records(root)
     result = _result(root, description["digest"], records, done, max_failed, time.monotonic() - started)
     if not result.ok:
@@ -167,6 +168,7 @@ def _work(
     settings: PrepareSettings,
     address: str | None,
     progress: bool,
+    lock: Lock,
 ) -> Counter[str]:
     # Only now, so that a call with nothing to do answers within a second.
     from cluster.attach import attach
@@ -183,6 +185,7 @@ def _work(
     with Progress(total, "videos", shown=progress) as bar:
 
         def finished(pairs: int, video: Video | None) -> None:
+            lock.check()
             done["pairs"] += pairs
             if video is not None:
                 done.update(videos=1, failed=int(video.record["status"] == "failed"))
@@ -224,5 +227,5 @@ def _by_kind(kinds: dict[str, int]) -> str:
 
 def _refuse_inside(source: str, root: str) -> None:
     # The next call would take the shards for videos.
-    if storage.is_local(source) and storage.is_local(root) and Path(root).is_relative_to(source):
+    if f"{root}/".startswith(f"{source.rstrip('/')}/"):
         raise UserError(f"the output {root} lies inside the source {source}: choose one beside it")

@@ -217,6 +217,8 @@ def _committed(written: ray.ObjectRef[Any], root: str) -> None:
     try:
         ray.get(written)
     except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise UserError(str(error.cause)) from error
         if isinstance(error.cause, OSError):
             raise UserError(f"{root} cannot be written: {error.cause.strerror or error.cause}") from error
         raise

@@ -128,11 +128,7 @@ class Reader:
     def _bytes(self, shard: int, start: int, end: int) -> memoryview | bytes:
         if storage.is_local(self.uri):
             return self._shard(shard)[start:end]
-        from fsspec.core import url_to_fs
-
-        system, path = url_to_fs(tar_path(self.uri, shard))
-        content: bytes = system.cat_file(path, start, end)
-        return content
+        return storage.read_bytes(tar_path(self.uri, shard), start, end)
 
     def _open_shard(self, shard: int) -> memoryview:
         with open(tar_path(self.uri, shard), "rb") as file:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import logging
 import mmap
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.remote import open_url, os_errors, reason
+
+CONDITIONAL = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
+"""File systems whose fsspec packages write a file on the condition that there is none; most others ignore that they
+are asked to, or look first and write then."""
+
+log = logging.getLogger(__name__)
 
 
 def is_local(path: str) -> bool:
@@ -36,18 +43,30 @@ def exists(path: str) -> bool:
     """Whether there is a file or folder."""
     if is_local(path):
         return os.path.exists(path)
-    system, remote = _system(path)
-    return bool(system.exists(remote))
+    try:
+        with _remote(path, "read") as (system, remote):
+            system.info(remote)  # where `exists` of fsspec says no to every error, such as one of the network
+    except FileNotFoundError:
+        return False
+    return True
 
 
-def read_bytes(path: str) -> bytes:
-    """Content of a file."""
+def read_bytes(path: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Content of a file, or the range [start, end) of it, of which no other byte is transferred.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: a local one cannot be read.
+        UserError: one elsewhere cannot be read.
+    """
     if is_local(path):
         with open(path, "rb") as file:
-            return file.read()
-    system, remote = _system(path)
-    content: bytes = system.cat_file(remote)
-    return content
+            if start:
+                file.seek(start)
+            return file.read() if end is None else file.read(end - (start or 0))
+    with _remote(path, "read") as (system, remote):
+        content: bytes = system.cat_file(remote, start=start, end=end)
+        return content
 
 
 def view(path: str) -> memoryview:
@@ -68,9 +87,8 @@ def entries(folder: str) -> list[tuple[str, bool]]:
         if is_local(folder):
             with os.scandir(folder) as found:
                 return sorted((entry.name, entry.is_dir()) for entry in found)
-        system, remote = _system(folder)
-        listed = system.ls(remote, detail=True)
-        return sorted((item["name"].rstrip("/").rpartition("/")[2], item["type"] == "directory") for item in listed)
+        with _remote(folder, "read") as (system, remote):
+            return sorted(_below(remote.rstrip("/"), system.ls(remote, detail=True)))
     except FileNotFoundError:
         raise UserError(f"{folder} does not exist.") from None
     except NotADirectoryError:
@@ -84,8 +102,8 @@ def folder_bytes(folder: str) -> int:
     if is_local(folder):
         with os.scandir(folder) as found:
             return sum(entry.stat().st_size for entry in found if entry.is_file())
-    system, remote = _system(folder)
-    return sum(item["size"] or 0 for item in system.ls(remote, detail=True) if item["type"] == "file")
+    with _remote(folder, "read") as (system, remote):
+        return sum(item["size"] or 0 for item in system.ls(remote, detail=True) if item["type"] == "file")
 
 
 def make_folder(path: str) -> None:
@@ -117,8 +135,8 @@ def writing(path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="marey-") as folder:
         local = os.path.join(folder, "file")
         yield local
-        system, remote = _system(path)
-        system.put_file(local, remote)
+        with _remote(path, "written") as (system, remote):
+            system.put_file(local, remote)
 
 
 def publish(path: str, content: bytes | os.PathLike[str]) -> None:
@@ -131,45 +149,87 @@ def publish(path: str, content: bytes | os.PathLike[str]) -> None:
             shutil.copyfile(content, aside)
 
 
+def create(path: str, content: bytes) -> bool:
+    """Write a file elsewhere unless there is one; whether what stands there now is this very content."""
+    if not _conditional(path):
+        if not exists(path):
+            publish(path, content)
+        return read_bytes(path) == content
+    with _remote(path, "written") as (system, remote):
+        try:
+            with os_errors():
+                system.pipe_file(remote, content, mode="create")
+        except OSError:
+            # It is there; or ours arrived, its answer was lost, and a second attempt found it.
+            try:
+                found: bytes | None = system.cat_file(remote)
+            except FileNotFoundError:
+                found = None
+            if found is None:
+                raise
+            return found == content
+        return True
+
+
+def creates_exclusively(path: str, content: bytes) -> bool:
+    """Whether `create` is safe from another that runs at the same time; `path` holds the content already."""
+    if not _conditional(path):
+        return False
+    system, remote = open_url(path)
+    try:
+        with os_errors():
+            system.pipe_file(remote, content, mode="create")
+    except OSError:
+        return True
+    return False  # a store that takes S3's requests and ignores the condition
+
+
+def _conditional(path: str) -> bool:
+    return path.partition("://")[0] in CONDITIONAL
+
+
+def remove(path: str) -> None:
+    """Remove a file elsewhere, if there is one."""
+    with suppress(FileNotFoundError), _remote(path, "removed") as (system, remote):
+        system.rm_file(remote)
+
+
 def sweep(folder: str) -> None:
-    """Remove what interrupted writers left aside in a local folder; only under the folder's lock."""
-    if is_local(folder) and os.path.isdir(folder):
+    """Remove what interrupted writers left of files in a folder; only under the folder's lock.
+
+    On S3 these are uploads in parts that were never completed: no reader sees them, but they are paid for.
+    """
+    if not is_local(folder):
+        _abort_uploads(folder)
+    elif os.path.isdir(folder):
         for name, is_folder in entries(folder):
             if not is_folder and name.startswith(".") and name.endswith(".tmp"):
                 os.unlink(os.path.join(folder, name))
 
 
-class Lock:
-    """Makes a local output folder and keeps other drivers out of it; object stores are not locked.
-
-    Raises:
-        UserError: the folder cannot be made or written, or another process holds it.
-    """
-
-    def __init__(self, root: str) -> None:
-        self.root = absolute(root)
-        self._file: Any = None
-
-    def __enter__(self) -> Lock:
-        if not is_local(self.root):
-            return self
-        try:
-            make_folder(self.root)
-            self._file = open(join(self.root, ".lock"), "a")
-        except OSError as error:
-            raise UserError(f"{self.root} cannot be written: {error.strerror or error}.") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UserError(f"{self.root} is being written by another marey process; wait for it to end.") from None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file:
-            self._file.close()
+def _abort_uploads(folder: str) -> None:
+    system, remote = open_url(folder)
+    if "s3" not in system.protocol:
+        return
+    bucket, prefix, _ = system.split_path(remote)
+    page: dict[str, Any] = {}
+    try:
+        with os_errors():
+            while not page or page.get("IsTruncated"):
+                after = {name: page[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if f"Next{name}" in page}
+                page = system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/", **after)
+                for upload in page.get("Uploads", []):
+                    key = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    with suppress(FileNotFoundError):  # it has ended since
+                        system.call_s3("abort_multipart_upload", Bucket=bucket, **key)
+    except OSError as error:
+        if not isinstance(error, PermissionError) and error.errno != errno.ENOSYS:
+            raise UserError(f"{folder} cannot be written: {reason(error)}.") from error
+        log.warning(
+            "unfinished uploads below %s cannot be removed (%s): let a lifecycle rule of the bucket do it",
+            folder,
+            reason(error),
+        )
 
 
 def _sync(path: str) -> None:
@@ -180,11 +240,24 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def _system(path: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
+def _below(folder: str, listed: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
+    for item in listed:
+        path, is_folder = item["name"].rstrip("/"), item["type"] == "directory"
+        if path != folder:
+            yield path.rpartition("/")[2], is_folder
+        elif not is_folder and not item["name"].endswith("/"):
+            raise NotADirectoryError(folder)
+        # Else the empty object by which consoles of object stores show a folder.
 
+
+@contextmanager
+def _remote(path: str, done: str) -> Iterator[tuple[Any, str]]:
+    """Give file system and path of a URL; errors are sentences, but for a file that is not there to read or remove."""
     try:
-        system, remote = url_to_fs(path)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{path} cannot be opened: {error}.") from error
-    return system, remote
+        with os_errors():
+            yield open_url(path)
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        if absent and done != "written":
+            raise
+        raise UserError(f"{path} cannot be {done}: {reason(error)}.") from error

@@ -62,7 +62,7 @@ def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> 
     """
     if not storage.exists(storage.join(root, "dataset.json")):
         found = storage.entries(root) if storage.exists(root) else []
-        others = [name for name, _ in found if name != ".lock" and not name.endswith(".tmp")]
+        others = [name for name, _ in found if name not in (".lock", ".locks") and not name.endswith(".tmp")]
         if others:
             raise UserError(f"{root} is no prepared dataset and not empty (it holds {others[0]!r}); choose another.")
         return

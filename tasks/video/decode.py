@@ -23,6 +23,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tasks.errors import UserError
+from tasks.remote import open_url, os_errors, reason
+
 if TYPE_CHECKING:  # the package exports from here, and its settings must not cost an import of numpy
     import numpy as np
     from numpy.typing import NDArray
@@ -247,17 +250,18 @@ def _local(uri: str) -> Iterator[str]:
             raise VideoError("empty", f"{path} has no bytes")
         yield path
         return
-    import fsspec
-
     with tempfile.TemporaryDirectory(prefix="marey-") as folder:
         path = os.path.join(folder, "video")
         try:
-            system, remote = fsspec.core.url_to_fs(uri)
-            system.get_file(remote, path)
+            system, remote = open_url(uri)
+            with os_errors():
+                system.get_file(remote, path)
         except FileNotFoundError:
             raise VideoError("missing", f"{uri} does not exist") from None
         except OSError as error:
-            raise VideoError("io", f"{uri}: {error}") from error
+            raise VideoError("io", f"{uri}: {reason(error)}") from error
+        except UserError as error:  # a worker without the package: another one may have it
+            raise VideoError("io", str(error)) from error
         if os.path.getsize(path) == 0:
             raise VideoError("empty", f"{uri} has no bytes")
         yield path

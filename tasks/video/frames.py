@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
+from tasks.errors import UserError
+from tasks.remote import open_url, os_errors, reason
 from tasks.video.decode import Reading, VideoError, Window
 from tasks.video.encode import decode_rgb
 
@@ -37,11 +38,12 @@ def is_folder(uri: str) -> bool:
     if isinstance(system, LocalFileSystem):
         return os.path.isdir(path)
     try:
-        return bool(system.info(path)["type"] == "directory")
+        with os_errors():
+            return bool(system.info(path)["type"] == "directory")
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise VideoError("io", f"{uri}: {error}") from error
+        raise VideoError("io", f"{uri}: {reason(error)}") from error
 
 
 def read(uri: str, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
@@ -53,31 +55,35 @@ def read(uri: str, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> 
     """
     system, folder = _open(uri)
     try:
-        paths = _in_order(system.ls(folder, detail=False))
+        with os_errors():
+            listed = system.ls(folder, detail=False)
+        paths = _in_order(listed)
         starts = [number / FPS for number in range(len(paths))]
         low, high = bisect_left(starts, window.start_s), bisect_left(starts, window.end_s)
         begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
         shape: tuple[int, ...] = ()
         for path in paths[begin:stop]:
-            image = _decode(system.cat_file(path))
+            image = _image(system, path)
             if image is None:
                 others = (other for other in paths if other != path)
-                any_good = bool(shape) or any(_decode(system.cat_file(other)) is not None for other in others)
+                any_good = bool(shape) or any(_image(system, other) is not None for other in others)
                 raise VideoError("truncated" if any_good else "unreadable", f"{_name(path)} cannot be decoded")
             shape = shape or image.shape
             if image.shape != shape:
                 raise VideoError("unreadable", f"{_name(path)} is {_size(image.shape)}, those before {_size(shape)}")
             put(image)
     except OSError as error:
-        raise VideoError("io", f"{uri}: {error}") from error
+        raise VideoError("io", f"{uri}: {reason(error)}") from error
     return Reading(starts[begin:stop], high - low, len(paths), len(paths) / FPS)
 
 
 def _open(uri: str) -> tuple[Any, str]:
     if "://" not in uri or uri.startswith("file://"):
         return LocalFileSystem(), os.path.abspath(uri.removeprefix("file://"))
-    system, path = url_to_fs(uri)
-    return system, path
+    try:
+        return open_url(uri)
+    except UserError as error:  # a worker without the package: another one may have it
+        raise VideoError("io", str(error)) from error
 
 
 def _in_order(paths: list[str]) -> list[str]:
@@ -94,6 +100,12 @@ def _in_order(paths: list[str]) -> list[str]:
     if missing is not None:
         raise VideoError("truncated", f"image {missing} of {max(numbered)} is not there")
     return [numbered[number] for number in sorted(numbered)]
+
+
+def _image(system: Any, path: str) -> NDArray[np.uint8] | None:
+    with os_errors():
+        data: bytes = system.cat_file(path)
+    return _decode(data)
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -19,7 +21,9 @@ from tasks.video import TVL1
 from tasks.video.encode import write_mp4
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
+sys.path.append(str(Path(__file__).parent))
 from prepared import prepare_here
+from s3 import Proxy
 
 CLASSES = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "white": (220, 220, 210)}
 PARTS = {"train": 6, "val": 2, "test": 2}
@@ -36,7 +40,26 @@ def moving_square(colour: tuple[int, int, int], seed: int, frames: int = 12, siz
 
 
 @pytest.fixture(scope="session")
-def ray():
+def proxy() -> Iterator[Proxy]:
+    """The address of an object store, which Ray's workers know from their start; `s3` lets it answer."""
+    proxy = Proxy()
+    with pytest.MonkeyPatch.context() as patch, proxy.listener:
+        for name, value in proxy.environment().items():
+            patch.setenv(name, value)
+        fsspec.config.set_conf_env(fsspec.config.conf)  # it read the environment when it was imported
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def s3(proxy: Proxy) -> Iterator[Proxy]:
+    """An object store with a bucket `marey`."""
+    with proxy.serving():
+        fsspec.filesystem("s3").mkdir("marey")
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def ray(proxy):
     """A Ray of two CPUs that nobody else uses."""
     from cluster.attach import attach
 

@@ -21,8 +21,9 @@ from pipelines import cli, estimate, prepare_tasks
 from pipelines.errors import UserError
 from pipelines.prepare import PrepareResult, listing, prepare
 from pipelines.verify import verify
-from tasks.data import PrepareSettings, open_dataset, shard, storage, tables
+from tasks.data import PrepareSettings, open_dataset, shard, tables
 from tasks.data.layouts import folder
+from tasks.data.lock import Lock
 from tasks.video import TVL1
 from tasks.video.encode import write_mp4
 
@@ -370,7 +371,7 @@ assert prepare({str(videos)!r}, {str(tmp_path / "out")!r}, settings=settings, pr
 
 
 def test_a_second_driver_on_one_output(videos: Path, tmp_path: Path) -> None:
-    with storage.Lock(str(tmp_path / "out")):
+    with Lock(str(tmp_path / "out")):
         assert "another marey process" in refusal(str(videos), tmp_path / "out")
 
 

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,6 @@ from tasks.data import storage
 from tasks.errors import UserError
 
 pytestmark = pytest.mark.quick
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -59,30 +56,26 @@ def test_paths(tmp_path, monkeypatch):
     assert bytes(storage.view(__file__))[:6] == b"import"
 
 
-def test_second_writer_is_refused_until_the_first_is_gone(tmp_path):
-    out = str(tmp_path / "out")
-    code = (
-        "import sys; from tasks.data.storage import Lock; l = Lock(sys.argv[1]); l.__enter__();"
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-    ) as other:
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(UserError, match="another marey process"), storage.Lock(out):
-            pass
-        other.kill()
-    with storage.Lock(out), pytest.raises(UserError, match="another marey process"), storage.Lock(out):
-        pass
-
-
-def test_outputs_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/marey")):
-        with pytest.raises(UserError, match="cannot be written"), storage.Lock(str(out)):
-            pass
-
-
 def test_unknown_addresses():
     with pytest.raises(UserError, match="cannot be opened"):
         storage.exists("nosuch://bucket/x")
+
+
+def test_a_range_of_a_file(folder):
+    path = storage.join(folder, "a.bin")
+    storage.publish(path, b"0123456789")
+    assert storage.read_bytes(path, 2, 5) == b"234"
+    assert storage.read_bytes(path, 7) == b"789"
+
+
+def test_what_is_no_folder_has_no_entries(folder):
+    storage.publish(storage.join(folder, "a.bin"), b"one")
+    with pytest.raises(UserError, match="is a file, where a folder is needed"):
+        storage.entries(storage.join(folder, "a.bin"))
+    with pytest.raises(UserError, match="does not exist"):
+        storage.entries(storage.join(folder, "none"))
+
+
+def test_a_name_that_fsspec_would_misread():
+    with pytest.raises(UserError, match=r"takes :: for a chain of file systems"):
+        storage.exists("memory://folder/a::b.mp4")

@@ -1,0 +1,235 @@
+"""One driver at a time on an output.
+
+A folder of this machine is locked by the operating system, and free as soon as its driver ends, however that happens.
+
+Elsewhere there are objects `.locks/000001`, `.locks/000002`, ...: whoever made the one with the highest number has the
+output. Each is created on the condition that there is none (S3: `If-None-Match`), so that of two drivers one gets the
+next number, and nobody but its maker writes to it again. It says who that is and when it was last at work. The holder
+refreshes it, marks it as given back at its end, and stops when there is a higher number. A number is not used again, so
+that a write which arrives late, as may happen in networks, changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NoReturn
+
+from tasks.data import storage
+from tasks.errors import UserError
+
+REFRESH_S = 15.0
+"""How often a holder says that it is at work."""
+STALE_S = 120.0
+"""A holder that has not said so for this long has lost its lock, and knows it."""
+WATCH_S = 40.0
+"""How long a stale lock must stand still before another takes over: the clocks of two machines may differ."""
+
+FOLDER = ".locks"
+
+log = logging.getLogger(__name__)
+
+
+class Lock:
+    """Keeps other drivers out of an output folder, which it makes if need be, for the length of a `with` block.
+
+    Raises:
+        UserError: the folder cannot be made or written, or another process holds it.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = storage.absolute(root)
+        self._file: Any = None
+        self._lease: Lease | None = None
+
+    def __enter__(self) -> Lock:
+        if not storage.is_local(self.root):
+            self._lease = Lease(self.root)
+            self._lease.take()
+            return self
+        try:
+            storage.make_folder(self.root)
+            self._file = open(storage.join(self.root, ".lock"), "a")
+        except OSError as error:
+            raise UserError(f"{self.root} cannot be written: {error.strerror or error}.") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise UserError(f"{self.root} is being written by another marey process; wait for it to end.") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file:
+            self._file.close()
+        if self._lease:
+            self._lease.give_back()
+
+    def check(self) -> None:
+        """Raise UserError if the lock is known to be lost; costs nothing."""
+        if self._lease:
+            self._lease.check()
+
+    def confirm(self) -> None:
+        """Raise UserError if the lock is lost; asks the object store."""
+        if self._lease:
+            self._lease.refresh()
+            self._lease.check()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Content of a lock object."""
+
+    host: str
+    pid: int
+    token: str
+    """Random: no two holders have the same."""
+    time: float
+    """When it was last at work, in seconds since 1970 by its own clock."""
+    free: bool = False
+    """Whether it has given the lock back."""
+
+
+class Lease:
+    """The lock of an output that is no folder of this machine."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._number = 0
+        self._token = secrets.token_hex(8)
+        self._refreshed = 0.0
+        self._lost = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="marey-lock", daemon=True)
+
+    def take(self) -> None:
+        """Take the lock and keep it; UserError where another process has it."""
+        numbers = self._numbers()
+        if numbers:
+            self._require_free(max(numbers))
+        self._number = max(numbers, default=0) + 1
+        self._refreshed = time.monotonic()
+        path, content = self._path(self._number), self._content()
+        if not storage.create(path, content):
+            self._refuse(self._number)
+        if not storage.creates_exclusively(path, content):
+            log.warning(
+                "%s lies on a file system that cannot create a file on the condition that there is none: a second "
+                "driver is refused, but not one that starts at the same moment",
+                self.root,
+            )
+        newest = max(self._numbers(), default=0)
+        if newest != self._number:  # others came and went since the first look
+            storage.remove(path)
+            self._refuse(newest)
+        for number in numbers:
+            storage.remove(self._path(number))
+        self._thread.start()
+
+    def refresh(self) -> None:
+        """Say that this process is at work, or find that it has lost the lock."""
+        asked = time.monotonic()
+        newest = max(self._numbers(), default=0)
+        held = self._read(self._number)
+        if newest != self._number or held is None or held.token != self._token:
+            other = self._read(newest) if newest else None
+            by = f"to {_who(other)}" if other else f"as {self._path(self._number)} was removed"
+            self._lost = (
+                f"{self.root} is no longer this process's, it lost its lock {by}: stopped; what was committed is kept."
+            )
+            return
+        storage.publish(self._path(self._number), self._content())
+        self._refreshed = asked
+
+    def check(self) -> None:
+        """Raise UserError if the lock is known to be lost."""
+        silent = time.monotonic() - self._refreshed
+        if not self._lost and silent > STALE_S:
+            self._lost = (
+                f"{self.root} may be another process's by now, as its lock could not be refreshed for {silent:.0f} s: "
+                "stopped; what was committed is kept, and the same command goes on from there."
+            )
+        if self._lost:
+            raise UserError(self._lost)
+
+    def give_back(self) -> None:
+        """End refreshing, and let the next driver in at once."""
+        self._ended.set()
+        self._thread.join()
+        if not self._lost:
+            try:
+                storage.publish(self._path(self._number), self._content(free=True))
+            except UserError as error:  # must not hide what ended the block
+                log.warning("the lock could not be given back, and ends in %.0f s: %s", STALE_S, error)
+
+    def _content(self, free: bool = False) -> bytes:
+        holder = Holder(socket.gethostname(), os.getpid(), self._token, time.time(), free)
+        return json.dumps(asdict(holder), sort_keys=True).encode()
+
+    def _keep(self) -> None:
+        while not self._lost and not self._ended.wait(REFRESH_S):
+            try:
+                self.refresh()
+            except UserError as error:
+                log.warning("the lock could not be refreshed: %s", error)
+
+    def _require_free(self, number: int) -> None:
+        holder = self._read(number)
+        if holder and holder.free:
+            return
+        if holder is None or time.time() - holder.time < STALE_S:
+            self._refuse(number)
+        log.warning(
+            "%s is locked by %s: taken over, unless it shows up within %.0f s", self.root, _who(holder), WATCH_S
+        )
+        time.sleep(WATCH_S)
+        if self._read(number) != holder:
+            self._refuse(number)
+
+    def _refuse(self, number: int) -> NoReturn:
+        holder = self._read(number)
+        if holder is None:
+            raise UserError(f"{self.root} is being taken by another marey process; wait for it to end.")
+        until = _clock(holder.time + STALE_S)
+        raise UserError(
+            f"{self.root} is being written by another marey process, {_who(holder)}: wait for it to end; if it has "
+            f"died, the same command goes on after {until}, or at once when {self._path(number)} is deleted."
+        )
+
+    def _path(self, number: int) -> str:
+        return storage.join(self.root, FOLDER, f"{number:06d}")
+
+    def _numbers(self) -> list[int]:
+        folder = storage.join(self.root, FOLDER)
+        if not storage.exists(folder):
+            return []
+        return [int(name) for name, _ in storage.entries(folder) if name.isdecimal()]
+
+    def _read(self, number: int) -> Holder | None:
+        path = self._path(number)
+        try:
+            return Holder(**json.loads(storage.read_bytes(path)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is no lock of marey's ({error}): delete it if no driver is at work.") from error
+
+
+def _who(holder: Holder) -> str:
+    return f"process {holder.pid} on {holder.host}, last seen at {_clock(holder.time)}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
