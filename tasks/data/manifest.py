@@ -102,8 +102,12 @@ def build(listing: Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Tab
         splits = {SEEDED: seeded_split(rows, settings)}
     for name, split in splits.items():
         _refuse_untrained(name, split, rows)
-    entries = [(name, video_id, part) for name, split in splits.items() for video_id, part in split.items()]
-    return manifest, pa.table(dict(zip(SPLITS.names, zip(*entries, strict=True), strict=True)), schema=SPLITS)
+    columns = {
+        "split": [name for name, split in splits.items() for _ in split],
+        "video_id": [video_id for split in splits.values() for video_id in split],
+        "part": [part for split in splits.values() for part in split.values()],
+    }
+    return manifest, pa.table(columns, schema=SPLITS)
 
 
 def classes_of(manifest: pa.Table) -> list[str]:

@@ -142,11 +142,12 @@ def serve(descriptor: int) -> None:
     import cv2
 
     import tasks.video.container  # noqa: F401 - now, not within the first video's time
+    from tasks.video.fetch import Copies
     from tasks.video.stack import FrameStack
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's matter
     cv2.setNumThreads(1)
-    pipe = Connection(descriptor)
+    pipe, copies = Connection(descriptor), Copies()
     threading.Thread(target=_die_with_parent, args=(descriptor,), daemon=True).start()
     pipe.send_bytes(b"ready")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # FFmpeg comments on each broken packet
@@ -155,7 +156,7 @@ def serve(descriptor: int) -> None:
         signal.alarm(int(timeout_s) + 5)  # ends a hang that holds the interpreter and so outlives the parent
         with FrameStack(request.pop("short_side", None)) as stack:
             try:
-                answer = decode_into(stack, **request)
+                answer = decode_into(stack, **request, copies=copies)
             except VideoError as error:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001 - one video's trouble, reported as its record

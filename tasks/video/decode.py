@@ -15,22 +15,16 @@ What "whole" means
 from __future__ import annotations
 
 import math
-import os
-import stat
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-
-from tasks.errors import UserError
-from tasks.remote import open_url, os_errors, reason
 
 if TYPE_CHECKING:  # the package exports from here, and its settings must not cost an import of numpy
     import numpy as np
     from numpy.typing import NDArray
 
     from tasks.video.container import Probe
+    from tasks.video.fetch import Copies
     from tasks.video.stack import FrameStack
 
 Kind = Literal[
@@ -156,38 +150,42 @@ def decode_into(
     first: int = 0,
     count: int | None = None,
     decoder: Decoder = "auto",
+    copies: Copies | None = None,
 ) -> tuple[Reading, float, str]:
-    """Decode as `decode` does, into a stack of the caller's; return what was found, fps and the decoder's name."""
-    from tasks.video import frames
+    """Decode as `decode` does, into a stack of the caller's; return what was found, fps and the decoder's name.
+
+    With `copies` a file from elsewhere is kept there for the next call, which may ask for another part of it.
+    """
+    from tasks.video import fetch, frames
 
     window = Window(start_s or 0.0, math.inf if end_s is None else end_s, first, math.inf if count is None else count)
     if frames.is_folder(uri):
         reading, fps, used = frames.read(uri, window, stack.append), frames.FPS, "opencv"
     else:
-        reading, fps, used = _decode_file(stack, uri, window, decoder)
+        with fetch.local(uri, copies) as path:
+            reading, fps, used = _decode_file(stack, path, window, decoder)
     if not reading.timestamps:
         raise VideoError("too_short", f"no frame in the range: the video ends at {reading.end_s:.2f} s")
     return reading, fps, used
 
 
-def _decode_file(stack: FrameStack, uri: str, window: Window, decoder: Decoder) -> tuple[Reading, float, str]:
+def _decode_file(stack: FrameStack, path: str, window: Window, decoder: Decoder) -> tuple[Reading, float, str]:
     from tasks.video import container
 
-    with _local(uri) as path:
-        probe = container.probe(path)
-        used = "decord"
-        try:
-            if decoder == "pyav":
-                raise _Unfit
-            reading = _read_decord(path, probe, window, stack.append)
-            container.check_whole(path, probe, reading)
-        except (_Unfit, VideoError) as error:
-            if decoder == "decord":
-                raise VideoError("unreadable", f"decord: {error}") if isinstance(error, _Unfit) else error from None
-            used = "pyav"
-            stack.clear()
-            reading = container.read(path, probe, window, stack.append)
-            container.check_whole(path, probe, reading)
+    probe = container.probe(path)
+    used = "decord"
+    try:
+        if decoder == "pyav":
+            raise _Unfit
+        reading = _read_decord(path, probe, window, stack.append)
+        container.check_whole(path, probe, reading)
+    except (_Unfit, VideoError) as error:
+        if decoder == "decord":
+            raise VideoError("unreadable", f"decord: {error}") if isinstance(error, _Unfit) else error from None
+        used = "pyav"
+        stack.clear()
+        reading = container.read(path, probe, window, stack.append)
+        container.check_whole(path, probe, reading)
     return reading, probe.fps or _fps(reading.timestamps), used
 
 
@@ -231,37 +229,3 @@ def _clean(times: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64],
 def _fps(timestamps: list[float]) -> float:
     span = timestamps[-1] - timestamps[0]
     return (len(timestamps) - 1) / span if span > 0 else 0.0
-
-
-@contextmanager
-def _local(uri: str) -> Iterator[str]:
-    """Give a path that FFmpeg can open: the file itself, or a copy of what fsspec opens."""
-    if "://" not in uri or uri.startswith("file://"):
-        path = os.path.abspath(uri.removeprefix("file://"))  # absolute: "pipe:0" and "-" are names, not addresses
-        try:
-            status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise VideoError("missing", f"{path} does not exist") from None
-        except OSError as error:
-            raise VideoError("io", str(error)) from error
-        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-            raise VideoError("unreadable", f"{path} is no regular file")
-        if status.st_size == 0:
-            raise VideoError("empty", f"{path} has no bytes")
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="marey-") as folder:
-        path = os.path.join(folder, "video")
-        try:
-            system, remote = open_url(uri)
-            with os_errors():
-                system.get_file(remote, path)
-        except FileNotFoundError:
-            raise VideoError("missing", f"{uri} does not exist") from None
-        except OSError as error:
-            raise VideoError("io", f"{uri}: {reason(error)}") from error
-        except UserError as error:  # a worker without the package: another one may have it
-            raise VideoError("io", str(error)) from error
-        if os.path.getsize(path) == 0:
-            raise VideoError("empty", f"{uri} has no bytes")
-        yield path

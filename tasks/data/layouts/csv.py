@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from pathlib import PurePosixPath
 
 from tasks.data import storage
@@ -32,10 +33,11 @@ def read(source: str, group: str | None = None) -> Listing:
     if not storage.exists(source):
         raise UserError(f"{source} does not exist.")
     try:
-        text = storage.read_bytes(source).decode("utf-8-sig")
+        data = storage.read_bytes(source)
+        data.decode("utf-8-sig")
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{source} is no csv file ({error}); is another layout meant?") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
     header = next(reader, [])
     columns = [name for name in header if name]
     splits = [name for name in columns if name.startswith("split")]
@@ -47,6 +49,7 @@ def read(source: str, group: str | None = None) -> Listing:
             raise unknown(f"csv column (in {source})", name, _KNOWN)
     folder = source.rpartition("/")[0]
     listing, absent = Listing([]), []
+    shared: dict[tuple[tuple[str, Part], ...], dict[str, Part]] = {}  # a million rows have few different ones
     for values in reader:
         if not values:
             continue
@@ -55,6 +58,7 @@ def read(source: str, group: str | None = None) -> Listing:
             row = _row(cells, splits, folder, group)
         except ValueError as error:
             raise UserError(f"{source} line {reader.line_num}: {error}.") from error
+        row.parts = shared.setdefault(tuple(row.parts.items()), row.parts)
         listing.rows.append(row)
         if "://" not in row.uri and not os.path.exists(row.uri):
             absent.append(cells["path"])
@@ -86,7 +90,7 @@ def _row(cells: dict[str, str], splits: list[str], folder: str, group: str | Non
     return Row(
         video_id=video_id_of(name),
         uri=uri,
-        label=label,
+        label=sys.intern(label),
         group=group_of(below, group) if group else cells.get("group") or None,
         start_s=start,
         end_s=end,

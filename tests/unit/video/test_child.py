@@ -4,6 +4,8 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,30 @@ def test_a_video_in_parts_is_the_whole_video(child, clip, decoder):
         parts = [part.images for part in child.parts(str(clip), count, decoder=decoder)]
         assert len(parts) == -(-len(whole) // count)
         assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_parts_of_a_video_from_elsewhere_cost_one_transfer(child, clip, tmp_path):
+    for name in ("one.mp4", "other.mp4"):
+        (tmp_path / name).write_bytes(Path(clip).read_bytes())
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        parts = [child.decode(f"{address}/one.mp4", first=first, count=30).images for first in (0, 30, 60)]
+        child.decode(f"{address}/other.mp4", count=1)
+        child.decode(f"{address}/one.mp4", decoder="pyav", count=1)
+        server.shutdown()
+    assert np.array_equal(np.concatenate(parts), decode(clip).images)
+    assert asked == ["/one.mp4", "/other.mp4", "/one.mp4"]
 
 
 @pytest.mark.quick
