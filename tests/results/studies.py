@@ -95,6 +95,8 @@ MTNET = Study(
     configurations=(
         Configuration("mtnet_m: ratio 0.875, triplet, soft, GRU", "mtnet_m"),
         Configuration("symmetric average", "mtnet_m", options={"temporal_pool": "symmetric", "spatial_pool": "avg"}),
+        Configuration("triplet, spatial average", "mtnet_m", options={"spatial_pool": "avg"}),
+        Configuration("symmetric, spatial soft", "mtnet_m", options={"temporal_pool": "symmetric"}),
         Configuration("ratio 0.75", "mtnet_m", options={"ratio": 0.75}),
         Configuration("ratio 0.5", "mtnet_m", options={"ratio": 0.5}),
         Configuration("RNN", "mtnet_m", options={"cell": "rnn"}),
