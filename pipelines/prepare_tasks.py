@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -135,8 +136,8 @@ def run(
         ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)  # and whatever is ready with it
         for ref in ready:
             if ref in writing:
-                _committed(ref, root)
                 held -= writing.pop(ref)
+                _committed(ref, root, writing)
                 continue
             shard, i, row, members = busy.pop(ref)
             video = shard.videos[i] = _result(ref, members, row, settings)
@@ -150,11 +151,14 @@ def run(
             finished(None)
 
 
-def _committed(written: ray.ObjectRef[Any], root: str) -> None:
+def _committed(written: ray.ObjectRef[Any], root: str, others: Iterable[ray.ObjectRef[Any]]) -> None:
     try:
         ray.get(written)
     except RayTaskError as error:
         if isinstance(error.cause, OSError):
+            for other in others:  # it fails for the same reason, and Ray prints an error that nobody asks for
+                with suppress(RayError):
+                    ray.get(other)
             raise UserError(f"{root} cannot be written: {error.cause.strerror or error.cause}") from error
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -67,7 +68,7 @@ def entries(folder: str) -> list[tuple[str, bool]]:
     try:
         if is_local(folder):
             with os.scandir(folder) as found:
-                return sorted((entry.name, entry.is_dir()) for entry in found)
+                return sorted((entry.name, _leads_to_folder(entry)) for entry in found)
         system, remote = _system(folder)
         listed = system.ls(remote, detail=True)
         return sorted((item["name"].rstrip("/").rpartition("/")[2], item["type"] == "directory") for item in listed)
@@ -77,6 +78,15 @@ def entries(folder: str) -> list[tuple[str, bool]]:
         raise UserError(f"{folder} is a file, where a folder is needed.") from None
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror or error}.") from error
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself leads nowhere, as one to a lost file does
+            return False
+        raise
 
 
 def make_folder(path: str) -> None:

@@ -18,6 +18,7 @@ What "whole" means
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
@@ -247,7 +248,8 @@ def _local(uri: str) -> Iterator[str]:
         except (FileNotFoundError, NotADirectoryError):
             raise VideoError("missing", f"{path} does not exist") from None
         except OSError as error:
-            raise VideoError("io", str(error)) from error
+            nowhere = error.errno in (errno.ELOOP, errno.ENAMETOOLONG)  # no later attempt finds it either
+            raise VideoError("missing" if nowhere else "io", str(error)) from error
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
             raise VideoError("unreadable", f"{path} is no regular file")
         if status.st_size == 0:
@@ -263,6 +265,8 @@ def _local(uri: str) -> Iterator[str]:
             system.get_file(remote, path)
         except FileNotFoundError:
             raise VideoError("missing", f"{uri} does not exist") from None
+        except ValueError as error:
+            raise VideoError("unreadable", f"{uri} cannot be opened: {error}") from error
         except OSError as error:
             raise VideoError("io", f"{uri}: {error}") from error
         if os.path.getsize(path) == 0:

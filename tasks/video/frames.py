@@ -32,15 +32,17 @@ _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
 def is_folder(uri: str) -> bool:
-    """Whether a path or fsspec URL leads to a folder; VideoError("io") where that cannot be asked."""
-    system, path = _open(uri)
-    if isinstance(system, LocalFileSystem):
-        return os.path.isdir(path)
+    """Whether a path or fsspec URL leads to a folder; VideoError (unreadable, io) where that cannot be asked."""
     try:
+        system, path = _open(uri)
+        if isinstance(system, LocalFileSystem):
+            return os.path.isdir(path)
         return bool(system.info(path)["type"] == "directory")
     except FileNotFoundError:
         return False
-    except OSError as error:
+    except ValueError as error:  # no such protocol, or no address at all
+        raise VideoError("unreadable", f"{uri} cannot be opened: {error}") from error
+    except (OSError, ImportError) as error:  # the package of a protocol may be there the next time
         raise VideoError("io", f"{uri}: {error}") from error
 
 
