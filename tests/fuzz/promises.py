@@ -28,7 +28,7 @@ LIMIT_S = 10.0
 """What a child may take for a video. Where one decoder hangs, the other has its turn."""
 BOUND_S = 3 * LIMIT_S
 MEMORY = 1 << 30
-"""Bytes that a child may hold: the largest pictures that FFmpeg accepts are a quarter of that, in colour."""
+"""Bytes that a child may hold at any time: the libraries take a tenth, and damaged sizes ask for large pictures."""
 DESCRIPTORS = 30
 
 
