@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint bench results ui clean
+.PHONY: help install demo test test-quick fuzz lint bench results ui clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: $(VENV)/.dev  ## Run every test (under 30 minutes on 2 cores)
 
 test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (under 3 minutes)
 	@$(BIN)/pytest -m quick
+
+fuzz: $(VENV)/.dev  ## Lay 2,000 damaged videos before the decoders (3 minutes; FUZZ=20000 for more)
+	@$(BIN)/python tests/fuzz $(FUZZ)
 
 lint: $(VENV)/.dev  ## Check style and types
 	@$(BIN)/ruff check .

@@ -53,9 +53,10 @@ def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:  # such as a full temporary folder
         reason = str(error).strip().splitlines()[0]
-        raise ClusterError(f"cannot join the Ray cluster at {address}: {reason}") from error
+        doing = "start Ray on this machine" if address == "local" else f"join the Ray cluster at {address}"
+        raise ClusterError(f"cannot {doing}: {reason}") from error
 
 
 def probe(address: str) -> None:

@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -192,8 +193,8 @@ def run(
         ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)  # and whatever is ready with it
         for ref in ready:
             if ref in writing:
-                _committed(ref, root)
                 del writing[ref]
+                _committed(ref, root, writing)
                 continue
             work, request, members = busy.pop(ref)
             outcome = _outcome(ref, work.row)
@@ -213,13 +214,16 @@ def run(
             finished(0, None)
 
 
-def _committed(written: ray.ObjectRef[Any], root: str) -> None:
+def _committed(written: ray.ObjectRef[Any], root: str, others: Iterable[ray.ObjectRef[Any]]) -> None:
     try:
         ray.get(written)
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise UserError(str(error.cause)) from error
         if isinstance(error.cause, OSError):
+            for other in others:  # it fails for the same reason, and Ray prints an error that nobody asks for
+                with suppress(RayError):
+                    ray.get(other)
             raise UserError(f"{root} cannot be written: {error.cause.strerror or error.cause}") from error
         raise
 

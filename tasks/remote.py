@@ -30,10 +30,13 @@ def open_url(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Make OSError of what the libraries below fsspec raise: each has errors of its own, such as botocore's."""
+    """Make OSError of what the libraries below fsspec raise: each has errors of its own, such as botocore's.
+
+    ValueError stays: it is of an address that is none, which no later attempt opens.
+    """
     try:
         yield
-    except (OSError, UserError):
+    except (OSError, UserError, ValueError):
         raise
     except Exception as error:
         if type(error).__module__ == "builtins":  # a defect, not a failure

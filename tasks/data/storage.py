@@ -86,7 +86,7 @@ def entries(folder: str) -> list[tuple[str, bool]]:
     try:
         if is_local(folder):
             with os.scandir(folder) as found:
-                return sorted((entry.name, entry.is_dir()) for entry in found)
+                return sorted((entry.name, _leads_to_folder(entry)) for entry in found)
         with _remote(folder, "read") as (system, remote):
             return sorted(_below(remote.rstrip("/"), system.ls(remote, detail=True)))
     except FileNotFoundError:
@@ -104,6 +104,15 @@ def folder_bytes(folder: str) -> int:
             return sum(entry.stat().st_size for entry in found if entry.is_file())
     with _remote(folder, "read") as (system, remote):
         return sum(item["size"] or 0 for item in system.ls(remote, detail=True) if item["type"] == "file")
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself leads nowhere, as one to a lost file does
+            return False
+        raise
 
 
 def make_folder(path: str) -> None:
@@ -256,6 +265,8 @@ def _remote(path: str, done: str) -> Iterator[tuple[Any, str]]:
     try:
         with os_errors():
             yield open_url(path)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be {done}: {error}.") from error
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         if absent and done != "written":

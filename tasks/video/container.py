@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import av
@@ -61,8 +62,10 @@ def probe(path: str) -> Probe:
 def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
     """Decode a window sequentially with one thread; frames before it are decoded but not converted.
 
+    A time before that of the frame shown before it is a mistake of the file, and is read as the same time.
+
     Raises:
-        VideoError: truncated (a packet cannot be decoded), unreadable (none can).
+        VideoError: truncated (a packet cannot be decoded, or only in part), unreadable (none can).
     """
     kept: list[float] = []
     seen = inside = 0
@@ -73,7 +76,7 @@ def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint
     try:
         with av.open(path, **OPEN) as file:
             stream = _video(file)
-            for packet in file.demux(stream):
+            for packet in _packets(file, stream):
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError as error:
@@ -83,9 +86,10 @@ def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint
                     unusable = _sentence(error)  # a stream cut out of a longer one begins with what needs the rest
                     continue
                 for frame in frames:
-                    time = end if frame.time is None else frame.time
-                    origin = time if origin is None else origin
-                    start = time - origin
+                    if frame.is_corrupt:
+                        raise _damaged(seen, probe)
+                    origin = (frame.time or 0.0) if origin is None else origin
+                    start = max(start, end if frame.time is None else frame.time - origin)
                     end = start + (float(frame.duration * frame.time_base) if frame.duration else step)
                     seen += 1
                     if start < window.start_s or start >= window.end_s:
@@ -103,9 +107,50 @@ def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint
     if not seen:
         raise VideoError("unreadable", f"no frame can be decoded ({broken or unusable or 'no packets'})")
     if broken:
-        promise = f" of {probe.frames}" if probe.frames else ""
-        raise VideoError("truncated", f"frame {seen + 1}{promise} cannot be decoded ({broken})")
+        raise _damaged(seen, probe, broken)
     return Reading(kept, inside, seen, end)
+
+
+def check_intact(path: str, probe: Probe, reading: Reading) -> None:
+    """Decode once more, without making pictures, the range that another decoder has read without a complaint.
+
+    FFmpeg says which frames it has patched up, decord does not; and decord may leave frames out, or give one twice.
+
+    Raises:
+        VideoError: truncated (a packet cannot be decoded, or only in part, or the whole has another number of frames).
+    """
+    whole = len(reading.timestamps) == reading.frames
+    begin, end = (0.0, inf) if whole else (reading.timestamps[0], reading.timestamps[-1])
+    seen = 0
+    with av.open(path, **OPEN) as file:
+        stream = _video(file)
+        origin = float((stream.start_time or 0) * stream.time_base)
+        try:
+            if begin > 0:
+                file.seek(int((origin + begin) / stream.time_base), stream=stream)  # to the key frame before it
+            for packet in _packets(file, stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError as error:
+                    if seen:
+                        raise _damaged(seen, probe, _sentence(error)) from error
+                    continue
+                for frame in frames:
+                    if frame.time is not None and frame.time - origin > end:
+                        return
+                    if frame.is_corrupt:
+                        raise _damaged(seen, probe)
+                    seen += 1
+        except av.FFmpegError as error:
+            raise _damaged(seen, probe, _sentence(error)) from error
+    if whole and seen != reading.frames:
+        raise VideoError("truncated", f"{reading.frames} frames where {seen} can be decoded")
+
+
+def _damaged(seen: int, probe: Probe, why: str = "") -> VideoError:
+    promise = f" of {probe.frames}" if probe.frames else ""
+    text = f"cannot be decoded ({why})" if why else "is damaged"
+    return VideoError("truncated", f"frame {seen + 1}{promise} {text}")
 
 
 def check_whole(path: str, probe: Probe, reading: Reading) -> None:
@@ -126,10 +171,17 @@ def _lasts(path: str, seconds: float) -> bool:
     with av.open(path, **OPEN) as file:
         begin = (file.start_time or 0) / av.time_base
         try:
-            ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in file.demux() if p.pts is not None)
+            ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in _packets(file) if p.pts is not None)
             return any(end - begin >= 0.98 * seconds for end in ends)
         except av.FFmpegError:
             return False
+
+
+def _packets(file: Any, *streams: Any) -> Iterator[Any]:
+    try:
+        yield from file.demux(*streams)
+    except IndexError:  # PyAV, behind the last packet, where it does not know a stream that began in mid-file
+        return
 
 
 def _video(file: Any) -> Any:
@@ -140,12 +192,15 @@ def _video(file: Any) -> Any:
     if stream.codec_context is None:
         raise VideoError("unreadable", "no decoder for its codec")
     stream.codec_context.thread_count = 1
+    if stream.codec_context.name == "mjpeg":
+        # What is missing of an image it leaves to what lay in that memory, and marks nothing, unless told to give up.
+        stream.codec_context.options = {"err_detect": "explode"}
     return stream
 
 
 def _rotation(file: Any, stream: Any) -> int:
     """Display rotation: side data of the stream, which PyAV shows on decoded frames only."""
-    for packet in file.demux(stream):
+    for packet in _packets(file, stream):
         try:
             for frame in packet.decode():
                 return int(frame.rotation)

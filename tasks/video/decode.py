@@ -4,12 +4,16 @@ A folder of numbered images is a video too: `frames.py`.
 
 What "whole" means
     A container promises a number of frames (mp4, avi) or a duration (webm, mkv), and either may be wrong. A video is
-    `truncated` when a packet behind the first good frame cannot be decoded, or when what decodes ends clearly before
-    what was promised: more than 3 frames (0.1 s) and more than 2 % short. In mp4 and mov the count and the duration
-    must both be short, as edit lists leave counted frames out of a complete video. A duration of the whole file, which
-    a longer sound track stretches, counts only when every stream ends before it. More frames than promised are
-    welcome. Containers that promise nothing (a webm made for streaming, gif) are whole wherever they end, and a hole
-    that a container steps over without an error is not seen where it has no count (mkv, webm).
+    `truncated` when a packet behind the first good frame cannot be decoded, when FFmpeg had to patch up a frame, or
+    when what decodes ends clearly before what was promised: more than 3 frames (0.1 s) and more than 2 % short. In mp4
+    and mov the count and the duration must both be short, as edit lists leave counted frames out of a complete video.
+    A duration of the whole file, which a longer sound track stretches, counts only when every stream ends before it.
+    More frames than promised are welcome. Containers that promise nothing (a webm made for streaming, gif) are whole
+    wherever they end, and a hole that a container steps over without an error is not seen where it has no count (mkv,
+    webm). Wrong bits that are valid code are not seen either: VP8, VP9 and GIF have nothing to tell them by.
+
+    decord does not tell that a frame was patched up, so what it has read is decoded a second time, by PyAV and without
+    making pictures; that takes 7 to 18 % of the time of reading.
 """
 
 from __future__ import annotations
@@ -179,6 +183,8 @@ def _decode_file(stack: FrameStack, path: str, window: Window, decoder: Decoder)
             raise _Unfit
         reading = _read_decord(path, probe, window, stack.append)
         container.check_whole(path, probe, reading)
+        if reading.timestamps:
+            container.check_intact(path, probe, reading)
     except (_Unfit, VideoError) as error:
         if decoder == "decord":
             raise VideoError("unreadable", f"decord: {error}") if isinstance(error, _Unfit) else error from None
@@ -198,8 +204,9 @@ def _read_decord(path: str, probe: Probe, window: Window, put: Callable[[NDArray
 
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        # Without fault_tol decord fills in the last good frame for a broken one, and says nothing.
-        reader = decord.VideoReader(path, num_threads=1, fault_tol=1)
+        # Without fault_tol decord fills in the last good frame for a broken one, and says nothing. It is a number of
+        # frames, or below 1 a share of them, and what it allows is more than none.
+        reader = decord.VideoReader(path, num_threads=1, fault_tol=1e-9)
         times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)
         starts, ends = _clean(times, probe.fps or reader.get_avg_fps())
         low, high = (int(x) for x in np.searchsorted(starts, (window.start_s, window.end_s)))
@@ -227,5 +234,5 @@ def _clean(times: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64],
 
 
 def _fps(timestamps: list[float]) -> float:
-    span = timestamps[-1] - timestamps[0]
+    span = timestamps[-1] - timestamps[0] if timestamps else 0.0
     return (len(timestamps) - 1) / span if span > 0 else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -68,11 +69,18 @@ def _check(path: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError("missing", f"{path} does not exist") from None
     except OSError as error:
-        raise VideoError("io", str(error)) from error
+        nowhere = error.errno in (errno.ELOOP, errno.ENAMETOOLONG)  # no later attempt finds it either
+        raise VideoError("missing" if nowhere else "io", str(error)) from error
     if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
         raise VideoError("unreadable", f"{path} is no regular file")
     if status.st_size == 0:
         raise VideoError("empty", f"{path} has no bytes")
+
+
+def unopened(error: UserError) -> VideoError:
+    """What an address that fsspec cannot open makes of a video."""
+    # A package that this worker lacks another one may have; a protocol that fsspec does not know stays unknown.
+    return VideoError("io" if isinstance(error.__cause__, ImportError) else "unreadable", str(error))
 
 
 def _copy(uri: str, path: str) -> None:
@@ -82,9 +90,11 @@ def _copy(uri: str, path: str) -> None:
             system.get_file(remote, path)
     except FileNotFoundError:
         raise VideoError("missing", f"{uri} does not exist") from None
+    except ValueError as error:  # no address of that protocol
+        raise VideoError("unreadable", f"{uri} cannot be opened: {error}") from error
     except OSError as error:
         raise VideoError("io", f"{uri}: {reason(error)}") from error
-    except UserError as error:  # a worker without the package: another one may have it
-        raise VideoError("io", str(error)) from error
+    except UserError as error:
+        raise unopened(error) from error
     if os.path.getsize(path) == 0:
         raise VideoError("empty", f"{uri} has no bytes")

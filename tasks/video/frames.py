@@ -23,6 +23,7 @@ from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
 from tasks.video.decode import Reading, VideoError, Window
 from tasks.video.encode import decode_rgb
+from tasks.video.fetch import unopened
 
 FPS = 12.0
 """Frames a second, which a folder of images does not say: both sets extract their images at 12 (their pages at
@@ -33,7 +34,7 @@ _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
 def is_folder(uri: str) -> bool:
-    """Whether a path or fsspec URL leads to a folder; VideoError("io") where that cannot be asked."""
+    """Whether a path or fsspec URL leads to a folder; VideoError (unreadable, io) where that cannot be asked."""
     system, path = _open(uri)
     if isinstance(system, LocalFileSystem):
         return os.path.isdir(path)
@@ -42,6 +43,8 @@ def is_folder(uri: str) -> bool:
             return bool(system.info(path)["type"] == "directory")
     except FileNotFoundError:
         return False
+    except ValueError as error:  # no address of that protocol
+        raise VideoError("unreadable", f"{uri} cannot be opened: {error}") from error
     except OSError as error:
         raise VideoError("io", f"{uri}: {reason(error)}") from error
 
@@ -82,8 +85,8 @@ def _open(uri: str) -> tuple[Any, str]:
         return LocalFileSystem(), os.path.abspath(uri.removeprefix("file://"))
     try:
         return open_url(uri)
-    except UserError as error:  # a worker without the package: another one may have it
-        raise VideoError("io", str(error)) from error
+    except UserError as error:
+        raise unopened(error) from error
 
 
 def _in_order(paths: list[str]) -> list[str]:

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tasks.video.child as child_module
+from tasks.data.process import process_video
+from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, decode
 from tasks.video.encode import write_mp4
 
@@ -163,6 +166,25 @@ def test_hang_is_a_timeout(clip):
         child.decode(clip, count=1)
         during(child, signal.SIGSTOP)
         assert child.decode(clip, count=3).decoder == "pyav"  # where one decoder hangs, the other may not
+
+
+@pytest.mark.parametrize(
+    ("does", "kind", "says"),
+    [("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"), ("while True: pass", "timeout", "within 3 s")],
+)
+def test_a_decoder_that_segfaults_or_hangs_leaves_the_video_to_the_other(clip, monkeypatch, does, kind, says):
+    """In the child itself, on each video; the record names the decoder that was used in the end."""
+    broken = f"def broken(*_):\n    {does}\nimport sys, tasks.video.child\n"
+    broken += "sys.modules['tasks.video.decode']._read_decord = broken\n"
+    start = child_module._START.replace("from tasks", f"exec({broken!r}); from tasks")
+    monkeypatch.setattr(child_module, "_START", start)
+    row = {"video_id": "a", "uri": clip, "label": "a", "label_id": 0, "group": None, "start_s": None, "end_s": None}
+    with DecoderProcess(timeout_s=3) as child:
+        with pytest.raises(VideoError, match=says) as error:
+            child.decode(clip, decoder="decord")
+        assert error.value.kind == kind
+        record = process_video(row, PrepareSettings(short_side=16, flow="none"), child).record
+        assert (record["status"], record["decoder"], record["frames"]) == ("ok", "pyav", 90)
 
 
 def test_child_dies_with_a_killed_parent(clip):
