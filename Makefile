@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick fuzz lint bench results ui clean
+.PHONY: help install demo test test-quick fuzz kills lint bench results ui clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (und
 
 fuzz: $(VENV)/.dev  ## Lay 2,000 damaged videos before the decoders (3 minutes; FUZZ=20000 for more)
 	@$(BIN)/python tests/fuzz $(FUZZ)
+
+kills: $(VENV)/.dev  ## Kill workers, decoders, nodes and drivers of preparations at random; KILLS=100 for more
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/kills --kills $(or $(KILLS),36)
 
 lint: $(VENV)/.dev  ## Check style and types
 	@$(BIN)/ruff check .

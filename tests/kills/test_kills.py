@@ -1,0 +1,17 @@
+"""The short form of the kill campaign; `make kills` is the long one."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+from campaign import Campaign
+
+pytestmark = pytest.mark.cluster
+
+
+def test_shards_are_as_undisturbed_after_kills(tmp_path):
+    campaign = Campaign(tmp_path, seed=0, count=18)
+    campaign.round(["worker", "decoder", "node", "driver"])
+    assert campaign.tally.kills == {"worker": 1, "decoder": 1, "node": 1, "driver": 1}
