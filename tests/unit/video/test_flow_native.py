@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from textures import difference, drawn
 
 from tasks.video import TVL1, decode, tvl1
 from tasks.video.flow import to_gray
@@ -21,24 +22,6 @@ CLIPS = {
     "ta_chi": "odd_files/st-gcn/resource_media_ta_chi.mp4",
     "gestures": "arm_gestures/A1/PS7A1P1T1.avi",
 }
-
-
-def drawn(height, width, frames=3, seed=3):
-    """A texture that drifts: uint8 [T,H,W]."""
-    random = np.random.default_rng(seed)
-    size = (height + 40, width + 40)
-    image = sum(cv2.GaussianBlur(random.normal(0, s, size), (0, 0), s) for s in (1.5, 4, 9))
-    image = 128 + 45 * image / image.std()
-    moves = [np.float64([[1, 0, 1.3 * t - 20], [0, 1.01, 0.4 * t - 20]]) for t in range(frames)]
-    images = [cv2.warpAffine(image, move, (width, height), flags=cv2.INTER_CUBIC) for move in moves]
-    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
-
-
-def difference(a, b):
-    """Mean end-point difference in pixels; without the edge, where what has moved out of view is anyone's guess."""
-    edge = 8 if min(a.shape[2:]) > 32 else 0
-    inner = np.s_[:, :, edge : a.shape[2] - edge, edge : a.shape[3] - edge]
-    return np.linalg.norm(a[inner] - b[inner], axis=1).mean()
 
 
 @pytest.mark.quick

@@ -1,0 +1,22 @@
+"""Drawn frames whose flow can be compared."""
+
+import cv2
+import numpy as np
+
+
+def drawn(height, width, frames=3, speed=1.0):
+    """A texture that drifts: uint8 [T,H,W]."""
+    random = np.random.default_rng(3)
+    size = (height + 40, width + 40)
+    image = sum(cv2.GaussianBlur(random.normal(0, s, size), (0, 0), s) for s in (1.5, 4, 9))
+    image = 128 + 45 * image / image.std()
+    moves = [np.float64([[1, 0, speed * 1.3 * t - 20], [0, 1.01, speed * 0.4 * t - 20]]) for t in range(frames)]
+    images = [cv2.warpAffine(image, move, (width, height), flags=cv2.INTER_CUBIC) for move in moves]
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def difference(a, b):
+    """Mean end-point difference in pixels; without the edge, where what has moved out of view is anyone's guess."""
+    edge = 8 if min(a.shape[2:]) > 32 else 0
+    inner = np.s_[:, :, edge : a.shape[2] - edge, edge : a.shape[3] - edge]
+    return np.linalg.norm(a[inner] - b[inner], axis=1).mean()
