@@ -118,8 +118,8 @@ def _pack(columns: dict[str, Sequence[bytes]], metadata: dict[str, float]) -> by
         [pa.field(name, pa.binary(), nullable=False) for name in columns],
         metadata={key: str(value) for key, value in metadata.items()},
     )
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # its value is no copy, where Arrow's own stream doubles as it grows and is then copied
     with pa.ipc.new_file(sink, schema) as writer:
         for row in zip(*columns.values(), strict=True):
             writer.write_batch(pa.record_batch([pa.array([value], pa.binary()) for value in row], schema=schema))
-    return sink.getvalue().to_pybytes()
+    return sink.getvalue()

@@ -165,9 +165,9 @@ def peak_growth(step: Callable[[], object]) -> float:
     return (peak_kb() - before) / 1e3
 
 
-def peak_kb() -> int:
-    """Peak memory of this process, or since clear_refs."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+def peak_kb(pid: int | str | None = "self") -> int:
+    """Peak memory of a process, or since clear_refs."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1])
 
 
