@@ -172,14 +172,12 @@ def _work(
 ) -> Counter[str]:
     # Only now, so that a call with nothing to do answers within a second.
     from cluster.attach import attach
-    from pipelines import capacity, prepare_tasks
+    from pipelines import prepare_tasks
 
     total = sum(len(plan.rows) for plan in pending)
     if total < videos.num_rows:
         log.info("%d of %d videos are prepared already", videos.num_rows - total, videos.num_rows)
     attach(address)
-    if settings.on_gpus and not capacity.gpus():
-        raise UserError("--flow-backend torch computes on GPUs, and Ray knows of none: leave it out to use the CPUs")
     cpus = prepare_tasks.cpus_now()
     done = Counter[str]()
     with Progress(total, "videos", shown=progress) as bar:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from pipelines import capacity
 from pipelines.errors import UserError
 from tasks.data.assembly import Assembly, Part, Processed, Request
 from tasks.data.process import process_part
@@ -127,8 +128,12 @@ def _resources() -> dict[str, float]:
 
 
 def tasks_for(settings: PrepareSettings) -> Any:
-    """`process` with the resources that the settings ask for."""
-    return process.options(num_gpus=_gpu_share()) if settings.on_gpus else process
+    """`process` with the resources that the settings ask for; UserError where the cluster can never have them."""
+    if not settings.on_gpus:
+        return process
+    if not capacity.gpus():
+        raise UserError("--flow-backend torch computes on GPUs, and Ray knows of none: leave it out to use the CPUs")
+    return process.options(num_gpus=_gpu_share())
 
 
 def _gpu_share() -> float:

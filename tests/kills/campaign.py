@@ -23,10 +23,12 @@ import numpy as np
 import psutil
 
 from cluster import local
-from tasks.data import PrepareSettings, layouts, manifest, shard, tables
-from tasks.data.process import process_video
-from tasks.video import TVL1, DecoderProcess
+from tasks.data import PrepareSettings, shard
+from tasks.video import TVL1
 from tasks.video.encode import write_mp4
+
+sys.path.append(str(Path(__file__).parents[1] / "unit/data"))
+from prepared import prepare_here
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = PrepareSettings(
@@ -58,16 +60,6 @@ def videos(root: Path, count: int) -> Path:
     return root
 
 
-def undisturbed(source: Path, out: Path) -> dict[str, str]:
-    """sha256 of each shard as one process makes them."""
-    table, splits = manifest.build(layouts.read("folder", str(source)), SETTINGS)
-    digest = tables.write_tables(str(out), table, splits, SETTINGS)["settings_digest"]
-    with DecoderProcess() as decoder:
-        for plan in shard.plan(table, SETTINGS):
-            shard.write_shard(str(out), plan, [process_video(r, SETTINGS, decoder) for r in plan.take(table)], digest)
-    return hashes(out)
-
-
 def hashes(out: Path) -> dict[str, str]:
     """sha256 of each shard that is committed."""
     committed = [path.with_suffix(".tar") for path in (out / "shards").glob("[0-9]*.json")]
@@ -80,7 +72,7 @@ class Campaign:
     def __init__(self, folder: Path, seed: int, say: Callable[[str], object] = lambda _: None, count: int = 36) -> None:
         self.folder, self.random, self.say = folder, Random(seed), say
         self.source = videos(folder / "videos", count)
-        self.expected = undisturbed(self.source, folder / "undisturbed")
+        self.expected = hashes(Path(prepare_here(self.source, folder / "undisturbed", SETTINGS)))
         self.workspace = folder / "workspace"
         self.workspace.mkdir()
         self.tally = Tally()

@@ -379,6 +379,8 @@ def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path,
 def test_flow_on_gpus_is_refused_without_any(videos: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, flow_backend="torch")
     assert "Ray knows of none" in refusal(str(videos), tmp_path / "out", settings=settings)
+    with pytest.raises(UserError, match="Ray knows of none"):
+        estimate.estimate(listing("folder", str(videos), None), str(tmp_path / "new"), settings, progress=False)
 
 
 def test_flow_in_batches_takes_gpus_and_agrees(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:

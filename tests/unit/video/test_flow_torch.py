@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from textures import difference, drawn
+from textures import CHANGES, difference, drawn
 
 from tasks.video import TVL1, tvl1, tvl1_torch
 
@@ -17,22 +17,7 @@ def test_agrees_with_the_native_kernel_at_any_size(size):
     assert difference(tvl1(gray, backend="torch"), tvl1(gray)) <= 0.01
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tau": 0.1},
-        {"lambda_": 0.05},
-        {"theta": 0.5},
-        {"scales": 1},
-        {"warps": 2},
-        {"epsilon": 0.1},
-        {"inner_iterations": 3},
-        {"outer_iterations": 1},
-        {"scale_step": 0.5},
-        {"median": 1},
-        {"median": 3},
-    ],
-)
+@pytest.mark.parametrize("change", CHANGES)
 def test_agrees_with_the_native_kernel_under_each_setting(change):
     gray, settings = drawn(40, 50), TVL1(**change)
     flow = tvl1(gray, settings, "torch")

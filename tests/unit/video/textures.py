@@ -3,6 +3,21 @@
 import cv2
 import numpy as np
 
+CHANGES = [
+    {"tau": 0.1},
+    {"lambda_": 0.05},
+    {"theta": 0.5},
+    {"scales": 1},
+    {"warps": 2},
+    {"epsilon": 0.1},
+    {"inner_iterations": 3},
+    {"outer_iterations": 1},
+    {"scale_step": 0.5},
+    {"median": 1},
+    {"median": 3},
+]
+"""Settings of TVL1 under which backends are compared."""
+
 
 def drawn(height, width, frames=3, speed=1.0):
     """A texture that drifts: uint8 [T,H,W]."""
