@@ -106,9 +106,13 @@ def process(
     return replace(part, members=[]), part.members
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=1)
 def write(root: str, plan: ShardPlan, videos: Sequence[Video], settings: PrepareSettings) -> None:
-    """Write and commit one shard, fetching one part at a time."""
+    """Write and commit one shard, fetching one part at a time.
+
+    Counts as a CPU so that the processes that make parts write too: for one task more than it has CPUs Ray starts a
+    process, 1.5 s of a core, and soon ends another as idle, with its decoder and its loaded kernel.
+    """
 
     def fetched(refs: list[ray.ObjectRef[Any]]) -> Iterator[tuple[str, bytes]]:
         for ref in refs:

@@ -1,7 +1,8 @@
-"""Preparation: pairs/s end to end beside its steps alone, and the driver's memory with 100 and with 2,000 videos.
+"""Preparation: frames/s end to end beside its steps alone, and the driver's memory with 100 and with 2,000 videos.
 
-The ideal is cores / (seconds a pair of decoding with resizing + flow + quantisation + JPEG, each alone on one core).
-Steps alone are measured before and after every end-to-end run, on all videos; medians of both are compared.
+The ideal is cores / (seconds a frame of decoding with resizing + flow + quantisation + JPEG, each alone on one core).
+Steps alone are measured before and after every end-to-end run, on all videos; medians of both are compared. Ray's
+workers run already, and have the flow kernel loaded.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -32,17 +34,17 @@ VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "s
 RUNS = 3
 PAIRS = 8
 """Pairs a video that are measured alone, evenly spread: the cost of flow depends on what is seen."""
-ALLOWED = 0.85
+ALLOWED = {"tvl1": 0.9, "none": 0.8}
 WORKERS_NICE = 15
 """As Ray's workers are; the steps alone must not have it better on a machine that does other things too."""
 STEPS = ("decode + resize", "flow", "quantise", "JPEG")
 
 
 def steps_alone(videos: list[Row], settings: PrepareSettings) -> dict[str, float]:
-    """Seconds a pair of each step, in this process on one core, over all videos."""
+    """Seconds a frame of each step, in this process on one core, over all videos."""
     cv2.setNumThreads(1)
     spent: dict[str, float] = defaultdict(float)
-    pairs: dict[str, int] = defaultdict(int)
+    frames: dict[str, int] = defaultdict(int)
 
     @contextmanager
     def timed(step: str) -> Iterator[None]:
@@ -53,19 +55,22 @@ def steps_alone(videos: list[Row], settings: PrepareSettings) -> dict[str, float
     for video in videos:
         with timed("decode + resize"):
             images = decode(video.uri, end_s=video.end_s, short_side=settings.short_side).images
-        pairs["decode + resize"] += len(images) - 1
+        frames["decode + resize"] += len(images)
         for first in np.linspace(0, len(images) - 2, PAIRS, dtype=int):
             pair = images[first : first + 2]
+            with timed("JPEG"):
+                jpeg_rgb(pair[1:], settings.rgb_quality)
+            if settings.flow == "none":
+                continue
             with timed("flow"):
                 flow = tvl1(to_gray(pair), settings.tvl1)
             with timed("quantise"):
                 quantised = quantize(flow, settings.flow_bound)
             with timed("JPEG"):
-                jpeg_rgb(pair[1:], settings.rgb_quality)
                 jpeg_gray(quantised[0], settings.flow_quality)
         for step in STEPS[1:]:
-            pairs[step] += PAIRS
-    return {step: spent[step] / pairs[step] for step in STEPS}
+            frames[step] += PAIRS
+    return {step: spent[step] / frames[step] for step in STEPS}
 
 
 def speed(name: str, source: Path, settings: PrepareSettings, root: Path, layout: str = "folder") -> None:
@@ -74,9 +79,10 @@ def speed(name: str, source: Path, settings: PrepareSettings, root: Path, layout
     cores = len(os.sched_getaffinity(0))
 
     def rate(run: str, settings: PrepareSettings) -> float:
-        return prepare(str(source), str(root / run), layout=layout, settings=settings, progress=False).pairs_per_s
+        result = prepare(str(source), str(root / run), layout=layout, settings=settings, progress=False)
+        return result.frames / result.seconds
 
-    rate("warm-up", PrepareSettings(short_side=16, flow="none"))
+    rate("warm-up", replace(settings, short_side=16))
     alone, rates = [steps_alone(videos, settings)], []
     for run in range(RUNS):
         rates.append(rate(f"run{run}", settings))
@@ -85,10 +91,8 @@ def speed(name: str, source: Path, settings: PrepareSettings, root: Path, layout
     ideal, reached = cores / sum(step.values()), statistics.median(rates)
     times = " + ".join(f"{1e3 * step[name]:.2f}" for name in STEPS)
     spread = f"{min(rates):.1f} to {max(rates):.1f}"
-    print(
-        f"| {reached / ideal:.2f} | {ALLOWED} | {name} | {reached:.1f} ({spread}) | {ideal:.1f} | {times} | {cores} |",
-        flush=True,
-    )
+    print(f"| {reached / ideal:.2f} | {ALLOWED[settings.flow]} | {name} | {reached:.1f} ({spread}) ", end="")
+    print(f"| {ideal:.1f} | {times} | {cores} |", flush=True)
 
 
 def driver_memory(count: int, root: Path) -> float:
@@ -128,19 +132,23 @@ def main() -> None:
 
         attach("local")
         os.nice(WORKERS_NICE)
-        print(f"| end to end / ideal | at least | videos | pairs/s | ideal | ms a pair: {' + '.join(STEPS)} | cores |")
+        print("| end to end / ideal | at least | videos | frames/s | ideal ", end="")
+        print(f"| ms a frame: {' + '.join(STEPS)} | cores |")
         print("|---|---|---|---|---|---|---|", flush=True)
         small = figures_settings.FigureSettings(train_clips=1, val_clips=1, test_clips=1)
         for video in figures.plan(small):
             figures.write(video, small, root / "figures")
         (root / "prepared").mkdir()
-        speed("built-in, 64 pixels", root / "figures", PrepareSettings(short_side=64), root / "prepared/figures")
+        tiny = PrepareSettings(short_side=64)
+        speed("built-in, 64 pixels", root / "figures", tiny, root / "prepared/figures")
         if VIDEOS.is_dir():
             # The start of each of the 27 videos, so that three runs take minutes and no long last video decides.
             table = root / "gestures.csv"
             files = sorted((VIDEOS / "arm_gestures").glob("*/*.avi"))
             table.write_text("".join(["path,label,end_s\n", *(f"{file},{file.parent.name},0.7\n" for file in files)]))
-            speed("ud810 PS7 gestures, 256 pixels", table, PrepareSettings(), root / "prepared/gestures", layout="csv")
+            speed("arm gestures, 256 pixels", table, PrepareSettings(), root / "prepared/gestures", layout="csv")
+            bare = PrepareSettings(flow="none")
+            speed("arm gestures, without flow", VIDEOS / "arm_gestures", bare, root / "prepared/bare")
 
 
 if __name__ == "__main__":
