@@ -88,8 +88,10 @@ def quantize(flow: NDArray[np.float32], bound: float = 20.0) -> NDArray[np.uint8
 
     denseflow and OpenCV's tools round so; scripts that truncate give 127 (papers/tsn-protocol.md section 3).
     """
-    clipped = np.clip(flow, -bound, bound)
-    return np.rint((clipped + np.float32(bound)) * np.float32(255 / (2 * bound))).astype(np.uint8)
+    levels = np.clip(flow, -bound, bound)
+    levels += np.float32(bound)
+    levels *= np.float32(255 / (2 * bound))
+    return np.rint(levels, out=levels).astype(np.uint8)
 
 
 def dequantize(quantized: NDArray[np.uint8], bound: float = 20.0) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from numba.extending import intrinsic, models, overload, register_model
 LANES = 8
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
+_BYTES = ir.VectorType(ir.IntType(8), LANES)
 _INDICES = ir.VectorType(ir.IntType(32), LANES)
 
 # Without wrappers for Python, LLVM optimises each function where it ends up and not on its own as well.
@@ -49,9 +50,9 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, _FLOATS if kind is floats else _BITS)
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, what: Any = _FLOATS) -> Any:
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), what.as_pointer())
 
 
 @intrinsic
@@ -73,6 +74,41 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, floats), emit
+
+
+@intrinsic
+def load_bytes(typing: Any, array: Any, index: Any) -> Any:
+    """array[index : index + 8] of a flat uint8 array, as floats."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1], _BYTES)
+        return builder.uitofp(builder.load(address, align=1), _FLOATS)
+
+    return floats(array, types.intp), emit
+
+
+@intrinsic
+def store_bytes(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index : index + 8] = value of a flat uint8 array; numbers in [0, 256), rounded down."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1], _BYTES)
+        builder.store(builder.fptoui(args[2], _BYTES), address, align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, floats), emit
+
+
+@intrinsic(prefer_literal=True)
+def rotate(typing: Any, value: Any, by: Any) -> Any:
+    """Lanes from the constant `by` on, then those before it."""
+    count = by.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        order = [(i + count) % LANES for i in range(LANES)]
+        return builder.shuffle_vector(args[0], args[0], ir.Constant(_INDICES, order))
+
+    return floats(floats, by), emit
 
 
 @intrinsic

@@ -257,3 +257,19 @@ def test_bilinear_up_and_area_down():
     assert np.array_equal(resize(image, 20, 30), cv2.resize(image, (30, 20), interpolation=cv2.INTER_AREA))
     assert np.array_equal(resize(image, 80, 120), cv2.resize(image, (120, 80), interpolation=cv2.INTER_LINEAR))
     assert resize(image, 40, 60) is image
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((480, 640), (256, 341)), ((97, 131), (96, 130)), ((64, 9), (21, 3)), ((9, 1000), (4, 444)), ((300, 40), (7, 31))],
+)
+def test_area_average_is_opencvs(before, after):
+    from tasks.video.stack import resize
+
+    image = np.random.default_rng(0).integers(0, 256, (*before, 3), dtype=np.uint8)
+    image[0, 0], image[-1, -1] = 0, 255
+    ours, theirs = resize(image, *after), cv2.resize(image, after[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+    assert (ours != theirs).mean() < 0.002
+    assert np.array_equal(resize(np.asfortranarray(image), *after), ours)
+    assert (resize(np.full_like(image, 255), *after) == 255).all()

@@ -1,0 +1,87 @@
+"""Resizing by area average: each pixel is the mean of the image below it, with shares of the pixels at its edges."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.video.native.field import Numbers
+from tasks.video.native.simd import LANES, jit, load, load_bytes, rotate, splat, store, store_bytes
+
+Bytes = NDArray[np.uint8]
+Whole = NDArray[np.int64]
+
+CHANNELS = 3
+_PIXELS = 2
+"""Pixels in one vector, with two lanes to spare."""
+
+
+@jit
+def shrink(image: Bytes, height: int, width: int, target: Bytes, new_height: int, new_width: int) -> None:
+    """Resize flat uint8 RGB [height*width*3] into `target`; halves are rounded up, both are 3 pixels wide or more.
+
+    Rows come first: there a whole line is one run of vectors. Columns then have fewer lines.
+    """
+    rows, row_shares, row_taps = _shares(height, new_height)
+    columns, column_shares, column_taps = _shares(width, new_width)
+    vectors = (column_taps + _PIXELS - 1) // _PIXELS
+    weights = _weights(column_shares, column_taps, vectors, new_width)
+    # Behind the last pixel are zeros for the vectors that look past it.
+    mean = np.zeros(CHANNELS * (width + _PIXELS * vectors) + LANES, np.float32)
+    line = np.zeros(CHANNELS * new_width + LANES, np.float32)
+    for y in range(new_height):
+        taps = min(row_taps, height - rows[y])
+        _mean_of_rows(image, rows[y] * CHANNELS * width, CHANNELS * width, row_shares, y * row_taps, taps, mean)
+        for x in range(new_width):
+            pixel, weight = CHANNELS * columns[x], x * vectors * LANES
+            total = load(mean, pixel) * load(weights, weight)
+            for k in range(1, vectors):
+                total = total + load(mean, pixel + k * CHANNELS * _PIXELS) * load(weights, weight + k * LANES)
+            store(line, CHANNELS * x, total + rotate(total, CHANNELS))  # the lanes behind the pixel are the next one's
+        _round(line, CHANNELS * new_width, target, y * CHANNELS * new_width)
+
+
+@jit
+def _mean_of_rows(image: Bytes, at: int, length: int, shares: Numbers, share: int, taps: int, mean: Numbers) -> None:
+    """Weighted mean of so many rows of an image from `at` on."""
+    for block in range((length + LANES - 1) // LANES):
+        start = min(block * LANES, length - LANES)  # the last vector ends with the line
+        total = splat(shares[share]) * load_bytes(image, at + start)
+        for k in range(1, taps):
+            total = total + splat(shares[share + k]) * load_bytes(image, at + k * length + start)
+        store(mean, start, total)
+
+
+@jit
+def _round(line: Numbers, length: int, target: Bytes, at: int) -> None:
+    half = splat(np.float32(0.5))
+    for block in range((length + LANES - 1) // LANES):
+        start = min(block * LANES, length - LANES)
+        store_bytes(target, at + start, load(line, start) + half)
+
+
+@jit
+def _shares(old: int, new: int) -> tuple[Whole, Numbers, int]:
+    """Of each new pixel: the first old one, the shares of it and of those after it, and how many there are at most."""
+    scale = old / new
+    taps = int(np.ceil(scale)) + 1
+    first = np.empty(new, np.int64)
+    shares = np.zeros(new * taps, np.float32)
+    for i in range(new):
+        begin, end = i * scale, min((i + 1) * scale, float(old))
+        first[i] = min(int(begin), old - 1)
+        for k in range(taps):
+            pixel = first[i] + k
+            shares[i * taps + k] = max(min(pixel + 1.0, end) - max(float(pixel), begin), 0.0) / (end - begin)
+    return first, shares, taps
+
+
+@jit
+def _weights(shares: Numbers, taps: int, vectors: int, count: int) -> Numbers:
+    """Shares as vectors: each once a channel, for two pixels, and zero in the lanes to spare."""
+    weights = np.zeros(count * vectors * LANES, np.float32)
+    for i in range(count):
+        for k in range(taps):
+            for c in range(CHANNELS):
+                weights[(i * vectors + k // _PIXELS) * LANES + k % _PIXELS * CHANNELS + c] = shares[i * taps + k]
+    return weights
