@@ -18,7 +18,7 @@ install: $(VENV)/.dev  ## Make .venv with marey, its pinned dependencies and the
 demo: $(VENV)/.runtime  ## Built-in videos -> flow -> shards -> two trained networks -> MLflow, in minutes
 	@$(BIN)/marey demo
 
-test: $(VENV)/.dev  ## Run every test (about an hour on 2 cores)
+test: $(VENV)/.dev  ## Run every test (three quarters of an hour on 2 cores)
 	@$(BIN)/pytest
 
 test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (under 3 minutes)
