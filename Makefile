@@ -22,7 +22,7 @@ test: $(VENV)/.dev  ## Run every test (three quarters of an hour on 2 cores)
 	@$(BIN)/pytest
 
 test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (under 3 minutes)
-	@$(BIN)/pytest -m quick
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m quick -n 2 --dist worksteal
 
 fuzz: $(VENV)/.dev  ## Lay 2,000 damaged videos before the decoders (3 minutes; FUZZ=20000 for more)
 	@$(BIN)/python tests/fuzz $(FUZZ)
