@@ -70,7 +70,8 @@ def resize(image: Image, height: int, width: int) -> Image:
         return image
     if height * width >= old_height * old_width:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    if (old_height, old_width) == (2 * height, 2 * width) or width < _NARROW:  # OpenCV is fast where it is all halves
+    narrow = min(width, old_width) < _NARROW
+    if narrow or (old_height, old_width) == (2 * height, 2 * width):  # OpenCV is fast where it is all halves
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     from tasks.video.native.compiled import shrinker  # numba takes half a second
 

@@ -261,7 +261,15 @@ def test_bilinear_up_and_area_down():
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [((480, 640), (256, 341)), ((97, 131), (96, 130)), ((64, 9), (21, 3)), ((9, 1000), (4, 444)), ((300, 40), (7, 31))],
+    [
+        ((480, 640), (256, 341)),
+        ((97, 131), (96, 130)),
+        ((64, 9), (21, 3)),
+        ((9, 1000), (4, 444)),
+        ((300, 40), (7, 31)),
+        ((1000, 2), (100, 4)),  # a stream may change its size, and so the proportions
+        ((1000, 30), (100, 1)),
+    ],
 )
 def test_area_average_is_opencvs(before, after):
     from tasks.video.stack import resize
