@@ -68,11 +68,11 @@ def resize(image: Image, height: int, width: int) -> Image:
     old_height, old_width = image.shape[:2]
     if (old_height, old_width) == (height, width):
         return image
-    if height * width >= old_height * old_width:
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    narrow = min(width, old_width) < _NARROW
-    if narrow or (old_height, old_width) == (2 * height, 2 * width):  # OpenCV is fast where it is all halves
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    larger = height * width >= old_height * old_width
+    halves = (old_height, old_width) == (2 * height, 2 * width)  # where OpenCV is as fast
+    if larger or halves or min(width, old_width) < _NARROW:
+        how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+        return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8, copy=False)
     from tasks.video.native.compiled import shrinker  # numba takes half a second
 
     resized = np.empty((height, width, 3), np.uint8)

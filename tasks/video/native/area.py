@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.video.native.field import Numbers
+from tasks.video.native.field import Numbers, blocks
 from tasks.video.native.simd import LANES, jit, load, load_bytes, rotate, splat, store, store_bytes
 
 Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int64]
 
-CHANNELS = 3
+_CHANNELS = 3
 _PIXELS = 2
 """Pixels in one vector, with two lanes to spare."""
 
@@ -27,24 +27,24 @@ def shrink(image: Bytes, height: int, width: int, target: Bytes, new_height: int
     vectors = (column_taps + _PIXELS - 1) // _PIXELS
     weights = _weights(column_shares, column_taps, vectors, new_width)
     # Behind the last pixel are zeros for the vectors that look past it.
-    mean = np.zeros(CHANNELS * (width + _PIXELS * vectors) + LANES, np.float32)
-    line = np.zeros(CHANNELS * new_width + LANES, np.float32)
+    mean = np.zeros(_CHANNELS * (width + _PIXELS * vectors) + LANES, np.float32)
+    line = np.zeros(_CHANNELS * new_width + LANES, np.float32)
     for y in range(new_height):
         taps = min(row_taps, height - rows[y])
-        _mean_of_rows(image, rows[y] * CHANNELS * width, CHANNELS * width, row_shares, y * row_taps, taps, mean)
+        _mean_of_rows(image, rows[y] * _CHANNELS * width, _CHANNELS * width, row_shares, y * row_taps, taps, mean)
         for x in range(new_width):
-            pixel, weight = CHANNELS * columns[x], x * vectors * LANES
+            pixel, weight = _CHANNELS * columns[x], x * vectors * LANES
             total = load(mean, pixel) * load(weights, weight)
             for k in range(1, vectors):
-                total = total + load(mean, pixel + k * CHANNELS * _PIXELS) * load(weights, weight + k * LANES)
-            store(line, CHANNELS * x, total + rotate(total, CHANNELS))  # the lanes behind the pixel are the next one's
-        _round(line, CHANNELS * new_width, target, y * CHANNELS * new_width)
+                total = total + load(mean, pixel + k * _CHANNELS * _PIXELS) * load(weights, weight + k * LANES)
+            store(line, _CHANNELS * x, total + rotate(total, _CHANNELS))  # what lies behind is the next pixel
+        _round(line, _CHANNELS * new_width, target, y * _CHANNELS * new_width)
 
 
 @jit
 def _mean_of_rows(image: Bytes, at: int, length: int, shares: Numbers, share: int, taps: int, mean: Numbers) -> None:
     """Weighted mean of so many rows of an image from `at` on."""
-    for block in range((length + LANES - 1) // LANES):
+    for block in range(blocks(length)):
         start = min(block * LANES, length - LANES)  # the last vector ends with the line
         total = splat(shares[share]) * load_bytes(image, at + start)
         for k in range(1, taps):
@@ -55,7 +55,7 @@ def _mean_of_rows(image: Bytes, at: int, length: int, shares: Numbers, share: in
 @jit
 def _round(line: Numbers, length: int, target: Bytes, at: int) -> None:
     half = splat(np.float32(0.5))
-    for block in range((length + LANES - 1) // LANES):
+    for block in range(blocks(length)):
         start = min(block * LANES, length - LANES)
         store_bytes(target, at + start, load(line, start) + half)
 
@@ -82,6 +82,6 @@ def _weights(shares: Numbers, taps: int, vectors: int, count: int) -> Numbers:
     weights = np.zeros(count * vectors * LANES, np.float32)
     for i in range(count):
         for k in range(taps):
-            for c in range(CHANNELS):
-                weights[(i * vectors + k // _PIXELS) * LANES + k % _PIXELS * CHANNELS + c] = shares[i * taps + k]
+            for c in range(_CHANNELS):
+                weights[(i * vectors + k // _PIXELS) * LANES + k % _PIXELS * _CHANNELS + c] = shares[i * taps + k]
     return weights

@@ -1,7 +1,12 @@
 """Drawn frames whose flow can be compared."""
 
+import hashlib
+
 import cv2
 import numpy as np
+
+from tasks.video import tvl1
+from tasks.video.stack import resize
 
 CHANGES = [
     {"tau": 0.1},
@@ -35,3 +40,9 @@ def difference(a, b):
     edge = 8 if min(a.shape[2:]) > 32 else 0
     inner = np.s_[:, :, edge : a.shape[2] - edge, edge : a.shape[3] - edge]
     return np.linalg.norm(a[inner] - b[inner], axis=1).mean()
+
+
+def kernels_digest(gray):
+    """sha256 (hex) of what the compiled kernels make of uint8 [T,H,W], larger than 33 x 37."""
+    content = tvl1(gray).tobytes() + resize(np.stack([*gray[:2], gray[0]], -1), 33, 37).tobytes()
+    return hashlib.sha256(content).hexdigest()
