@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from tasks.data import layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings
+from tasks.video.decode import TRANSIENT
 
 if TYPE_CHECKING:
     from pipelines.prepare_tasks import Video
@@ -91,7 +93,6 @@ def prepare(
     videos, splits = _tables(listing(layout, source, group), group, settings)
     with Lock(root) as lock:
         try:
-            tables.check_output(root, manifest.digest(videos), settings)
             description = tables.write_tables(root, videos, splits, settings)
         except OSError as error:
             raise UserError(f"{root} cannot be written: {error.strerror or error}") from error
@@ -199,9 +200,7 @@ def _result(
     root: str, digest: str, records: pa.Table, done: Counter[str], max_failed: float, seconds: float
 ) -> PrepareResult:
     kinds = Counter(kind for kind in records["kind"].to_pylist() if kind)
-    shards = Counter[str]()
-    for sidecar in shard.read_sidecars(root):
-        shards.update(bytes=sidecar["bytes"], provisional=sidecar["provisional"])
+    again = records.filter(pc.is_in(records["kind"], pa.array(sorted(TRANSIENT))))
     return PrepareResult(
         dataset=root,
         digest=digest,
@@ -211,11 +210,11 @@ def _result(
         max_failed=max_failed,
         frames=sum(records["frames"].to_pylist()),
         pairs=sum(records["flows"].to_pylist()),
-        bytes=shards["bytes"],
+        bytes=shard.tar_bytes(root),
         new_videos=done["videos"],
         seconds=seconds,
         pairs_per_s=done["pairs"] / seconds,
-        provisional=shards["provisional"],
+        provisional=len(again["shard"].unique()),
     )
 
 

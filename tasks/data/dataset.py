@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.data import storage
 from tasks.data.errors import first_ten, unknown
 from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader, Sample
 from tasks.data.tables import read_table
 from tasks.errors import UserError
-
-_READERS = 16
-"""Sidecars read at once; on an object store each costs a round trip."""
 
 
 class Dataset(Reader):
@@ -69,7 +67,7 @@ class Dataset(Reader):
     def _read_index(self, manifest: pa.Table, num_shards: int) -> list[Sample]:
         columns = [manifest[name].to_pylist() for name in ("label_id", "group")]
         facts = dict(zip(manifest["video_id"].to_pylist(), zip(*columns, strict=True), strict=True))
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="marey-sidecars") as pool:
+        with ThreadPoolExecutor(storage.READERS, thread_name_prefix="marey-sidecars") as pool:
             shards = list(pool.map(lambda shard: self.index(shard, facts), range(num_shards)))
         missing = sum(samples is None for samples in shards)
         if missing:

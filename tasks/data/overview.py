@@ -15,6 +15,7 @@ from tasks.data import storage
 from tasks.data.errors import unknown
 from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader
+from tasks.data.shard import tar_bytes
 from tasks.data.tables import read_table
 from tasks.errors import UserError
 
@@ -38,7 +39,7 @@ class Overview:
     """int [n]: place in PARTS, or NO_PART."""
     num_classes: int
     bytes: int
-    """Of the files in `shards`."""
+    """Of the shards."""
 
     @cached_property
     def ok(self) -> np.ndarray:
@@ -127,7 +128,7 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
         splits={name: np.bincount(part[readable], minlength=FAILED).tolist() for name, part in parts.items()},
         part=parts[split or names[0]],
         num_classes=len(reader.classes),
-        bytes=storage.folder_bytes(storage.join(root, "shards")),
+        bytes=tar_bytes(root),
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -50,6 +51,11 @@ def plan(manifest: pa.Table, settings: PrepareSettings) -> list[ShardPlan]:
     order = generator("shards", settings.seed).permutation(manifest.num_rows).tolist()
     size = settings.shard_samples
     return [ShardPlan(i, tuple(order[first : first + size])) for i, first in enumerate(range(0, len(order), size))]
+
+
+def num_shards(manifest: pa.Table, settings: PrepareSettings) -> int:
+    """Number of the shards that `plan` makes."""
+    return math.ceil(manifest.num_rows / settings.shard_samples)
 
 
 def settings_digest(settings: PrepareSettings) -> str:
@@ -116,6 +122,11 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
     return sidecar
 
 
+def tar_bytes(root: str) -> int:
+    """Size of the tars of all shards."""
+    return storage.folder_bytes(storage.join(root, "shards"), ".tar")
+
+
 def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
     """Sidecar of a shard; None where it has none, and so is not there."""
     path = sidecar_path(root, index)
@@ -126,9 +137,8 @@ def read_sidecars(root: str) -> Iterator[dict[str, Any]]:
     """All sidecars, one at a time, in the order of their shards."""
     folder = storage.join(root, "shards")
     if storage.exists(folder):
-        for name, _ in storage.entries(folder):
-            if name.endswith(".json") and not name.startswith("."):
-                yield json.loads(storage.read_bytes(storage.join(folder, name)))
+        names = [name for name, _ in storage.entries(folder) if name.endswith(".json") and not name.startswith(".")]
+        yield from map(json.loads, storage.read_each(storage.join(folder, name) for name in names))
 
 
 def pending(root: str, plans: list[ShardPlan], settings_digest: str, *, retry_failed: bool = False) -> list[ShardPlan]:

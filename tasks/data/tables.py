@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tasks.data import storage
 from tasks.data.manifest import classes_of, digest
 from tasks.data.settings import PrepareSettings
-from tasks.data.shard import FORMAT, plan, read_sidecars, settings_digest
+from tasks.data.shard import FORMAT, num_shards, read_sidecars, settings_digest
 from tasks.errors import UserError
 from tasks.video.settings import TVL1
 
@@ -42,7 +42,7 @@ def describe(manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) ->
         "format": FORMAT,
         "classes": classes_of(manifest),
         "videos": manifest.num_rows,
-        "shards": len(plan(manifest, settings)),
+        "shards": num_shards(manifest, settings),
         "settings": asdict(settings),
         **parts,
         "digest": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
@@ -82,11 +82,16 @@ def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> 
 
 
 def write_tables(root: str, manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
-    """Write manifest.parquet, splits.parquet and dataset.json, before any shard; return the last."""
+    """Write manifest.parquet, splits.parquet and dataset.json, before any shard; return the last.
+
+    Raises:
+        UserError: as `check_output`.
+    """
+    description = describe(manifest, splits, settings)
+    check_output(root, description["manifest"], settings)
     storage.make_folder(storage.join(root, "shards"))
     _write(storage.join(root, "manifest.parquet"), manifest)
     _write(storage.join(root, "splits.parquet"), splits)
-    description = describe(manifest, splits, settings)
     text = json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False)
     storage.publish(storage.join(root, "dataset.json"), text.encode())
     return description

@@ -69,7 +69,7 @@ def verify_dataset(root: str) -> list[str]:
     plans = plan(manifest, read_settings(description))
     sidecars = {sidecar["shard"]: sidecar for sidecar in read_sidecars(root)}
     for shard in plans:
-        sidecar = sidecars.pop(shard.index, None)
+        sidecar = sidecars.get(shard.index)
         where = f"shard {shard.index:06d}"
         if sidecar is None:
             differences.append(f"{where} is missing")
@@ -82,8 +82,10 @@ def verify_dataset(root: str) -> list[str]:
             differences.append(f"{where} holds other videos than planned")
         if not storage.exists(tar_path(root, shard.index)):
             differences.append(f"{where} has no tar")
-    differences += [f"shard {index:06d} is not part of the plan" for index in sorted(sidecars)]
-    return differences + _compare_records(root, records)
+    unplanned = sidecars.keys() - {shard.index for shard in plans}
+    differences += [f"shard {index:06d} is not part of the plan" for index in sorted(unplanned)]
+    made = [record for sidecar in sidecars.values() for record in sidecar["records"]]
+    return differences + _compare_records(made, records)
 
 
 def _check(record: dict[str, Any], members: dict[str, memoryview], settings: PrepareSettings) -> list[str]:
@@ -152,8 +154,8 @@ def _names(record: dict[str, Any], settings: PrepareSettings) -> set[str]:
     return {f"{key}.{suffix}" for key in keys for suffix in suffixes}
 
 
-def _compare_records(root: str, records: pa.Table) -> list[str]:
-    made = {r["video_id"]: {name: r[name] for name in RECORDS.names} for s in read_sidecars(root) for r in s["records"]}
+def _compare_records(sidecars: list[dict[str, Any]], records: pa.Table) -> list[str]:
+    made = {record["video_id"]: {name: record[name] for name in RECORDS.names} for record in sidecars}
     table = records.to_pylist()
     counts = Counter(row["video_id"] for row in table)
     differences = [f"records.parquet has {n} rows for {video_id}" for video_id, n in counts.items() if n > 1]

@@ -34,7 +34,6 @@ def plan(folder: str) -> tuple[float, float, int]:
     begin = time.perf_counter()
     settings = PrepareSettings()
     videos, splits = manifest.build(layouts.read("csv", str(root / "videos.csv")), settings)
-    tables.check_output(str(root / "out"), manifest.digest(videos), settings)
     digest = tables.write_tables(str(root / "out"), videos, splits, settings)["settings_digest"]
     plans = shard.pending(str(root / "out"), shard.plan(videos, settings), digest)
     seconds = time.perf_counter() - begin

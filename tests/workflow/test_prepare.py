@@ -133,7 +133,7 @@ def test_a_killed_driver_leaves_what_the_next_call_completes(
 ) -> None:
     out = tmp_path / "out"
     code = f"""
-import os, signal
+import glob, os, signal, time
 from pipelines import prepare
 from pipelines.progress import Progress
 from tasks.data.settings import PrepareSettings
@@ -143,6 +143,8 @@ class Deadly(Progress):
     def update(self, count=1, note=""):
         super().update(count, note)
         if self.done == 25:
+            while not glob.glob({str(out / "shards/*.json")!r}):  # of three shards in the making
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
 prepare.Progress = Deadly

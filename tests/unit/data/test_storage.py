@@ -26,6 +26,18 @@ def test_publish_and_read(folder, tmp_path):
     assert ("a.bin", False) in storage.entries(folder)
 
 
+def test_many_files_come_in_the_order_asked_for(folder):
+    paths = [storage.join(folder, f"{number}.bin") for number in range(3 * storage.READERS)]
+    for number, path in enumerate(paths):
+        storage.publish(path, b"%d" % number)
+    assert [int(content) for content in storage.read_each(reversed(paths))] == [*reversed(range(len(paths)))]
+    assert [*storage.read_each([])] == []
+    following = storage.read_each([paths[0], storage.join(folder, "none"), paths[1]])
+    assert next(following) == b"0"
+    with pytest.raises(FileNotFoundError):
+        next(following)
+
+
 def test_an_exception_leaves_what_was_there(folder):
     path = storage.join(folder, "a.bin")
     storage.publish(path, b"old")
