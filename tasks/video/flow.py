@@ -50,7 +50,7 @@ def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend
 
 
 def _native(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None:
-    from tasks.video.native.compiled import solver  # numba takes half a second
+    from tasks.video.native.kernels import solver  # numba takes half a second
 
     solve = solver()
     solve(

@@ -73,7 +73,7 @@ def resize(image: Image, height: int, width: int) -> Image:
     if larger or halves or min(width, old_width) < _NARROW:
         how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
         return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8, copy=False)
-    from tasks.video.native.compiled import shrinker  # numba takes half a second
+    from tasks.video.native.kernels import shrinker  # numba takes half a second
 
     resized = np.empty((height, width, 3), np.uint8)
     shrinker()(np.ascontiguousarray(image).reshape(-1), old_height, old_width, resized.reshape(-1), height, width)

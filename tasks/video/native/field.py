@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.video.native.simd import LANES, jit, load, splat, store
+from tasks.native.simd import LANES, jit, load, splat, store
 
 Numbers = NDArray[np.float32]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.native.simd import LANES, jit, load, splat, store
 from tasks.video.native.field import (
     FIELDS,
     MARGIN,
@@ -20,7 +21,6 @@ from tasks.video.native.field import (
 )
 from tasks.video.native.median import filter_median
 from tasks.video.native.pyramid import resize
-from tasks.video.native.simd import LANES, jit, load, splat, store
 from tasks.video.native.sweep import iterate
 from tasks.video.native.warp import gradient_planes, plane_lines, warp
 

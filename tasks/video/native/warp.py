@@ -11,22 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.video.native.field import (
-    FIELDS,
-    INVERSE,
-    IX,
-    IY,
-    MARGIN,
-    RHO,
-    Numbers,
-    U,
-    blocks,
-    clear,
-    copy_line,
-    lines,
-    pitch,
-)
-from tasks.video.native.simd import (
+from tasks.native.simd import (
     LANES,
     both,
     equal,
@@ -42,6 +27,21 @@ from tasks.video.native.simd import (
     select,
     splat,
     store,
+)
+from tasks.video.native.field import (
+    FIELDS,
+    INVERSE,
+    IX,
+    IY,
+    MARGIN,
+    RHO,
+    Numbers,
+    U,
+    blocks,
+    clear,
+    copy_line,
+    lines,
+    pitch,
 )
 
 REACH = 5

@@ -72,7 +72,7 @@ def test_agrees_with_opencv_on_real_clips(clip):
 PROGRAM = f"""
 import sys
 import numpy as np
-from tasks.video.native.compiled import solver
+from tasks.video.native.kernels import solver
 sys.path.append({str(Path(__file__).parent)!r})
 from textures import kernels_digest
 digest = kernels_digest(np.load(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Machine code by numba: vectors inside kernels, and kernels that a machine compiles once."""
