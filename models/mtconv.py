@@ -7,7 +7,7 @@ decisions of papers/mtnet.md sections 1 and 2: one tensor a layer, split and joi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
 from models.errors import ModelError
+from models.soft_pool import soft_pool, softmax_average
+
+Branches = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,10 @@ class MTConvSettings:
 
 
 class MTConv(nn.Module):
-    """[B, inputs, T, h, w] -> what `Conv3d(inputs, outputs, kernel, stride, kernel // 2)` gives, batch-normalised."""
+    """[B, inputs, T, h, w] -> what `Conv3d(inputs, outputs, kernel, stride, kernel // 2)` gives, batch-normalised.
+
+    Given its two branches, as `split` makes them, it gives two; to join and split between layers costs copies.
+    """
 
     def __init__(
         self,
@@ -91,46 +97,79 @@ class MTConv(nn.Module):
             self.conv_lateral = conv3d(local, prolonged, across)
             self.bn_lateral = self.bn_prolonged if settings.share_lateral_bn else nn.BatchNorm3d(prolonged)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Local and prolonged features, joined by channels."""
-        local = self._activate(self.bn_local(self.conv_local(x[:, : self.local])))
-        if self.settings.ratio is None:
-            return local
-        prolonged = self.bn_prolonged(self.conv_prolonged(self.settings.reduce(x[:, self.local :])))
+    def forward(self, x: Tensor | Branches) -> Tensor | Branches:
+        """Local and prolonged features: joined by channels, or apart, as x is."""
+        return self.branches(*x) if isinstance(x, tuple) else join(*self.branches(*self.split(x)))
+
+    def split(self, x: Tensor) -> Branches:
+        """Channels of the local and of the prolonged branch; all and None without a ratio."""
+        return (x, None) if self.settings.ratio is None else (x[:, : self.local], x[:, self.local :])
+
+    def branches(self, local: Tensor, prolonged: Tensor | None) -> Branches:
+        """Convolved, the prolonged one with what comes to it from the local one."""
+        local = self._activate(self.bn_local(self.conv_local(local)))
+        if prolonged is None:
+            return local, None
+        prolonged = self.bn_prolonged(self.conv_prolonged(self.settings.reduce(prolonged)))
         if self.conv_lateral is not None:
             assert self.bn_lateral is not None
             lateral = self.bn_lateral(self.conv_lateral(self.settings.reduce(local)))
             prolonged = prolonged + resize(lateral, prolonged)
-        return torch.cat([local, self._activate(resize(prolonged, local))], 1)
+        return local, self._activate(resize(prolonged, local))
 
     def _activate(self, x: Tensor) -> Tensor:
-        return F.relu(x) if self.act else x
+        return F.relu_(x) if self.act else x
+
+
+class MTConvs(nn.Sequential):
+    """MTConvs one after another; their branches stay apart until behind the last.
+
+    Apart behind a block's gate as well, gradients take on strides of which torch 2.13's batch norm on a CPU makes wrong
+    ones: shape (3, 28, 1, 2, 2) with strides (112, 1, 336, 56, 28) passes for channels-last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T, h, w] in and out."""
+        pair = cast("MTConv", self[0]).split(x)
+        for layer in self:
+            pair = layer(pair)
+        return join(*pair)
+
+
+def join(local: Tensor, prolonged: Tensor | None) -> Tensor:
+    """[B, c, T, h, w] and [B, C - c, T, h, w] -> [B, C, T, h, w]."""
+    return local if prolonged is None else torch.cat([local, prolonged], 1)
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Interpolate x [B, C, T, h, w] to the size of another map."""
-    size = like.shape[2:]
-    if x.shape[2:] == size:
+    """Interpolate x [B, C, T, h, w] to the size of another map, trilinearly."""
+    frames, *size = like.shape[2:]
+    if x.shape[2:] == like.shape[2:]:
         return x
-    return F.interpolate(x, size, mode="trilinear", align_corners=False)
+    if x.device.type != "cpu":
+        return F.interpolate(x, (frames, *size), mode="trilinear", align_corners=False)
+    # In one call it takes a CPU three times as long.
+    planes = F.interpolate(x.flatten(0, 2)[None], size, mode="bilinear", align_corners=False)
+    x = planes.view(*x.shape[:3], *size)
+    place = ((torch.arange(frames, dtype=torch.float64) + 0.5) * (x.shape[2] / frames) - 0.5).clamp(0, x.shape[2] - 1)
+    before = place.long()
+    after = (before + 1).clamp(max=x.shape[2] - 1)
+    share = (place - before).to(x.dtype)[:, None, None]
+    return torch.lerp(x.index_select(2, before), x.index_select(2, after), share)
 
 
 def pool(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
-    """Pool windows of 2 x 2 positions, with `pairs` of 2 frames each; an axis of odd size repeats its end.
-
-    SoftPool (A. Stergiou, R. Poppe, G. Kalliatakis, ICCV 2021) weighs the values of a window by their softmax: the
-    result lies between their mean and their maximum.
-    """
+    """Pool windows of 2 x 2 positions, with `pairs` of 2 frames each; an axis of odd size repeats its end."""
     frames, height, width = x.shape[2:]
     spans = [2 if pairs and frames > 1 else 1, *((2, 2) if max(height, width) > 1 else (1, 1))]
     padding = [-size % span for size, span in zip(x.shape[2:], spans, strict=True)]
     if any(padding):
         x = F.pad(x, (0, padding[2], 0, padding[1], 0, padding[0]), mode="replicate")
+    if kind == "soft" and spans == [1, 2, 2]:
+        return soft_pool(x)
     times, rows, columns = ([slice(start, None, span) for start in range(span)] for span in spans)
     values = torch.stack([x[:, :, t, h, w] for t in times for h in rows for w in columns])
-    if kind == "avg":
-        return values.mean(0)
-    return (values.softmax(0, dtype=torch.float32) * values).sum(0).to(x.dtype)
+    return values.mean(0) if kind == "avg" else softmax_average(values)
 
 
 def frame_selection(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
@@ -147,15 +186,16 @@ def frame_selection(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Te
     frames = x.shape[2]
     if frames <= 2:
         return x
-    sums = x.detach().float().sum((3, 4))
-    next_to = F.cosine_similarity(sums[:, :, :-1], sums[:, :, 1:], dim=1, eps=1e-8)
+    directions = F.normalize(x.detach().sum((3, 4), dtype=torch.promote_types(x.dtype, torch.float32)), dim=1, eps=1e-8)
+    next_to = (directions[:, :, :-1] * directions[:, :, 1:]).sum(1)
+    next_to = torch.cat([next_to[:, :1], next_to, next_to[:, -1:]], 1)  # the only neighbour counts twice
     similarity = next_to[:, :-1] + next_to[:, 1:]
-    ends = 2 * next_to[:, [0, -1]]
     if not edges:
-        ends = torch.full_like(ends, torch.inf if lowest else -torch.inf)
-    similarity = torch.cat([ends[:, :1], similarity, ends[:, 1:]], 1)
+        similarity[:, [0, -1]] = torch.inf if lowest else -torch.inf
     # A stable order: which of two equal frames is kept must not depend on the machine.
     order = similarity.argsort(dim=1, stable=True, descending=not lowest)
     kept = order[:, : frames // 2].sort(1).values
-    index = kept[:, None, :, None, None].expand(-1, x.shape[1], -1, *x.shape[3:])
-    return x.gather(2, index)
+    # As rows of one matrix, which are copied whole; an index for each position takes ten times as long.
+    first = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1) * frames
+    rows = x.flatten(0, 2).index_select(0, (first + kept[:, None]).flatten())
+    return rows.view(*x.shape[:2], frames // 2, *x.shape[3:])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.backbones.resnet3d import R3D50, ResNet3DOptions, conv3d
 from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayout, inner
 from models.errors import ModelError
-from models.mtconv import MTConv, MTConvSettings
+from models.mtconv import MTConv, MTConvs, MTConvSettings
 from models.network import CHANNELS, ClipNetwork
 from models.options import Options, check_rates
 from models.recurrent_gate import Cell, RecurrentGate
@@ -124,7 +124,7 @@ class MTBlock(nn.Module):
         super().__init__()
         width, strides = inner(outputs), (stride, stride, stride)
         changes = stride != 1 or inputs != outputs
-        self.convs = nn.Sequential(
+        self.convs = MTConvs(
             MTConv(inputs, width, ONE, settings=options),
             MTConv(width, inputs, ONE, settings=options),
             MTConv(inputs, width, THREE, strides, settings=options),
@@ -167,7 +167,7 @@ class MTBottleneck(nn.Module):
         super().__init__()
         strides = (stride, stride, stride)
         self.outputs = planes
-        self.convs = nn.Sequential(
+        self.convs = MTConvs(
             MTConv(inputs, planes, ONE, settings=options),
             MTConv(planes, planes, THREE, strides, settings=options),
             MTConv(planes, planes, ONE, settings=options, act=False),

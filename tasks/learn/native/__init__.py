@@ -1,0 +1,1 @@
+"""What networks compute with their operators, as machine code for a CPU."""
