@@ -18,8 +18,8 @@ install: $(VENV)/.dev  ## Make .venv with marey, its pinned dependencies and the
 demo: $(VENV)/.runtime  ## Built-in videos -> flow -> shards -> two trained networks -> MLflow, in minutes
 	@$(BIN)/marey demo
 
-test: $(VENV)/.dev  ## Run every test (three quarters of an hour on 2 cores)
-	@$(BIN)/pytest
+test: $(VENV)/.dev  ## Run every test (half an hour on 2 cores)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (under 3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m quick -n 2 --dist worksteal

@@ -1,6 +1,7 @@
-"""MTNet: what reducing frames and pixels adds to a forward pass, and the pass beside a plain 3-D network of equal cost.
+"""MTNet: what reducing frames and pixels adds to a forward pass, the pass beside a plain 3-D network of equal cost, and
+SoftPool's kernel.
 
-    .venv/bin/python tests/bench/bench_mtnet.py [--repeats 5]
+    .venv/bin/python tests/bench/bench_mtnet.py [--repeats 9]
 
 One thread, CPU time, medians; what is compared takes turns.
 """
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models import mtconv
+from models import mtconv, soft_pool
 from models.cost import cost
 
 sys.path.append(str(Path(__file__).parent))
@@ -83,5 +84,25 @@ def passes_of(made: nn.Module, plain: nn.Module, clips: int, repeats: int) -> No
     )
 
 
+def soft_pools(repeats: int) -> None:
+    """The kernel beside torch's steps, on maps of MTNet-M's stages."""
+    print("\n| SoftPool kernel / torch's steps | its gradient | map of four clips | ms a clip |\n|---|---|---|---|")
+    for shape in ((47, 8, 56, 56), (94, 4, 28, 28), (189, 2, 14, 14), (378, 1, 8, 8)):
+        x = torch.randn(4, *shape).relu()
+        pooled, slope = soft_pool.forward(x), torch.randn(4, *shape[:2], shape[2] // 2, shape[3] // 2)
+        ours, theirs, our_gradient, their_gradient = seconds(
+            [
+                partial(torch.ops.marey.soft_pool, x),
+                partial(soft_pool.forward, x),
+                partial(torch.ops.marey.soft_pool_backward, x, pooled, slope),
+                partial(soft_pool.backward, x, pooled, slope),
+            ],
+            4 * repeats,
+        )
+        ms = ", ".join(f"{1e3 * taken / 4:.2f}" for taken in (ours, theirs, our_gradient, their_gradient))
+        size = " x ".join(map(str, shape))
+        print(f"| **{ours / theirs:.2f}** | **{our_gradient / their_gradient:.2f}** | {size} | {ms} |", flush=True)
+
+
 if __name__ == "__main__":
-    bench_models.run(__doc__, 5, passes)
+    bench_models.run(__doc__, 9, passes, soft_pools)

@@ -271,9 +271,10 @@ def test_a_driver_that_has_lost_its_lock_stops(out: str, monkeypatch: pytest.Mon
     refresh = lock.Lease.refresh
 
     def telling(self: lock.Lease) -> None:
-        told = stolen.is_set()
         refresh(self)
-        if told:
+        try:
+            self.check()
+        except UserError:
             noticed.set()
 
     class Robbed(Progress):
