@@ -130,8 +130,21 @@ def read_settings(description: dict[str, Any]) -> PrepareSettings:
 
 
 def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Table:
-    """Read `manifest`, `splits` or `records`, all columns or some."""
-    return pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(root, f"{name}.parquet"))), columns=columns)
+    """Read `manifest`, `splits` or `records`, all columns or some.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = storage.join(root, f"{name}.parquet")
+    again = "run the same `marey prepare` again"
+    try:
+        content = storage.read_bytes(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {again}.") from None
+    try:
+        return pq.read_table(pa.BufferReader(content), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}): {again}.") from error
 
 
 def _write(path: str, table: pa.Table) -> None:

@@ -15,6 +15,7 @@ from tasks.data.sample import FLOW, JSON, RGB, ArrowFile, sample_key
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, read_sidecar, read_sidecars, tar_path
 from tasks.data.tables import RECORDS, read_description, read_settings, read_table
+from tasks.errors import UserError
 from tasks.video.encode import decode_gray, decode_rgb, mp4_frames, read_mp4
 
 
@@ -56,10 +57,10 @@ def verify_dataset(root: str) -> list[str]:
         UserError: no prepared dataset is there.
     """
     description = read_description(root)
-    missing = [name for name in ("manifest", "splits", "records") if not storage.exists(_parquet(root, name))]
-    if missing:
-        return [f"{name}.parquet is missing; run the same `marey prepare` again" for name in missing]
-    manifest, splits, records = (read_table(root, name) for name in ("manifest", "splits", "records"))
+    try:
+        manifest, splits, records = (read_table(root, name) for name in ("manifest", "splits", "records"))
+    except UserError as error:
+        return [str(error)]
     differences = []
     for name, table in (("manifest", manifest), ("splits", splits)):
         if digest(table) != description[name]:
@@ -164,7 +165,3 @@ def _compare_records(sidecars: list[dict[str, Any]], records: pa.Table) -> list[
             differences.append(f"records.parquet differs from the sidecar for {row['video_id']}")
     differences += [f"records.parquet lacks {video_id}" for video_id in sorted(made.keys() - counts.keys())]
     return differences
-
-
-def _parquet(root: str, name: str) -> str:
-    return storage.join(root, f"{name}.parquet")

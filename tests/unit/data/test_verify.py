@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from tasks.data.process import process_video
 from tasks.data.sample import write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, settings_digest, write_shard
-from tasks.data.tables import RECORDS, write_records, write_tables
+from tasks.data.tables import RECORDS, read_table, write_records, write_tables
 from tasks.data.verify import verify_dataset, verify_shard
 from tasks.errors import UserError
 from tasks.video import TVL1, DecoderProcess
@@ -100,6 +101,13 @@ def test_edited_table(dataset, name):
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
     assert verify_dataset(str(dataset)) == [f"{name}.parquet is not the one that dataset.json describes"]
+    content = path.read_bytes()
+    for damaged in (b"", content[:-9], content[:40] + bytes(40) + content[80:]):
+        path.write_bytes(damaged)
+        (sentence,) = verify_dataset(str(dataset))
+        assert re.fullmatch(rf".*/{name}\.parquet is damaged \(.+\): run the same `marey prepare` again\.", sentence)
+        with pytest.raises(UserError, match=f"{name}.parquet is damaged"):
+            read_table(str(dataset), name)
     path.unlink()
     assert f"{name}.parquet is missing" in verify_dataset(str(dataset))[0]
 
