@@ -104,5 +104,40 @@ def soft_pools(repeats: int) -> None:
         print(f"| **{ours / theirs:.2f}** | **{our_gradient / their_gradient:.2f}** | {size} | {ms} |", flush=True)
 
 
+def steps(repeats: int) -> None:
+    """What the operator takes and keeps in a training step, beside torch's steps under autograd."""
+    print("\n| operator / torch's steps | kept for the way back | step of MTNet-M | ms, MB a clip |\n|---|---|---|---|")
+    for size, clips, side in (("tiny", 8, 64), ("full", 2, 112)):
+        made = models.build("mtnet_m", 16, tiny=size == "tiny").train()
+        clip = torch.randn(clips, 3, 16, side, side)
+        ways = [partial(step, made, clip, pool) for pool in (soft_pool.soft_pool, soft_pool.forward)]
+        ours, theirs = (1e3 * taken / clips for taken in seconds(ways, repeats))
+        kept, by_autograd = (kept_mb(way) / clips for way in ways)
+        print(
+            f"| **{ours / theirs:.2f}** | **{kept / by_autograd:.2f}** | {size}, {clips} x 16 x {side} | "
+            f"{ours:.0f}, {theirs:.0f}; {kept:.0f}, {by_autograd:.0f} |",
+            flush=True,
+        )
+
+
+def step(made: nn.Module, clip: Tensor, pool: Callable[[Tensor], Tensor]) -> None:
+    with patch.object(mtconv, "soft_pool", pool):
+        made.losses(clip, torch.zeros(len(clip), dtype=torch.int64))["total"].backward()
+    made.zero_grad()
+
+
+def kept_mb(step: Callable[[], None]) -> float:
+    """MB of the tensors that a step keeps from its forward pass."""
+    sizes: list[int] = []
+
+    def keep(x: Tensor) -> Tensor:
+        sizes.append(x.nbytes)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        step()
+    return sum(sizes) / 1e6
+
+
 if __name__ == "__main__":
-    bench_models.run(__doc__, 9, passes, soft_pools)
+    bench_models.run(__doc__, 9, passes, soft_pools, steps)
