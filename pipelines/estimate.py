@@ -110,7 +110,7 @@ def table(result: Estimate) -> str:
     """Return the estimate as text for people."""
     total = result.videos + result.prepared
     lines = [f"videos      {result.videos:,} to prepare of {total:,}, judged by {result.sampled}"]
-    lines += [f"  {kind:<10}{count} of the sample" for kind, count in result.kinds.items()]
+    lines += [f"  {kind:<9} {count} of the sample" for kind, count in result.kinds.items()]
     lines += [
         f"frames      {result.frames:,.0f}",
         f"flow pairs  {result.pairs:,.0f}",

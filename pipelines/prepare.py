@@ -123,7 +123,7 @@ def table(result: PrepareResult) -> str:
     """Return the result as text for people."""
     total = result.ok + result.failed
     lines = [f"videos      {result.ok} of {total} ok"]
-    lines += [f"  {kind:<10}{count}" for kind, count in result.kinds.items()]
+    lines += [f"  {kind:<9} {count}" for kind, count in result.kinds.items()]
     lines += [
         f"frames      {result.frames}",
         f"flow pairs  {result.pairs}",
