@@ -295,6 +295,18 @@ def test_a_loss_that_is_no_number_is_a_sentence(tmp_path):
         train(tmp_path, settings)
 
 
+def test_one_clip_alone_in_batch_norm_is_a_sentence(tmp_path):
+    class Pooled(Toy):
+        def forward(self, clip):
+            return self.fc(
+                self.norm(self.conv(clip.mean(2)).mean((2, 3), keepdim=True)).expand(-1, -1, 6, 6).flatten(1)
+            )
+
+    with pytest.raises(UserError, match=r"single value in each channel.* choose a train\.batch_size"):
+        train(tmp_path, QUIET, network=Pooled(), table=Table(n=5))
+    train(tmp_path, QUIET, network=Pooled(), table=Table(n=6))
+
+
 def test_mixed_precision_needs_a_gpu(tmp_path):
     with pytest.raises(UserError, match=r"train\.amp=bf16 needs a GPU and this worker runs on the CPU"):
         train(tmp_path, TrainSettings(epochs=1, batch_size=4, amp="bf16"))
