@@ -1,4 +1,4 @@
-"""SoftPool over windows of 2 x 2 positions, which keeps its input and its output alone for the way back.
+"""SoftPool over windows of 2 x 2 positions, which keeps its input alone for the way back.
 
 A. Stergiou, R. Poppe, G. Kalliatakis, "Refining activation downsampling with SoftPool", ICCV 2021: the values of a
 window weighed by their softmax, so that the result lies between their mean and their maximum. Both ways are operators
@@ -14,11 +14,12 @@ from torch import Tensor
 
 
 def soft_pool(x: Tensor) -> Tensor:
-    """[..., h, w] -> [..., h/2, w/2], both even."""
-    if x.dtype == torch.float32 and not torch.compiler.is_compiling():
-        pooled: Tensor = torch.ops.marey.soft_pool(x)
-        return pooled
-    return forward(x)
+    """[..., h, w] -> [..., h/2, w/2], both even; computed in float32 at least."""
+    # Double precision is for checks; what is compiled or exported is to be steps that everybody knows.
+    if x.dtype == torch.float64 or torch.compiler.is_compiling():
+        return forward(x)
+    pooled: Tensor = torch.ops.marey.soft_pool(x)
+    return pooled
 
 
 def forward(x: Tensor) -> Tensor:
@@ -26,11 +27,13 @@ def forward(x: Tensor) -> Tensor:
     return softmax_average(windows(x))
 
 
-def backward(x: Tensor, pooled: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of x, from that of the pooled values."""
+def backward(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of x from that of the pooled values: weight * (1 + value - pooled) of each."""
     values = windows(x)
-    parts = softmax(values) * (1 + values - pooled) * gradient
-    return parts.view(2, 2, *pooled.shape).movedim((0, 1), (-3, -1)).reshape(x.shape)
+    weights = softmax(values)
+    values = values.to(weights.dtype)
+    parts = weights * (1 + values - (weights * values).sum(0)) * gradient
+    return parts.view(2, 2, *gradient.shape).movedim((0, 1), (-3, -1)).reshape(x.shape).to(x.dtype)
 
 
 def windows(x: Tensor) -> Tensor:
@@ -49,20 +52,19 @@ def softmax(values: Tensor) -> Tensor:
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs, output)
+    ctx.save_for_backward(*inputs)
 
 
 def _gradient(ctx: Any, gradient: Tensor) -> Tensor:
-    # Steps that torch can follow where the gradient itself is to be differentiated.
-    x, pooled = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        return backward(x, pooled, gradient)
-    of_x: Tensor = torch.ops.marey.soft_pool_backward(x, pooled, gradient)
+    (x,) = ctx.saved_tensors
+    if torch.is_grad_enabled():  # the gradient itself is to be differentiated: in steps that torch can follow
+        return backward(x, gradient)
+    of_x: Tensor = torch.ops.marey.soft_pool_backward(x, gradient)
     return of_x
 
 
 torch.library.define("marey::soft_pool", "(Tensor x) -> Tensor")
-torch.library.define("marey::soft_pool_backward", "(Tensor x, Tensor pooled, Tensor gradient) -> Tensor")
+torch.library.define("marey::soft_pool_backward", "(Tensor x, Tensor gradient) -> Tensor")
 torch.library.impl("marey::soft_pool", "CompositeExplicitAutograd", forward)
 torch.library.impl("marey::soft_pool_backward", "CompositeExplicitAutograd", backward)
 torch.library.register_autograd("marey::soft_pool", _gradient, setup_context=_keep)

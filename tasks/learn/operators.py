@@ -28,25 +28,25 @@ def register() -> None:
 
 
 def soft_pool(x: Tensor) -> Tensor:
-    """float32 [..., h, w] -> [..., h/2, w/2], both even."""
+    """[..., h, w] -> [..., h/2, w/2], both even."""
     from tasks.learn.native.kernels import pooler  # numba takes half a second
 
-    pooled = x.new_empty(*x.shape[:-2], x.shape[-2] // 2, x.shape[-1] // 2)
+    pooled = x.new_empty(*x.shape[:-2], x.shape[-2] // 2, x.shape[-1] // 2, dtype=torch.float32)
     _each_row(partial(pooler(), _flat(x), _flat(pooled)), pooled)
-    return pooled
+    return pooled.to(x.dtype)
 
 
-def soft_pool_backward(x: Tensor, pooled: Tensor, gradient: Tensor) -> Tensor:
+def soft_pool_backward(x: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of x."""
     from tasks.learn.native.kernels import differentiator
 
-    of_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _each_row(partial(differentiator(), _flat(x), _flat(pooled), _flat(gradient), _flat(of_x)), pooled)
-    return of_x
+    of_x = x.new_empty(x.shape, dtype=torch.float32)
+    _each_row(partial(differentiator(), _flat(x), _flat(gradient), _flat(of_x)), gradient)
+    return of_x.to(x.dtype)
 
 
 def _flat(x: Tensor) -> object:
-    return x.detach().contiguous().view(-1).numpy()
+    return x.detach().float().contiguous().view(-1).numpy()
 
 
 def _each_row(work: Callable[[int, int, int], None], pooled: Tensor) -> None:

@@ -13,7 +13,7 @@ from tasks.native.compiled import compiled
 
 _FLAT = float32[::1]
 _POOL = int64(_FLAT, _FLAT, int64, int64, int64)
-_GRADIENT = int64(_FLAT, _FLAT, _FLAT, _FLAT, int64, int64, int64)
+_GRADIENT = int64(_FLAT, _FLAT, _FLAT, int64, int64, int64)
 
 
 @cache
@@ -37,8 +37,8 @@ def _pool(digest: int) -> Callable[..., int]:
 
 
 def _gradient(digest: int) -> Callable[..., int]:
-    def soft_pool_gradient(x: Any, pooled: Any, of_pooled: Any, of_x: Any, begin: Any, end: Any, columns: Any) -> int:
-        gradient(x, pooled, of_pooled, of_x, begin, end, columns)
+    def soft_pool_gradient(x: Any, of_pooled: Any, of_x: Any, begin: Any, end: Any, columns: Any) -> int:
+        gradient(x, of_pooled, of_x, begin, end, columns)
         return digest
 
     return soft_pool_gradient

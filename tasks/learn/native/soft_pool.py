@@ -41,18 +41,14 @@ def pool(x: Numbers, pooled: Numbers, begin: int, end: int, columns: int) -> Non
     """Rows [begin, end) of the pooled values, from flat x, whose rows are `2 * columns` wide."""
     step = max(BLOCK // columns, 1)
     size = step * columns + LANES
-    corners, few, lowest = np.zeros(4 * size, _F), np.empty(LANES, _F), splat(_LOWEST)
+    corners, few = np.zeros(4 * size, _F), np.empty(LANES, _F)
     for row in range(begin, end, step):
         count = min(step, end - row)
         _take(x, row, count, columns, corners, size)
         for k in range(0, count * columns, LANES):
-            a, b, c, d = _corners(corners, k, size)
-            highest = _highest(a, b, c, d)
-            # What lies further below weighs nothing, and must not be infinite; what is no number stays so.
-            a, b = maximum(lowest, a - highest), maximum(lowest, b - highest)
-            c, d = maximum(lowest, c - highest), maximum(lowest, d - highest)
+            highest, a, b, c, d = _below_highest(corners, k, size)
             wa, wb, wc, wd = _weights(a, b, c, d)
-            mean = highest + multiply_add(wa, a, multiply_add(wb, b, multiply_add(wc, c, wd * d)))
+            mean = highest + _sum(wa, a, wb, b, wc, c, wd, d)
             if k + LANES <= count * columns:
                 store(pooled, row * columns + k, mean)
             else:
@@ -62,27 +58,25 @@ def pool(x: Numbers, pooled: Numbers, begin: int, end: int, columns: int) -> Non
 
 
 @jit
-def gradient(
-    x: Numbers, pooled: Numbers, of_pooled: Numbers, of_x: Numbers, begin: int, end: int, columns: int
-) -> None:
+def gradient(x: Numbers, of_pooled: Numbers, of_x: Numbers, begin: int, end: int, columns: int) -> None:
     """The same rows of x's gradient, from that of the pooled values: weight * (1 + value - pooled) of each."""
     step = max(BLOCK // columns, 1)
     size = step * columns + LANES
-    corners, few, one = np.zeros(4 * size, _F), np.zeros(2 * LANES, _F), splat(_F(1))
+    corners, few = np.zeros(4 * size, _F), np.zeros(LANES, _F)
     for row in range(begin, end, step):
         count = min(step, end - row)
         _take(x, row, count, columns, corners, size)
         for k in range(0, count * columns, LANES):
             at = row * columns + k
             if k + LANES <= count * columns:
-                rest, slope = one - load(pooled, at), load(of_pooled, at)
+                slope = load(of_pooled, at)
             else:
                 for i in range(count * columns - k):
-                    few[i], few[LANES + i] = pooled[at + i], of_pooled[at + i]
-                rest, slope = one - load(few, 0), load(few, LANES)
-            a, b, c, d = _corners(corners, k, size)
-            highest = _highest(a, b, c, d)
-            wa, wb, wc, wd = _weights(a - highest, b - highest, c - highest, d - highest)
+                    few[i] = of_pooled[at + i]
+                slope = load(few, 0)
+            _, a, b, c, d = _below_highest(corners, k, size)
+            wa, wb, wc, wd = _weights(a, b, c, d)
+            rest = splat(_F(1)) - _sum(wa, a, wb, b, wc, c, wd, d)
             store(corners, k, slope * wa * (rest + a))
             store(corners, size + k, slope * wb * (rest + b))
             store(corners, 2 * size + k, slope * wc * (rest + c))
@@ -91,13 +85,19 @@ def gradient(
 
 
 @inline
-def _corners(corners: Numbers, k: int, size: int) -> Any:
-    return load(corners, k), load(corners, size + k), load(corners, 2 * size + k), load(corners, 3 * size + k)
+def _below_highest(corners: Numbers, k: int, size: int) -> Any:
+    """The highest of each window, and how far its values lie below."""
+    a, b, c, d = load(corners, k), load(corners, size + k), load(corners, 2 * size + k), load(corners, 3 * size + k)
+    highest, lowest = maximum(maximum(a, b), maximum(c, d)), splat(_LOWEST)
+    # What lies further below weighs nothing, and must not be infinite; what is no number stays so.
+    a, b = maximum(lowest, a - highest), maximum(lowest, b - highest)
+    c, d = maximum(lowest, c - highest), maximum(lowest, d - highest)
+    return highest, a, b, c, d
 
 
 @inline
-def _highest(a: Any, b: Any, c: Any, d: Any) -> Any:
-    return maximum(maximum(a, b), maximum(c, d))
+def _sum(wa: Any, a: Any, wb: Any, b: Any, wc: Any, c: Any, wd: Any, d: Any) -> Any:
+    return multiply_add(wa, a, multiply_add(wb, b, multiply_add(wc, c, wd * d)))
 
 
 @inline
