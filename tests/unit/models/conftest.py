@@ -8,6 +8,12 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).parent))  # network_helpers
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Each test draws the same numbers in whatever order and process it runs."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def rgb() -> Tensor:
     """Two clips of three pairs of frames."""
