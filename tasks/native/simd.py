@@ -2,7 +2,7 @@
 
 numba leaves vectorisation to LLVM, which gives up where it cannot prove arrays apart. Here vectors are in the
 code: each operation below is one LLVM instruction on `<8 x float>`, rounded as IEEE 754 says and never contracted, so
-that every processor gives the same bits; one without AVX runs it as two halves.
+that every processor gives the same bits (but for `multiply_add`); one without AVX runs it as two halves.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
+from numpy.typing import NDArray
 
+Numbers = NDArray[np.float32]
 LANES = 8
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
@@ -35,6 +38,12 @@ def jit(function: Function) -> Function:
 def inline(function: Function) -> Function:
     """The same for one that takes or gives vectors: as a call it would send them through memory."""
     return cast(Function, njit(forceinline=True, **_OPTIONS)(function))
+
+
+@jit
+def blocks(width: int) -> int:
+    """Vectors that cover a line."""
+    return (width + LANES - 1) // LANES
 
 
 class Vector(types.Type):  # type: ignore[misc]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.native.simd import (
     LANES,
+    Numbers,
+    blocks,
     evens,
     first_pairs,
     floor,
@@ -28,7 +29,6 @@ from tasks.native.simd import (
     store,
 )
 
-Numbers = NDArray[np.float32]
 BLOCK = 1024
 """Windows in a block, or one row: the lines of a block take 20 KB."""
 _F = np.float32
@@ -132,7 +132,7 @@ def _take(x: Numbers, row: int, count: int, columns: int, corners: Numbers, size
                 corners[to + j] = x[at + 2 * j]
                 corners[to + size + j] = x[at + 2 * j + 1]
         else:
-            for block in range((columns + LANES - 1) // LANES):
+            for block in range(blocks(columns)):
                 j = min(block * LANES, columns - LANES)  # the last vector ends with the row
                 left, right = load(x, at + 2 * j), load(x, at + 2 * j + LANES)
                 store(corners, to + j, evens(left, right))
@@ -149,7 +149,7 @@ def _give(corners: Numbers, size: int, row: int, count: int, columns: int, x: Nu
                 x[at + 2 * j] = corners[to + j]
                 x[at + 2 * j + 1] = corners[to + size + j]
         else:
-            for block in range((columns + LANES - 1) // LANES):
+            for block in range(blocks(columns)):
                 j = min(block * LANES, columns - LANES)
                 even, odd = load(corners, to + j), load(corners, to + size + j)
                 store(x, at + 2 * j, first_pairs(even, odd))

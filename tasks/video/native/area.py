@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.native.simd import LANES, jit, load, load_bytes, rotate, splat, store, store_bytes
-from tasks.video.native.field import Numbers, blocks
+from tasks.native.simd import LANES, Numbers, blocks, jit, load, load_bytes, rotate, splat, store, store_bytes
 
 Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int64]

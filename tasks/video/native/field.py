@@ -8,23 +8,14 @@ Around each line are margins, so that vectors may look past both ends, and above
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasks.native.simd import LANES, jit, load, splat, store
-
-Numbers = NDArray[np.float32]
+from tasks.native.simd import LANES, Numbers, blocks, jit, load, splat, store
 
 RHO, IX, IY, INVERSE, U, P = 0, 1, 2, 3, 4, 6
 """Constant part of the residual, warped gradient, 1 / its square, flow (x, y), dual of x (right, down) and of y."""
 FIELDS = 10
 MARGIN = 16
 """Numbers before and after a line: warping looks 5 pixels outside the image, with up to 7 lanes of other pixels."""
-
-
-@jit
-def blocks(width: int) -> int:
-    """Vectors that cover a line."""
-    return (width + LANES - 1) // LANES
 
 
 @jit

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.native.simd import LANES, inline, jit, load, maximum, minimum, store
-from tasks.video.native.field import MARGIN, Numbers, blocks, copy_line, lines, pitch
+from tasks.native.simd import LANES, Numbers, blocks, inline, jit, load, maximum, minimum, store
+from tasks.video.native.field import MARGIN, copy_line, lines, pitch
 
 
 @jit

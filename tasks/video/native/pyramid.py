@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.native.simd import LANES, jit, load, splat, store
-from tasks.video.native.field import MARGIN, Numbers, blocks, lines, pitch
+from tasks.native.simd import LANES, Numbers, blocks, jit, load, splat, store
+from tasks.video.native.field import MARGIN, lines, pitch
 
 
 @jit

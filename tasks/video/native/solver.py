@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.native.simd import LANES, jit, load, splat, store
+from tasks.native.simd import LANES, Numbers, blocks, jit, load, splat, store
 from tasks.video.native.field import (
     FIELDS,
     MARGIN,
-    Numbers,
     U,
-    blocks,
     clear,
     copy_line,
     field_start,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.native.simd import LANES, inline, jit, lane, load, maximum, minimum, splat, sqrt, store
-from tasks.video.native.field import FIELDS, INVERSE, IX, IY, MARGIN, RHO, Numbers, P, U, blocks, pitch
+from tasks.native.simd import LANES, Numbers, blocks, inline, jit, lane, load, maximum, minimum, splat, sqrt, store
+from tasks.video.native.field import FIELDS, INVERSE, IX, IY, MARGIN, RHO, P, U, pitch
 
 
 @jit

@@ -13,6 +13,8 @@ import numpy as np
 
 from tasks.native.simd import (
     LANES,
+    Numbers,
+    blocks,
     both,
     equal,
     floor,
@@ -35,9 +37,7 @@ from tasks.video.native.field import (
     IY,
     MARGIN,
     RHO,
-    Numbers,
     U,
-    blocks,
     clear,
     copy_line,
     lines,
