@@ -35,6 +35,10 @@ RECORDS = pa.schema(
 )
 
 
+class BadTable(UserError):
+    """A table of a dataset that is missing or damaged."""
+
+
 def describe(manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
     """Content of dataset.json; `digest` names the whole: videos, labels, splits and settings."""
     parts = {"manifest": digest(manifest), "splits": digest(splits), "settings_digest": settings_digest(settings)}
@@ -133,18 +137,18 @@ def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Tab
     """Read `manifest`, `splits` or `records`, all columns or some.
 
     Raises:
-        UserError: it is missing or damaged.
+        BadTable: it is missing or damaged.
     """
     path = storage.join(root, f"{name}.parquet")
     again = "run the same `marey prepare` again"
     try:
         content = storage.read_bytes(path)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: {again}.") from None
+        raise BadTable(f"{path} is missing: {again}.") from None
     try:
         return pq.read_table(pa.BufferReader(content), columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}): {again}.") from error
+        raise BadTable(f"{path} is damaged ({str(error).splitlines()[0]}): {again}.") from error
 
 
 def _write(path: str, table: pa.Table) -> None:

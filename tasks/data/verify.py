@@ -14,8 +14,7 @@ from tasks.data.manifest import digest
 from tasks.data.sample import FLOW, JSON, RGB, ArrowFile, sample_key
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, read_sidecar, read_sidecars, tar_path
-from tasks.data.tables import RECORDS, read_description, read_settings, read_table
-from tasks.errors import UserError
+from tasks.data.tables import RECORDS, BadTable, read_description, read_settings, read_table
 from tasks.video.encode import decode_gray, decode_rgb, mp4_frames, read_mp4
 
 
@@ -57,11 +56,15 @@ def verify_dataset(root: str) -> list[str]:
         UserError: no prepared dataset is there.
     """
     description = read_description(root)
-    try:
-        manifest, splits, records = (read_table(root, name) for name in ("manifest", "splits", "records"))
-    except UserError as error:
-        return [str(error)]
-    differences = []
+    tables, differences = [], []
+    for name in ("manifest", "splits", "records"):
+        try:
+            tables.append(read_table(root, name))
+        except BadTable as error:
+            differences.append(str(error))
+    if differences:
+        return differences
+    manifest, splits, records = tables
     for name, table in (("manifest", manifest), ("splits", splits)):
         if digest(table) != description[name]:
             differences.append(f"{name}.parquet is not the one that dataset.json describes")

@@ -110,6 +110,11 @@ def test_edited_table(dataset, name):
             read_table(str(dataset), name)
     path.unlink()
     assert f"{name}.parquet is missing" in verify_dataset(str(dataset))[0]
+    (dataset / "records.parquet").unlink()
+    assert [
+        f"{table}.parquet is missing" in said
+        for table, said in zip((name, "records"), verify_dataset(str(dataset)), strict=True)
+    ] == [True, True]
 
 
 def test_edited_records(dataset):
