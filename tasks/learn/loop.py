@@ -115,6 +115,20 @@ def fit(
         parallel.release(group)
 
 
+@contextmanager
+def _single_clips_refused() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "A worker's batch of one clip leaves batch norm a single value in each channel of some layer: choose a "
+            "train.batch_size (over compute.workers and train.accumulate) that leaves no clip alone, also in the last "
+            "step of an epoch, or larger or longer clips."
+        ) from error
+
+
 class _Loop:
     """State of one `fit`."""
 
@@ -170,6 +184,7 @@ class _Loop:
                     if self.rank == 0:
                         self.report(Progress("step", epoch, self.position.step, metrics))
 
+    @_single_clips_refused()
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Change the weights once; returns sums over the clips of the ordinary step on all ranks."""
         torch.manual_seed(seed(self.settings.seed, self.position.step, self.rank))
@@ -210,7 +225,7 @@ class _Loop:
         parts, local = batch.parts(self.settings.accumulate), []
         for number, part in enumerate(parts, 1):
             with parallel.without_sync(self.model, skip=number < len(parts)):
-                with self.autocast, _single_clips_refused():
+                with self.autocast:
                     losses = self.model(part.clip, part.labels, part.weights, part.flow)
                 scale = parallel.global_mean_scale(part.weights, part.count, self.world)
                 torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
@@ -291,20 +306,6 @@ class _Loop:
             checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
         self.report(Progress("epoch", self.position.epoch, self.position.step, metrics, folder))
         self.window = _Window()  # saving and validating are not the steps' time
-
-
-@contextmanager
-def _single_clips_refused() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UserError(
-            "A worker's batch of one clip leaves batch norm a single value in each channel of some layer: choose a "
-            "train.batch_size (over compute.workers and train.accumulate) that leaves no clip alone, also in the last "
-            "step of an epoch, or larger or longer clips."
-        ) from error
 
 
 def _sums(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -307,6 +307,15 @@ def test_one_clip_alone_in_batch_norm_is_a_sentence(tmp_path):
     train(tmp_path, QUIET, network=Pooled(), table=Table(n=6))
 
 
+def test_so_is_one_held_out(tmp_path):
+    class Single(Upstream):
+        def gradients(self, train, held_out, *, lr, reduce):
+            torch.nn.functional.batch_norm(torch.zeros(1, 2), None, None, training=True)
+
+    with pytest.raises(UserError, match="single value in each channel"):
+        train(tmp_path, QUIET, network=Single(), validation=False)
+
+
 def test_mixed_precision_needs_a_gpu(tmp_path):
     with pytest.raises(UserError, match=r"train\.amp=bf16 needs a GPU and this worker runs on the CPU"):
         train(tmp_path, TrainSettings(epochs=1, batch_size=4, amp="bf16"))
