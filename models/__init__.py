@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.describe import describe, names, nearest, network_class
-from models.description import Description
-from models.errors import ModelError
+from models.common.describe import describe, names, network_class
+from models.common.description import Description
+from models.common.errors import ModelError, nearest
 
 if TYPE_CHECKING:
-    from models.network import Network
+    from models.common.network import Network
 
 __all__ = ["Description", "ModelError", "build", "describe", "names"]
 
@@ -31,7 +31,7 @@ def build(name: str, num_classes: int, *, stream: str | None = None, **options: 
     stream = stream or description.streams[0]
     if stream not in description.streams:
         raise ModelError(f"{name} has no stream {stream!r}; {nearest(stream, list(description.streams), 'streams')}.")
-    from models.options import parse
+    from models.common.options import parse
 
     network = network_class(description)
     return network.create(num_classes, stream=stream, options=parse(network.Options, name, options))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet import conv
-from models.network import refold, temporal_average, unfold
+from models.common.network import refold, temporal_average, unfold
 
 
 class OmniAggregation(nn.Module):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from models.backbones.swin3d import Swin3D, Swin3DOptions
 from models.backbones.tpn import TPN, TPNOptions
-from models.errors import ModelError
-from models.network import Group, TrunkNetwork, cross_entropy, set_apart
+from models.common.errors import ModelError
+from models.common.network import Group, TrunkNetwork, cross_entropy, set_apart
 from models.specialization import DSTS, SpecializationSettings
 from models.udl import Reduce, Samples, upstream_gradients
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
-from models.errors import ModelError
+from models.common.errors import ModelError
 from models.soft_pool import soft_pool, softmax_average
 
 Branches = tuple[Tensor, Tensor | None]

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from models.backbones.resnet3d import R3D50, ResNet3DOptions, conv3d
 from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayout, inner
-from models.errors import ModelError
+from models.common.errors import ModelError
+from models.common.network import CHANNELS, ClipNetwork
+from models.common.options import Options, check_rates
 from models.mtconv import MTConv, MTConvs, MTConvSettings
-from models.network import CHANNELS, ClipNetwork
-from models.options import Options, check_rates
 from models.recurrent_gate import Cell, RecurrentGate
 
 ONE = (1, 1, 1)

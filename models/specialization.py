@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
-from models.errors import ModelError
+from models.common.errors import ModelError
 
 PLANE: Kernel = (1, 3, 3)
 TIME: Kernel = (3, 1, 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.aggregation import OmniAggregation
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
-from models.errors import ModelError
+from models.common.errors import ModelError
 from models.sthac import STHAC
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from models.backbones.bninception import BNInception
 from models.backbones.resnet import BasicBlock, Bottleneck, ResNet
-from models.errors import ModelError
-from models.network import FrameNetwork, Network, cross_entropy
+from models.common.errors import ModelError
+from models.common.network import FrameNetwork, Network, cross_entropy
 from models.stin_heads import AttentionalPooling, Difference, FlowDifference, MapPooling, SelfAttention, flow_error
 from models.stin_options import SpatialOptions, STINOptions, TemporalOptions
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet import conv
-from models.errors import ModelError
-from models.network import last_linear, weighted_mean
+from models.common.errors import ModelError
+from models.common.network import last_linear, weighted_mean
 
 FLOW_UNIT = 20.0
 """Pixels a frame that the difference head calls 1: the bound to which TSN clips flow."""

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from models.backbones import bninception
 from models.backbones.resnet import LAYOUTS, TINY, Layout
-from models.description import Description
-from models.errors import ModelError
-from models.options import Options
+from models.common.description import Description
+from models.common.errors import ModelError
+from models.common.options import Options
 
 Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "bninception"]
 

@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
-from models.errors import ModelError
-from models.network import refold, temporal_average, unfold
+from models.common.errors import ModelError
+from models.common.network import refold, temporal_average, unfold
 
 
 @dataclass(frozen=True, kw_only=True)

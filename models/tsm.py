@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet import Bottleneck, Place, ResNet, ResNetOptions
-from models.errors import ModelError
-from models.network import refold, unfold
+from models.common.errors import ModelError
+from models.common.network import refold, unfold
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.errors import ClusterError
-from models.errors import ModelError
+from models.common.errors import ModelError
 from tasks.errors import UserError as UserError
 from tasks.errors import did_you_mean as did_you_mean
 from tasks.video.decode import VideoError

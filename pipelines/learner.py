@@ -50,7 +50,7 @@ def work(config: dict[str, Any]) -> None:
     import torch.distributed as dist
 
     from models import build, describe
-    from models.weights import adopt
+    from models.common.weights import adopt
     from pipelines.tracker import Tracker
     from tasks.data import open_dataset
     from tasks.data.augment import views

@@ -9,9 +9,9 @@ from functools import cache
 import torch
 
 import models
-from models.cost import cost, parameters
-from models.description import PublishedAccuracy, ReferenceCost
-from models.network import CHANNELS
+from models.common.cost import cost, parameters
+from models.common.description import PublishedAccuracy, ReferenceCost
+from models.common.network import CHANNELS
 
 CLASSES = 400
 """Those of Kinetics-400: the number at which all networks' sizes are compared."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import RunInfo
 
-    from models.network import Network
+    from models.common.network import Network
     from tasks.learn import Identity
 
 CHECKPOINT = "checkpoint"

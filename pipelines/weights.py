@@ -59,7 +59,7 @@ def start_of(model: ModelSettings, num_classes: int) -> Weights | None:
     import torch
 
     from models import build
-    from models.weights import adopt, unwrap
+    from models.common.weights import adopt, unwrap
 
     state = unwrap(_load(file), model.weights)
     with torch.device("meta"):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.network import CHANNELS, FrameNetwork, fold, unfold
+from models.common.network import CHANNELS, FrameNetwork, fold, unfold
 
 MEAN = {"rgb": (128 / 255, 117 / 255, 104 / 255), "flow": (128 / 255,)}
 """What clips are normalised by, as in `Description`: red, green, blue; the network turns the order around itself."""

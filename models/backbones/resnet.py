@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from models.errors import ModelError
-from models.network import CHANNELS, FrameNetwork, fold, unfold
-from models.options import Options, check_rates
+from models.common.errors import ModelError
+from models.common.network import CHANNELS, FrameNetwork, fold, unfold
+from models.common.options import Options, check_rates
 
 
 class Layout(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from models.network import CHANNELS, ClipNetwork
-from models.options import Options, check_rates
+from models.common.network import CHANNELS, ClipNetwork
+from models.common.options import Options, check_rates
 
 Kernel = tuple[int, int, int]
 BLOCKS = (3, 4, 6, 3)

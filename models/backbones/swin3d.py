@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.errors import ModelError
-from models.network import CHANNELS, ClipNetwork, Group, set_apart
-from models.options import Options, check_rates
+from models.common.errors import ModelError
+from models.common.network import CHANNELS, ClipNetwork, Group, set_apart
+from models.common.options import Options, check_rates
 
 PATCH = (2, 4, 4)
 """Frames, height and width of what becomes one position."""

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
-from models.errors import ModelError
-from models.network import cross_entropy, last_linear
+from models.common.errors import ModelError
+from models.common.network import cross_entropy, last_linear
 from models.tsm import TSM, TSMOptions
 
 GROUPS = 32

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.network import CHANNELS, Network, fold, last_linear, unfold
-from models.options import Options, check_rates
+from models.common.network import CHANNELS, Network, fold, last_linear, unfold
+from models.common.options import Options, check_rates
 
 
 class X3DLayout(NamedTuple):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import models
 from models import mtconv, soft_pool
-from models.cost import cost
+from models.common.cost import cost
 
 sys.path.append(str(Path(__file__).parent))
 import bench_models

@@ -20,7 +20,7 @@ import torch
 from neurons import spread
 
 from models import build, describe
-from models.cost import parameters
+from models.common.cost import parameters
 from models.dsts import Specialized
 from pipelines import recipe as recipes
 from pipelines.clips import clip_settings, view_settings

@@ -13,7 +13,7 @@ import torch
 
 import tasks.data.layouts as layouts
 from models import describe as describe_module
-from models.description import Description, ReferenceCost
+from models.common.description import Description, ReferenceCost
 
 pytestmark = pytest.mark.quick
 

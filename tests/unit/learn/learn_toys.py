@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import models
-from models.network import Network
+from models.common.network import Network
 from tasks.data.order import deal, epoch_order
 from tasks.learn.batch import Batch
 from tasks.learn.checkpoint import Identity

@@ -12,7 +12,7 @@ from learn_toys import CASES, IDENTITY, Table, Toy
 
 import models
 from models import specialization
-from models.network import CHANNELS
+from models.common.network import CHANNELS
 from tasks.data.order import deal
 from tasks.learn import parallel
 from tasks.learn.loop import fit

@@ -7,7 +7,7 @@ import pytest
 import torch
 from learn_toys import IDENTITY, Table, Toy
 
-from models.network import Group
+from models.common.network import Group
 from tasks.errors import UserError
 from tasks.learn.loop import fit
 from tasks.learn.settings import TrainSettings
@@ -195,7 +195,7 @@ def test_gradients_are_clipped_to_the_norm(tmp_path):
 
 
 def plain_groups(network):
-    from models.network import Group
+    from models.common.network import Group
 
     return lambda: [Group([name for name, _ in network.named_parameters()], 1.0, True, "ordinary")]
 

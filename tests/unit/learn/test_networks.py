@@ -9,7 +9,7 @@ from small_dataset import write_dataset
 
 import models
 from models import specialization
-from models.network import CHANNELS
+from models.common.network import CHANNELS
 from tasks.data import ClipSettings, open_dataset
 from tasks.data.augment import views
 from tasks.data.source import ClipSource, ViewSource

@@ -1,7 +1,7 @@
 import pytest
 from learn_toys import Toy
 
-from models.network import Group
+from models.common.network import Group
 from tasks.learn.optim import build_optimizer, set_lr
 from tasks.learn.settings import TrainSettings
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.describe import network_class
-from models.network import CHANNELS, FrameNetwork
+from models.common.describe import network_class
+from models.common.network import CHANNELS, FrameNetwork
 from models.sthac import STHAC
 
 NETWORKS = [name for name in models.names() if not models.describe(name).parts]

@@ -9,8 +9,8 @@ from network_helpers import logits
 from torch import Tensor, nn
 
 import models
-from models.errors import ModelError
-from models.weights import adopt
+from models.common.errors import ModelError
+from models.common.weights import adopt
 
 pytestmark = pytest.mark.quick
 

@@ -8,7 +8,7 @@ import torch
 from network_helpers import NETWORKS
 
 import models
-from models.errors import ModelError
+from models.common.errors import ModelError
 
 pytestmark = pytest.mark.quick
 

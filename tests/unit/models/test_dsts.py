@@ -7,10 +7,10 @@ from torch import nn
 
 import models
 from models import specialization
-from models.cost import cost, parameters
-from models.errors import ModelError
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
+from models.common.weights import adopt
 from models.specialization import DSTS, Layer, SpecializationSettings
-from models.weights import adopt
 
 pytestmark = pytest.mark.quick
 TRUNKS = ("dsts_tpn", "dsts_swin_b")

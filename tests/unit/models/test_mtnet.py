@@ -6,8 +6,8 @@ from network_helpers import assert_clips_apart_and_directed, logits, ready
 from torch import nn
 
 import models
-from models.cost import parameters
-from models.errors import ModelError
+from models.common.cost import parameters
+from models.common.errors import ModelError
 from models.mtconv import MTConv
 from models.mtnet import MTBlock, MTNetOptions
 from models.recurrent_gate import RecurrentGate

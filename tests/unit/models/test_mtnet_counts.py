@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import models
-from models.cost import cost, parameters
+from models.common.cost import cost, parameters
 from models.recurrent_gate import RecurrentGate
 
 

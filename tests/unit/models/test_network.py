@@ -6,8 +6,8 @@ from network_helpers import IN_A_RESNET, NETWORKS, clip_for, last_linear
 from torch import nn
 
 import models
-from models.errors import ModelError
-from models.network import CHANNELS, Network, fold, refold, unfold
+from models.common.errors import ModelError
+from models.common.network import CHANNELS, Network, fold, refold, unfold
 
 pytestmark = pytest.mark.quick
 every_network = pytest.mark.parametrize("name", NETWORKS)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 import models
 from models.backbones.resnet3d import Bottleneck3D
-from models.cost import cost, parameters
-from models.errors import ModelError
-from models.weights import adopt
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
+from models.common.weights import adopt
 
 pytestmark = pytest.mark.quick
 NAMES = ["slowonly", "r3d50"]

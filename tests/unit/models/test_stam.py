@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 import models
 from models.aggregation import OmniAggregation, normalise
-from models.cost import cost, parameters
-from models.errors import ModelError
-from models.network import refold, temporal_average, unfold
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
+from models.common.network import refold, temporal_average, unfold
 from models.stam import STAMBlock
 
 pytestmark = pytest.mark.quick

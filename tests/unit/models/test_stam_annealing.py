@@ -6,7 +6,7 @@ from network_helpers import logits, ready, sthac, with_random_filters
 from torch import Tensor
 
 import models
-from models.cost import parameters
+from models.common.cost import parameters
 
 pytestmark = pytest.mark.quick
 ANNEALED = {"temperature_start": 30.0, "temperature": 2.0, "anneal_epochs": 4.0}

@@ -6,8 +6,8 @@ from network_helpers import logits, randomise, ready
 from torch import Tensor, nn
 
 import models
-from models.cost import cost, parameters
-from models.errors import ModelError
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
 
 pytestmark = pytest.mark.quick
 LABELS = torch.tensor([1, 4])

@@ -6,8 +6,8 @@ from network_helpers import ready
 from torch import Tensor, nn
 
 import models
-from models.cost import parameters
-from models.errors import ModelError
+from models.common.cost import parameters
+from models.common.errors import ModelError
 from models.stin_heads import flow_error
 
 pytestmark = pytest.mark.quick

@@ -6,7 +6,7 @@ from network_helpers import logits, ready
 from torch import Tensor, nn
 
 import models
-from models.cost import cost, parameters
+from models.common.cost import cost, parameters
 from models.stm import CMM, CSTM, STMBlock
 
 pytestmark = pytest.mark.quick

@@ -10,10 +10,10 @@ from network_helpers import logits
 from torch import Tensor, nn
 
 from models.backbones.swin3d import Block, DropPath, Swin3D, Swin3DOptions, Window, resize_table
-from models.cost import cost, parameters
-from models.errors import ModelError
-from models.options import parse
-from models.weights import adopt
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
+from models.common.options import parse
+from models.common.weights import adopt
 
 KINETICS, SOMETHING = (8, 7, 7), (16, 7, 7)
 

@@ -6,8 +6,8 @@ from network_helpers import logits, ready
 from torch import nn
 
 import models
-from models.cost import parameters
-from models.network import refold, temporal_average, unfold
+from models.common.cost import parameters
+from models.common.network import refold, temporal_average, unfold
 
 pytestmark = pytest.mark.quick
 

@@ -6,9 +6,9 @@ from network_helpers import assert_clips_apart_and_directed, logits, ready
 
 import models
 from models.backbones.tpn import GROUPS, Pyramid
-from models.cost import cost, parameters
-from models.errors import ModelError
-from models.weights import adopt
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
+from models.common.weights import adopt
 
 pytestmark = pytest.mark.quick
 

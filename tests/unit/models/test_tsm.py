@@ -5,7 +5,7 @@ import torch
 from network_helpers import logits, ready
 
 import models
-from models.cost import cost, parameters
+from models.common.cost import cost, parameters
 from models.tsm import shift
 
 pytestmark = pytest.mark.quick

@@ -5,8 +5,8 @@ import torch
 from network_helpers import IN_A_RESNET, logits, ready
 
 import models
-from models.errors import ModelError
-from models.weights import adopt, unwrap
+from models.common.errors import ModelError
+from models.common.weights import adopt, unwrap
 
 pytestmark = pytest.mark.quick
 

@@ -9,10 +9,10 @@ from network_helpers import clip_for, logits, randomise
 from torch import Tensor, nn
 
 from models.backbones.x3d import SE, X3D, X3DL, Block, Conv
-from models.cost import cost, parameters
-from models.errors import ModelError
-from models.options import parse
-from models.weights import adopt, unwrap
+from models.common.cost import cost, parameters
+from models.common.errors import ModelError
+from models.common.options import parse
+from models.common.weights import adopt, unwrap
 
 both = pytest.mark.parametrize("network_class", [X3D, X3DL])
 

@@ -11,7 +11,7 @@ import pytest
 from small_dataset import write_dataset
 
 from models import describe
-from models.errors import ModelError
+from models.common.errors import ModelError
 from pipelines import recipe
 from pipelines.clips import clip_settings, sided, view_settings
 from pipelines.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelError
+from models.common.errors import ModelError
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 

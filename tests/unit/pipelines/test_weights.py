@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import models
-from models.errors import ModelError
+from models.common.errors import ModelError
 from pipelines.errors import UserError
 from pipelines.settings import ModelSettings
 from pipelines.weights import start_of

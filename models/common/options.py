@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from models.describe import nearest
-from models.description import Description
-from models.errors import ModelError
+from models.common.description import Description
+from models.common.errors import ModelError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.description import Description, PublishedAccuracy, ReferenceCost
+from models.common.description import Description, PublishedAccuracy, ReferenceCost
 
 _X3D: dict[str, Any] = {
     "paper": "Feichtenhofer, X3D, CVPR 2020",

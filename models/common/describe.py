@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.catalogue import FRAMES
-from models.catalogue_3d import VOLUMES
-from models.description import Description
-from models.errors import ModelError
+from models.common.catalogue import FRAMES
+from models.common.catalogue_3d import VOLUMES
+from models.common.description import Description
+from models.common.errors import ModelError, nearest
 
 if TYPE_CHECKING:
-    from models.network import Network
+    from models.common.network import Network
 
 _BY_NAME = {description.name: description for description in (*FRAMES, *VOLUMES)}
 
@@ -37,7 +36,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
     description = _BY_NAME[name]
     if not options:
         return description
-    from models.options import parse
+    from models.common.options import parse
 
     return parse(network_class(description).Options, name, options).adapt(description)
 
@@ -47,9 +46,3 @@ def network_class(description: Description) -> type[Network]:
     module, class_name = description.factory.split(":")
     found: type[Network] = getattr(import_module(module), class_name)
     return found
-
-
-def nearest(word: object, known: list[str], kind: str) -> str:
-    """The second half of a sentence about an unknown word: the nearest known one, then all of them."""
-    close = get_close_matches(str(word), known, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]!r}? The " if close else "the ") + f"{kind} are {', '.join(known)}"

@@ -38,7 +38,7 @@ class Description:
 
     name: str
     factory: str
-    """`module:Class` of the `models.network.Network`, whose `create` makes it."""
+    """`module:Class` of the `models.common.network.Network`, whose `create` makes it."""
     title: str
     paper: str
     streams: tuple[str, ...] = ("rgb", "flow")

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.errors import ModelError
-from models.options import Options
+from models.common.errors import ModelError
+from models.common.options import Options
 
 CHANNELS = {"rgb": 3, "flow": 10}
 """Channels of a clip by stream; flow has 5 consecutive pairs a segment: x1, y1, ..., x5, y5."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.errors import ModelError
-from models.network import Network
+from models.common.errors import ModelError
+from models.common.network import Network
 
 FIRST = ("conv1.weight", "conv1_7x7_s2.weight")
 """First convolutions, of ResNets and of BN-Inception."""

@@ -1,6 +1,6 @@
 """Networks that look at frames with 2-D convolutions, and how their papers use them; standard library only."""
 
-from models.description import Description, PublishedAccuracy, ReferenceCost
+from models.common.description import Description, PublishedAccuracy, ReferenceCost
 
 _STIN = "our reading of Cao et al., STIN, SIViP 2023"
 FRAMES = (

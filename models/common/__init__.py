@@ -1,0 +1,1 @@
+"""What all networks share, apart from any paper: descriptions, options, checks, weights, cost."""
