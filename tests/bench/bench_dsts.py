@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.specialization import DSTS, SpecializationSettings
+from models.dsts.specialization import DSTS, SpecializationSettings
 from tasks.learn import host
 from tasks.learn.batch import Batch
 

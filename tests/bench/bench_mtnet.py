@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models import mtconv, soft_pool
 from models.common.cost import cost
+from models.mtnet import mtconv, soft_pool
 
 sys.path.append(str(Path(__file__).parent))
 import bench_models

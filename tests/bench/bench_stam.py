@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import models
-from models.calibrated_conv import by_patches, by_weights
+from models.stam.calibrated_conv import by_patches, by_weights
 from tasks.learn import host
 
 sys.path.append(str(Path(__file__).parent))

@@ -21,7 +21,7 @@ from neurons import spread
 
 from models import build, describe
 from models.common.cost import parameters
-from models.dsts import Specialized
+from models.dsts.network import Specialized
 from pipelines import recipe as recipes
 from pipelines.clips import clip_settings, view_settings
 from pipelines.settings import Recipe

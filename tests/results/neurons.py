@@ -11,7 +11,7 @@ from cells import Cell
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from models.dsts import Specialized
+from models.dsts.network import Specialized
 from tasks.data.source import ViewSource
 
 

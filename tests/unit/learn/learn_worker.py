@@ -11,8 +11,8 @@ import torch.distributed as dist
 from learn_toys import CASES, IDENTITY, Table, Toy
 
 import models
-from models import specialization
 from models.common.network import CHANNELS
+from models.dsts import specialization
 from tasks.data.order import deal
 from tasks.learn import parallel
 from tasks.learn.loop import fit

@@ -8,8 +8,8 @@ from learn_toys import CASES, IDENTITY
 from small_dataset import write_dataset
 
 import models
-from models import specialization
 from models.common.network import CHANNELS
+from models.dsts import specialization
 from tasks.data import ClipSettings, open_dataset
 from tasks.data.augment import views
 from tasks.data.source import ClipSource, ViewSource

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from models import soft_pool
+from models.mtnet import soft_pool
 from tasks.learn import operators
 
 pytestmark = pytest.mark.quick

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 import models
 from models.common.describe import network_class
 from models.common.network import CHANNELS, FrameNetwork
-from models.sthac import STHAC
+from models.stam.sthac import STHAC
 
 NETWORKS = [name for name in models.names() if not models.describe(name).parts]
 """Those that take one clip; what is put together from others is tested beside its parts."""

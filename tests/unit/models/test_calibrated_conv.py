@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.calibrated_conv import by_input, by_patches, by_weights, calibrated_conv
+from models.stam.calibrated_conv import by_input, by_patches, by_weights, calibrated_conv
 
 pytestmark = pytest.mark.quick
 

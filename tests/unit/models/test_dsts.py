@@ -6,11 +6,11 @@ from network_helpers import assert_clips_apart_and_directed, logits, ready
 from torch import nn
 
 import models
-from models import specialization
 from models.common.cost import cost, parameters
 from models.common.errors import ModelError
 from models.common.weights import adopt
-from models.specialization import DSTS, Layer, SpecializationSettings
+from models.dsts import specialization
+from models.dsts.specialization import DSTS, Layer, SpecializationSettings
 
 pytestmark = pytest.mark.quick
 TRUNKS = ("dsts_tpn", "dsts_swin_b")

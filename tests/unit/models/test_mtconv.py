@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.mtconv import MTConv, MTConvSettings, frame_selection, pool, resize
+from models.mtnet.mtconv import MTConv, MTConvSettings, frame_selection, pool, resize
 
 pytestmark = pytest.mark.quick
 SETTINGS = MTConvSettings()

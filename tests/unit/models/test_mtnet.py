@@ -8,9 +8,10 @@ from torch import nn
 import models
 from models.common.cost import parameters
 from models.common.errors import ModelError
-from models.mtconv import MTConv
-from models.mtnet import MTBlock, MTNetOptions
-from models.recurrent_gate import RecurrentGate
+from models.mtnet import MTNetOptions
+from models.mtnet.mtconv import MTConv
+from models.mtnet.network import MTBlock
+from models.mtnet.recurrent_gate import RecurrentGate
 
 NAMES = ["mtnet_s", "mtnet_m", "mtnet_l", "mtconv_r50"]
 

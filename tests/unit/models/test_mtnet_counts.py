@@ -5,7 +5,7 @@ import torch
 
 import models
 from models.common.cost import cost, parameters
-from models.recurrent_gate import RecurrentGate
+from models.mtnet.recurrent_gate import RecurrentGate
 
 
 @pytest.mark.parametrize(

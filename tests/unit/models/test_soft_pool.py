@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.soft_pool import forward, soft_pool
+from models.mtnet.soft_pool import forward, soft_pool
 
 pytestmark = pytest.mark.quick
 

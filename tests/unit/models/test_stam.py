@@ -6,11 +6,11 @@ from network_helpers import logits, ready, sthac, with_random_filters
 from torch import Tensor, nn
 
 import models
-from models.aggregation import OmniAggregation, normalise
 from models.common.cost import cost, parameters
 from models.common.errors import ModelError
 from models.common.network import refold, temporal_average, unfold
-from models.stam import STAMBlock
+from models.stam.aggregation import OmniAggregation, normalise
+from models.stam.network import STAMBlock
 
 pytestmark = pytest.mark.quick
 

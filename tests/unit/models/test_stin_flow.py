@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import models
 from models.common.cost import parameters
 from models.common.errors import ModelError
-from models.stin_heads import flow_error
+from models.stin.heads import flow_error
 
 pytestmark = pytest.mark.quick
 LABELS = torch.tensor([1, 4])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import models
-from models import specialization
+from models.dsts import specialization
 
 pytestmark = pytest.mark.quick
 LR = 0.3

@@ -13,10 +13,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from models.aggregation import OmniAggregation
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
 from models.common.errors import ModelError
-from models.sthac import STHAC
+from models.stam.aggregation import OmniAggregation
+from models.stam.sthac import STHAC
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from models.backbones.bninception import BNInception
 from models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from models.common.errors import ModelError
 from models.common.network import FrameNetwork, Network, cross_entropy
-from models.stin_heads import AttentionalPooling, Difference, FlowDifference, MapPooling, SelfAttention, flow_error
-from models.stin_options import SpatialOptions, STINOptions, TemporalOptions
+from models.stin.heads import AttentionalPooling, Difference, FlowDifference, MapPooling, SelfAttention, flow_error
+from models.stin.options import SpatialOptions, STINOptions, TemporalOptions
 
 DROPOUT = {"rgb": 0.8, "flow": 0.7}
 

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.aggregation import normalise
-from models.calibrated_conv import calibrated_conv
+from models.stam.aggregation import normalise
+from models.stam.calibrated_conv import calibrated_conv
 
 SCALES = (1, 2, 3)
 """Dilations of the spatial branch."""

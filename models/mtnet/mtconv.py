@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
 from models.common.errors import ModelError
-from models.soft_pool import soft_pool, softmax_average
+from models.mtnet.soft_pool import soft_pool, softmax_average
 
 Branches = tuple[Tensor, Tensor | None]
 

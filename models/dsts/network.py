@@ -17,8 +17,8 @@ from models.backbones.swin3d import Swin3D, Swin3DOptions
 from models.backbones.tpn import TPN, TPNOptions
 from models.common.errors import ModelError
 from models.common.network import Group, TrunkNetwork, cross_entropy, set_apart
-from models.specialization import DSTS, SpecializationSettings
-from models.udl import Reduce, Samples, upstream_gradients
+from models.dsts.specialization import DSTS, SpecializationSettings
+from models.dsts.udl import Reduce, Samples, upstream_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Specialized(TrunkNetwork):
         return set_apart(super().parameter_groups(), decisions, "upstream" if self.options.udl else "ordinary")
 
     def gradients(self, train: Sequence[Samples], held_out: Sequence[Samples], *, lr: float, reduce: Reduce) -> None:
-        """Set the gradients of the upstream parameters, as `models.udl.upstream_gradients` says.
+        """Set the gradients of the upstream parameters, as `models.dsts.udl.upstream_gradients` says.
 
         The training loop takes them, and then an ordinary step on `train` with all other parameters: accumulation, AMP
         and several workers are thereby the same code for every network, where the design has this method replace the

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.specialization import widen
+from models.dsts.specialization import widen
 
 Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
 """Sums each tensor over all workers."""

@@ -18,8 +18,8 @@ from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayou
 from models.common.errors import ModelError
 from models.common.network import CHANNELS, ClipNetwork
 from models.common.options import Options, check_rates
-from models.mtconv import MTConv, MTConvs, MTConvSettings
-from models.recurrent_gate import Cell, RecurrentGate
+from models.mtnet.mtconv import MTConv, MTConvs, MTConvSettings
+from models.mtnet.recurrent_gate import Cell, RecurrentGate
 
 ONE = (1, 1, 1)
 THREE = (3, 3, 3)
