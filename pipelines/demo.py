@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from cluster.attach import attach
-from pipelines import capacity
 from pipelines import recipe as recipes
-from pipelines.bounded import bounded
-from pipelines.progress import Progress
+from pipelines.compute import Progress, bounded, capacity
 from pipelines.run import RunResult, run
-from pipelines.workspace import workspace
+from pipelines.tracking import workspace
 from tasks.data import figures
 from tasks.data.figures_settings import FigureSettings
 

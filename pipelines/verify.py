@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.attach import attach
-from pipelines import capacity
-from pipelines.bounded import bounded
-from pipelines.progress import Progress
+from pipelines.compute import Progress, bounded, capacity
 from tasks.data import storage, tables
 from tasks.data.verify import verify_dataset, verify_shard
 

@@ -27,7 +27,7 @@ class Args:
 def main(args: Args) -> int:
     """Do it, and print where things are."""
     from cluster import local
-    from pipelines.workspace import workspace
+    from pipelines.tracking import workspace
 
     folder = workspace()
     if args.action == "up":

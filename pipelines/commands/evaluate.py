@@ -49,9 +49,9 @@ def main(args: Args) -> int:
     """Evaluate and print the table."""
     import json
 
-    from pipelines import fusion
     from pipelines.errors import UserError
-    from pipelines.evaluate import evaluate, table, to_dict
+    from pipelines.evaluate import evaluate, fusion
+    from pipelines.evaluate.workflow import table, to_dict
     from tasks.data.tables import is_dataset
 
     *runs, last = args.runs or ("",)

@@ -22,7 +22,7 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs
-    from pipelines.workspace import workspace
+    from pipelines.tracking import workspace
 
     found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client())
     if not found:

@@ -40,8 +40,9 @@ def main(args: Args) -> int:
     """Predict, print, and tell by the exit code whether videos failed."""
     import json
 
-    from pipelines.annotate import annotate, check
-    from pipelines.predict import predict, table, to_dict, write
+    from pipelines.predict import predict
+    from pipelines.predict.annotate import annotate, check
+    from pipelines.predict.workflow import table, to_dict, write
 
     if args.annotate is not None:
         check(args.videos, args.annotate)

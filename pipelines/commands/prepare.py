@@ -38,10 +38,11 @@ class Args:
 
 def main(args: Args) -> int:
     """Prepare, print the table, and tell by the exit code whether too many videos failed."""
-    from pipelines.prepare import listing, prepare, table
+    from pipelines.prepare import prepare
+    from pipelines.prepare.workflow import listing, table
 
     if args.dry_run:
-        from pipelines import estimate
+        from pipelines.prepare import estimate
 
         found = listing(args.layout, args.source, args.group)
         print(estimate.table(estimate.estimate(found, args.out, args.settings, address=args.address)))

@@ -33,9 +33,11 @@ class Args:
 
 def main(args: Args) -> int:
     """Run all steps and print the evaluations."""
-    from pipelines import average, evaluation, fusion
     from pipelines.errors import UserError
+    from pipelines.evaluate import fusion
+    from pipelines.evaluate import result as evaluation
     from pipelines.recipe import load
+    from pipelines.run import every_split as average
 
     if not args.recipes:
         raise UserError("no recipe is named: give a recipe file, or the name of a built-in recipe")

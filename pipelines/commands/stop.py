@@ -22,7 +22,7 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs
-    from pipelines.workspace import workspace
+    from pipelines.tracking import workspace
 
     client = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client()
     job = jobs.stop(client, args.job)

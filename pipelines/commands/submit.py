@@ -33,7 +33,7 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs, submit
-    from pipelines.workspace import workspace
+    from pipelines.tracking import workspace
 
     parsed = check(args.command)
     target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace())

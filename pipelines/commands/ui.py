@@ -20,8 +20,8 @@ def main(args: Args) -> int:
 
     from cluster.errors import ClusterError
     from cluster.mlflow import serve
-    from pipelines.tracker import runs_page, tracking_uri
-    from pipelines.workspace import workspace
+    from pipelines.tracking import tracking_uri, workspace
+    from pipelines.tracking.tracker import runs_page
 
     uri = tracking_uri(workspace())
     if uri.startswith(("http://", "https://")):

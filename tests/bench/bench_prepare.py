@@ -112,7 +112,7 @@ def driver_memory(count: int, root: Path) -> float:
         (source / "ab"[number % 2] / f"{number}.mp4").hardlink_to(originals[number % 20])
     code = f"""
 import resource
-from pipelines.prepare import prepare
+from pipelines.prepare.workflow import prepare
 from tasks.data import PrepareSettings
 settings = PrepareSettings(short_side=16, flow="none", shard_samples=50)
 result = prepare({str(source)!r}, {str(root / "out")!r}, settings=settings, progress=False, address="local")

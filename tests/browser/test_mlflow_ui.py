@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from cluster.mlflow import serve
-from pipelines.pictures import curves
-from pipelines.tracker import Tracker, runs_page
+from pipelines.tracking import Tracker
+from pipelines.tracking.plots import curves
+from pipelines.tracking.tracker import runs_page
 
 pytestmark = pytest.mark.browser
 CHROMIUM = Path("/usr/bin/chromium")

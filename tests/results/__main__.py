@@ -24,7 +24,7 @@ from cells import Cell, Study
 from studies import STUDIES
 
 from pipelines import recipe as recipes
-from pipelines.workspace import workspace
+from pipelines.tracking import workspace
 
 HERE = Path(__file__).parent
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", HERE.parents[2] / "shared" / "videos"))

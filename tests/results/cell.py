@@ -23,8 +23,7 @@ from models import build, describe
 from models.common.cost import parameters
 from models.dsts.network import Specialized
 from pipelines import recipe as recipes
-from pipelines.clips import clip_settings, view_settings
-from pipelines.settings import Recipe
+from pipelines.recipe import Recipe, clip_settings, view_settings
 from tasks.data import open_dataset
 from tasks.data.augment import views
 from tasks.data.source import ClipSource, ViewSource

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import recipe as recipes
-from pipelines.settings import Recipe
+from pipelines.recipe import Recipe
 from tasks.data.figures_settings import FigureSettings
 
 TINY = {"tiny": True}

@@ -11,7 +11,7 @@ import numpy as np
 from cells import Cell, Fusion, Study
 
 from pipelines.demo import pairs
-from pipelines.fusion import WEIGHTS
+from pipelines.evaluate.fusion import WEIGHTS
 from tasks.data.figures import actions
 
 

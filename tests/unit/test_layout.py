@@ -52,7 +52,7 @@ def test_packages_stay_with_their_libraries(folder: str) -> None:
 
 def test_only_the_tracker_and_the_runs_know_mlflow() -> None:
     users = {file.name for file in (ROOT / "pipelines").rglob("*.py") if "mlflow" in packages(file)}
-    assert users <= {"tracker.py", "runs.py"}
+    assert users <= {"tracker.py", "find_run.py"}
 
 
 def test_only_one_file_knows_decord() -> None:

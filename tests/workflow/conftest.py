@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipelines import recipe as recipes
-from pipelines.settings import DataSettings, InputSettings, ModelSettings, Recipe
+from pipelines.recipe import DataSettings, InputSettings, ModelSettings, Recipe
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from pipelines import recipe as recipes
-from pipelines.average import average, table
 from pipelines.commands import run as command
 from pipelines.errors import UserError
-from pipelines.tracker import client, tracking_uri
-from pipelines.workspace import workspace
+from pipelines.run import average
+from pipelines.run.every_split import table
+from pipelines.tracking import tracking_uri, workspace
+from pipelines.tracking.tracker import client
 from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1

@@ -8,10 +8,10 @@ import pytest
 
 from pipelines.commands import evaluate as command
 from pipelines.errors import UserError
-from pipelines.evaluate import evaluate
-from pipelines.evaluation import per_class, table
-from pipelines.fusion import fuse
-from pipelines.tracker import client, tracking_uri
+from pipelines.evaluate import evaluate, fuse
+from pipelines.evaluate.result import per_class, table
+from pipelines.tracking import tracking_uri
+from pipelines.tracking.tracker import client
 
 
 @pytest.fixture(autouse=True)

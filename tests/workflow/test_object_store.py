@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from pipelines import cli
+from pipelines.compute import Progress
 from pipelines.errors import UserError
 from pipelines.prepare import PrepareResult, prepare
-from pipelines.progress import Progress
 from pipelines.verify import verify
 from tasks.data import PrepareSettings, lock, open_dataset, shard, storage, tables
 from tasks.data.process import Processed
@@ -287,7 +287,7 @@ def test_a_driver_that_has_lost_its_lock_stops(out: str, monkeypatch: pytest.Mon
                 stolen.set()
                 assert noticed.wait(60)
 
-    monkeypatch.setattr("pipelines.prepare.Progress", Robbed)
+    monkeypatch.setattr("pipelines.prepare.workflow.Progress", Robbed)
     monkeypatch.setattr(lock.Lease, "refresh", telling)
     monkeypatch.setattr(lock, "REFRESH_S", 0.05)
     said = refusal(SOURCE, out)

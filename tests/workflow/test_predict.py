@@ -4,10 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from pipelines import annotate
 from pipelines.commands import predict as command
 from pipelines.errors import UserError
-from pipelines.predict import predict
+from pipelines.predict import annotate, predict
 from tasks.video import decode
 
 

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from prepared import prepare_here
 
-from pipelines import cli, estimate, prepare_tasks
+from pipelines import cli
 from pipelines.errors import UserError
-from pipelines.prepare import PrepareResult, listing, prepare
+from pipelines.prepare import PrepareResult, estimate, prepare
+from pipelines.prepare import scheduler as prepare_tasks
+from pipelines.prepare.workflow import listing
 from pipelines.verify import verify
 from tasks.data import PrepareSettings, open_dataset, shard, tables
 from tasks.data.layouts import folder
@@ -135,7 +137,7 @@ def test_a_killed_driver_leaves_what_the_next_call_completes(
     code = f"""
 import glob, os, signal, time
 from pipelines import prepare
-from pipelines.progress import Progress
+from pipelines.compute.progress import Progress
 from tasks.data.settings import PrepareSettings
 from tasks.video.settings import TVL1
 
@@ -168,7 +170,7 @@ def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_
     victim = "red-train-3"
 
     def deadly(row, settings, request):
-        from pipelines.prepare_tasks import process
+        from pipelines.prepare.scheduler import process
 
         if victim in row["video_id"]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -215,7 +217,7 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
 
     def meeting(row, settings, request):
         """Parts 2 and 3 of the whole video end only once both have begun."""
-        from pipelines.prepare_tasks import process
+        from pipelines.prepare.scheduler import process
 
         if "whole" in row["video_id"] and request.number in (2, 3):
             (begun / str(request.number)).touch()
@@ -389,7 +391,7 @@ def test_flow_in_batches_takes_gpus_and_agrees(whole: PrepareResult, videos: Pat
     """Ray is told of a GPU; torch, which finds none, computes on the CPU."""
     program = f"""
 import ray
-from pipelines.prepare import prepare
+from pipelines.prepare.workflow import prepare
 from tasks.data import PrepareSettings
 from tasks.video import TVL1
 ray.init(num_cpus=2, num_gpus=1)

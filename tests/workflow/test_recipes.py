@@ -11,7 +11,7 @@ import torch
 
 import models
 from pipelines import recipe as recipes
-from pipelines.clips import clip_settings
+from pipelines.recipe import clip_settings
 from tasks.data import open_dataset
 from tasks.data.augment import clip_shape
 from tasks.data.settings import PrepareSettings

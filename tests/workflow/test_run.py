@@ -10,7 +10,7 @@ import pytest
 from pipelines import recipe as recipes
 from pipelines.demo import demo, pairs, table
 from pipelines.run import run
-from pipelines.runs import resolve
+from pipelines.tracking import resolve
 from tasks.data import figures
 from tasks.data.figures_settings import FigureSettings
 from tasks.data.settings import PrepareSettings

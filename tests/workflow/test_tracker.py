@@ -1,7 +1,8 @@
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.tracker import Tracker, client
+from pipelines.tracking import Tracker
+from pipelines.tracking.tracker import client
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp
     import torch
 
     from cluster.mlflow import serve
-    from pipelines.runs import resolve
+    from pipelines.tracking import resolve
 
     monkeypatch.setenv("MAREY_WORK", str(tmp_path))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")  # whose artifacts go through the server

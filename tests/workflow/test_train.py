@@ -8,8 +8,8 @@ import pytest
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
-from pipelines.runs import resolve
-from pipelines.tracker import client, tracking_uri
+from pipelines.tracking import resolve, tracking_uri
+from pipelines.tracking.tracker import client
 from pipelines.train import train
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
-from pipelines.tracker import client, tracking_uri
-from pipelines.tune import concurrent_trials, tune
+from pipelines.tracking import tracking_uri
+from pipelines.tracking.tracker import client
+from pipelines.tune import tune
+from pipelines.tune.workflow import concurrent_trials
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +68,7 @@ def test_an_impossible_trial_is_refused(sweep):
 
 
 def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
-    from pipelines import record
+    from pipelines.tracking import run_folder as record
     from tasks.data import open_dataset
 
     digest = open_dataset(sweep.data.dataset).digest

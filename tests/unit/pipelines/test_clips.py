@@ -13,11 +13,11 @@ from small_dataset import write_dataset
 from models import describe
 from models.common.errors import ModelError
 from pipelines import recipe
-from pipelines.clips import clip_settings, sided, view_settings
 from pipelines.errors import UserError
-from pipelines.evaluate import protocols
-from pipelines.settings import EvaluateSettings, Recipe
-from pipelines.train import check_dataset
+from pipelines.evaluate.workflow import protocols
+from pipelines.recipe import EvaluateSettings, Recipe, clip_settings, view_settings
+from pipelines.recipe.clips import sided
+from pipelines.train.workflow import check_dataset
 from tasks.data import open_dataset
 from tasks.data.augment import Box, make_clip
 from tasks.data.settings import ClipSettings

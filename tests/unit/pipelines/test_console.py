@@ -3,10 +3,10 @@ import logging
 
 import pytest
 
-from pipelines.console import Console, describe
 from pipelines.errors import UserError
 from pipelines.recipe import parse, to_dict
-from pipelines.record import read, write
+from pipelines.tracking.run_folder import read, write
+from pipelines.train.console import Console, describe
 
 pytestmark = pytest.mark.quick
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.pictures import PANELS, STYLES, confusion, curves
+from pipelines.tracking.plots import PANELS, STYLES, confusion, curves
 
 pytestmark = pytest.mark.quick
 

@@ -1,9 +1,9 @@
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.revision import git_tags
-from pipelines.runs import resolve
-from pipelines.tracker import Tracker, client, flatten, refuse_shared_sqlite, tracking_uri
+from pipelines.tracking import Tracker, resolve, tracking_uri
+from pipelines.tracking.revision import git_tags
+from pipelines.tracking.tracker import client, flatten, refuse_shared_sqlite
 
 TRAINING = "run_name = 'finished' and tags.stream = 'rgb'"
 

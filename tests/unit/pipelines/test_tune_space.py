@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.settings import DataSettings, ModelSettings, Recipe, SearchSettings
-from pipelines.space import check, overrides
+from pipelines.recipe import DataSettings, ModelSettings, Recipe, SearchSettings
+from pipelines.tune.space import check, overrides
 
 pytestmark = pytest.mark.quick
 

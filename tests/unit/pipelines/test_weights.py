@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 import models
 from models.common.errors import ModelError
 from pipelines.errors import UserError
-from pipelines.settings import ModelSettings
-from pipelines.weights import start_of
+from pipelines.recipe import ModelSettings
+from pipelines.train.initial_weights import start_of
 
 pytestmark = pytest.mark.quick
 

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from models import describe
-from pipelines import capacity
 from pipelines import recipe as recipes
-from pipelines.bounded import bounded
-from pipelines.clips import view_settings
+from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError
-from pipelines.progress import Progress
-from pipelines.runs import load_network, resolve
+from pipelines.recipe import view_settings
+from pipelines.tracking import load_network, resolve
 from tasks.data.augment import views
 from tasks.data.clips import clip_of
 from tasks.data.process import frames_and_flow
@@ -113,7 +111,7 @@ def predict(
     """Name the action in videos.
 
     Args:
-        run: what `pipelines.runs.resolve` takes.
+        run: what `pipelines.tracking.resolve` takes.
         videos: files, URLs, or folders, of which every file below is taken but hidden ones.
         top: classes a video.
         clips: clips a video whose scores are averaged, evenly spread over it.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.evaluation import EvaluateResult, per_class_csv
-from pipelines.workspace import workspace
+from pipelines.evaluate.result import EvaluateResult, per_class_csv
+from pipelines.tracking import workspace
 from tasks.learn import Metrics, measure
 
 WEIGHTS = {"rgb": 1.0, "flow": 1.5}

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, user_error
-from pipelines.revision import git_tags
+from pipelines.tracking.revision import git_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

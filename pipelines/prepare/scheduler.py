@@ -21,7 +21,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from pipelines import capacity
+from pipelines.compute import capacity
 from pipelines.errors import UserError
 from tasks.data.assembly import Assembly, Part, Processed, Request
 from tasks.data.process import process_part

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
-from pipelines.runs import resolve
-from pipelines.settings import WEIGHT_FILES, ModelSettings
-from pipelines.workspace import workspace
+from pipelines.recipe import ModelSettings
+from pipelines.recipe.settings import WEIGHT_FILES
+from pipelines.tracking import resolve, workspace
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.compute import Progress
 from pipelines.errors import UserError
-from pipelines.progress import Progress
 from tasks.data import layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings
 from tasks.video.decode import TRANSIENT
 
 if TYPE_CHECKING:
-    from pipelines.prepare_tasks import Video
+    from pipelines.prepare.scheduler import Video
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def _work(
 ) -> Counter[str]:
     # Only now, so that a call with nothing to do answers within a second.
     from cluster.attach import attach
-    from pipelines import prepare_tasks
+    from pipelines.prepare import scheduler as prepare_tasks
 
     total = sum(len(plan.rows) for plan in pending)
     if total < videos.num_rows:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.errors import UserError, did_you_mean
-from pipelines.settings import Recipe
+from pipelines.recipe import Recipe
 
 DISTRIBUTIONS = ("uniform", "log_uniform", "int_uniform", "choice")
 OPEN = ("model.options.",)

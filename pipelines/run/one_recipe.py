@@ -7,16 +7,14 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines import evaluation as evaluations
-from pipelines import record as records
-from pipelines.evaluate import evaluate
-from pipelines.evaluation import EvaluateResult
+from pipelines.evaluate import EvaluateResult, evaluate
+from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
-from pipelines.prepare import table as prepare_table
-from pipelines.settings import Recipe
-from pipelines.tracker import Tracker, tracking_uri
+from pipelines.prepare.workflow import table as prepare_table
+from pipelines.recipe import Recipe
+from pipelines.tracking import Tracker, tracking_uri, workspace
+from pipelines.tracking import run_folder as records
 from pipelines.train import TrainResult, train
-from pipelines.workspace import workspace
 from tasks.data import open_dataset
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.errors import UserError
-from pipelines.settings import ComputeSettings
+from pipelines.recipe import ComputeSettings
 
 
 def resources() -> dict[str, float]:

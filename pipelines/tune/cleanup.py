@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines.learner import WORKERS
+from pipelines.train.worker import WORKERS
 
 CONTROLLER = "controller.txt"
 """File of a trial's run folder with the id of its Ray Train controller."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from models import Description, describe
 from pipelines.errors import UserError
-from pipelines.settings import Recipe
+from pipelines.recipe.settings import Recipe
 from tasks.data.settings import ClipSettings
 
 SCALES = {"rgb": (1.0, 0.875, 0.75, 0.66), "flow": (1.0, 0.875, 0.75)}

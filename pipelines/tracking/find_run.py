@@ -9,8 +9,8 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from pipelines.errors import UserError, did_you_mean
-from pipelines.tracker import client, tracking_uri
-from pipelines.workspace import workspace
+from pipelines.tracking.tracker import client, tracking_uri
+from pipelines.tracking.workspace import workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -67,7 +67,7 @@ class EvaluateResult:
 
 def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndarray]]]) -> None:
     """Write the files of the result's folder; `scored` are the scores by number of views."""
-    from pipelines.pictures import confusion
+    from pipelines.tracking.plots import confusion
 
     result.folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(scored.values()))

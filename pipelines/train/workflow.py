@@ -15,17 +15,16 @@ from typing import Any
 
 from cluster.attach import attach
 from models import describe
-from pipelines import capacity, weights
 from pipelines import recipe as recipes
-from pipelines import record as records
-from pipelines.clips import clip_settings
-from pipelines.console import Console
+from pipelines.compute import capacity
 from pipelines.errors import UserError
-from pipelines.learner import PROGRESS, REFUSAL, SCORE, Job, work
-from pipelines.runs import load_network
-from pipelines.settings import Recipe
-from pipelines.tracker import Tracker, refuse_shared_sqlite, tracking_uri
-from pipelines.workspace import workspace
+from pipelines.recipe import Recipe, clip_settings
+from pipelines.tracking import Tracker, load_network, tracking_uri, workspace
+from pipelines.tracking import run_folder as records
+from pipelines.tracking.tracker import refuse_shared_sqlite
+from pipelines.train import initial_weights as weights
+from pipelines.train.console import Console
+from pipelines.train.worker import PROGRESS, REFUSAL, SCORE, Job, work
 from tasks.data import open_dataset
 from tasks.learn import Identity
 
@@ -217,7 +216,7 @@ def _own_interrupt() -> Iterator[None]:
 
 def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Mapping[str, Any], *, register: bool) -> None:
     """Store recipe, curves and network with the run."""
-    from pipelines.pictures import curves
+    from pipelines.tracking.plots import curves
     from tasks.data.augment import clip_shape
 
     recipe = job.recipe

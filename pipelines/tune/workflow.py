@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.attach import attach
-from pipelines import capacity
 from pipelines import recipe as recipes
-from pipelines import record as records
+from pipelines.compute import capacity
 from pipelines.errors import UserError
-from pipelines.leftovers import write_controller
-from pipelines.settings import Recipe
-from pipelines.space import check, overrides
-from pipelines.tracker import Tracker, tracking_uri
-from pipelines.train import RECORD as RUN_RECORD
-from pipelines.train import check_dataset, train
-from pipelines.watcher import short, trial_name, watcher
-from pipelines.workspace import workspace
+from pipelines.recipe import Recipe
+from pipelines.tracking import Tracker, tracking_uri, workspace
+from pipelines.tracking import run_folder as records
+from pipelines.train import train
+from pipelines.train.workflow import RECORD as RUN_RECORD
+from pipelines.train.workflow import check_dataset
+from pipelines.tune.callbacks import short, trial_name, watcher
+from pipelines.tune.cleanup import write_controller
+from pipelines.tune.space import check, overrides
 from tasks.data import open_dataset
 
 if TYPE_CHECKING:

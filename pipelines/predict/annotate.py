@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.predict import Prediction
+from pipelines.predict.workflow import Prediction
 from tasks.video import DecoderProcess
 from tasks.video.encode import write_mp4
 

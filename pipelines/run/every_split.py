@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import fusion
 from pipelines import recipe as recipes
-from pipelines import record as records
 from pipelines.errors import UserError
-from pipelines.fusion import FusedResult
-from pipelines.run import RunResult, prepare_source, run
-from pipelines.settings import Recipe
-from pipelines.tracker import Tracker
-from pipelines.workspace import workspace
+from pipelines.evaluate import FusedResult, fusion
+from pipelines.recipe import Recipe
+from pipelines.run.one_recipe import RunResult, prepare_source, run
+from pipelines.tracking import Tracker, workspace
+from pipelines.tracking import run_folder as records
 from tasks.data import open_dataset
 from tasks.learn import Metrics
 

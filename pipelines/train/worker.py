@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.clips import view_settings
 from pipelines.errors import UserError
-from pipelines.settings import Recipe
+from pipelines.recipe import Recipe, view_settings
 from tasks.data.settings import ClipSettings
 from tasks.learn import Identity, Progress
 
@@ -51,7 +50,7 @@ def work(config: dict[str, Any]) -> None:
 
     from models import build, describe
     from models.common.weights import adopt
-    from pipelines.tracker import Tracker
+    from pipelines.tracking import Tracker
     from tasks.data import open_dataset
     from tasks.data.augment import views
     from tasks.data.source import ClipSource, ViewSource

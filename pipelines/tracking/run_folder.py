@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
-from pipelines.tracker import flatten
+from pipelines.tracking.tracker import flatten
 
 FREE = ("train.log_every", "train.loader_threads", "train.keep_checkpoints")
 """Fields that may change from one start to the next, as `compute` may: they do not bear on the result."""

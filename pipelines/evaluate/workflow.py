@@ -13,19 +13,15 @@ import numpy as np
 
 from cluster.attach import attach
 from models import Description, describe
-from pipelines import capacity
 from pipelines import recipe as recipes
-from pipelines.bounded import bounded
-from pipelines.clips import SIZE, view_settings
+from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError, did_you_mean
-from pipelines.evaluation import EvaluateResult, slug, write
-from pipelines.evaluation import table as table
-from pipelines.evaluation import to_dict as to_dict
-from pipelines.progress import Progress
-from pipelines.runs import load_network, resolve
-from pipelines.settings import EvaluateSettings
-from pipelines.tracker import Tracker, tracking_uri
-from pipelines.workspace import workspace
+from pipelines.evaluate.result import EvaluateResult, slug, write
+from pipelines.evaluate.result import table as table
+from pipelines.evaluate.result import to_dict as to_dict
+from pipelines.recipe import EvaluateSettings, view_settings
+from pipelines.recipe.clips import SIZE
+from pipelines.tracking import Tracker, load_network, resolve, tracking_uri, workspace
 from tasks.data import open_dataset
 from tasks.data.augment import views
 from tasks.data.settings import ClipSettings
@@ -79,7 +75,7 @@ def evaluate(
     """Score a run by one view and by the N views of its network's paper.
 
     Args:
-        run: what `pipelines.runs.resolve` takes.
+        run: what `pipelines.tracking.resolve` takes.
         dataset: folder or URL; None is the one the run was trained on.
         settings: None are those of the run's recipe.
         overrides: fields of the settings to change.

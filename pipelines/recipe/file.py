@@ -1,4 +1,4 @@
-"""Recipe files: YAML read strictly into `pipelines.settings.Recipe`, and written back.
+"""Recipe files: YAML read strictly into `pipelines.recipe.Recipe`, and written back.
 
 A relative path in a recipe is relative to the current folder, as a path on the command line is; it is made absolute
 here, before it reaches a worker that runs in another folder.
@@ -19,9 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from models import describe
 from pipelines.errors import UserError, did_you_mean
-from pipelines.settings import WEIGHT_FILES, Recipe
+from pipelines.recipe.settings import WEIGHT_FILES, Recipe
 
-BUILT_IN = Path(__file__).parent / "recipes"
+BUILT_IN = Path(__file__).parents[1] / "recipes"
 """A recipe in this folder is found by its name alone."""
 
 _ADAPTER = TypeAdapter(Recipe)

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pipelines import record as records
-from pipelines.leftovers import Leftovers
-from pipelines.settings import Recipe
-from pipelines.tracker import Tracker
-from pipelines.train import RECORD
+from pipelines.recipe import Recipe
+from pipelines.tracking import Tracker
+from pipelines.tracking import run_folder as records
+from pipelines.train.workflow import RECORD
+from pipelines.tune.cleanup import Leftovers
 
 log = logging.getLogger(__name__)
 

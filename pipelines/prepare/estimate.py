@@ -12,8 +12,7 @@ from datetime import timedelta
 
 import pyarrow as pa
 
-from pipelines.bounded import bounded
-from pipelines.progress import Progress
+from pipelines.compute import Progress, bounded
 from tasks.data import manifest, shard, storage, tables
 from tasks.data.assembly import Part, Request
 from tasks.data.settings import PrepareSettings
@@ -62,7 +61,7 @@ def estimate(
         UserError: as `prepare`.
     """
     from cluster.attach import attach
-    from pipelines import prepare_tasks
+    from pipelines.prepare import scheduler as prepare_tasks
 
     root = storage.absolute(out)
     videos, _ = manifest.build(listed, settings)

@@ -1,0 +1,8 @@
+"""MLflow, the folders of runs, and their plots."""
+
+from pipelines.tracking.find_run import ResolvedRun as ResolvedRun
+from pipelines.tracking.find_run import load_network as load_network
+from pipelines.tracking.find_run import resolve as resolve
+from pipelines.tracking.tracker import Tracker as Tracker
+from pipelines.tracking.tracker import tracking_uri as tracking_uri
+from pipelines.tracking.workspace import workspace as workspace
