@@ -14,8 +14,8 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.run import RunResult, run
 from pipelines.tracking import workspace
-from tasks.data import figures
-from tasks.data.figures_settings import FigureSettings
+from tasks.stickfigures import FigureSettings
+from tasks.stickfigures import plan as figures
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from cluster.errors import ClusterError
 from models.common.errors import ModelError
 from tasks.errors import UserError as UserError
 from tasks.errors import did_you_mean as did_you_mean
-from tasks.video.decode import VideoError
+from tasks.video import VideoError
 
 USER_ERRORS = (UserError, VideoError, ClusterError, ModelError)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from tasks.data.figures_settings import FigureSettings
+from tasks.stickfigures import FigureSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,8 @@ from pipelines.evaluate.result import to_dict as to_dict
 from pipelines.recipe import EvaluateSettings, view_settings
 from pipelines.recipe.clips import SIZE
 from pipelines.tracking import Tracker, load_network, resolve, tracking_uri, workspace
+from tasks.clips import ClipSettings, views
 from tasks.data import open_dataset
-from tasks.data.augment import views
-from tasks.data.settings import ClipSettings
 from tasks.learn import Identity, measure, read_identity
 
 log = logging.getLogger(__name__)
@@ -203,7 +202,7 @@ def _score(
 def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, index: int, count: int) -> Any:
     import ray
 
-    from tasks.data.source import ViewSource
+    from tasks.clips import ViewSource
     from tasks.learn import host
     from tasks.learn.score import score
 

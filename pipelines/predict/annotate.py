@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.predict.workflow import Prediction
 from tasks.video import DecoderProcess
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 FRAMES = 128
 """Frames in memory at a time."""

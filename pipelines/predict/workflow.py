@@ -18,10 +18,10 @@ from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError
 from pipelines.recipe import view_settings
 from pipelines.tracking import load_network, resolve
-from tasks.data.augment import views
-from tasks.data.clips import clip_of
+from tasks.clips import ClipSettings, views
+from tasks.clips.clips import clip_of
 from tasks.data.process import frames_and_flow
-from tasks.data.settings import ClipSettings, PrepareSettings
+from tasks.data.settings import PrepareSettings
 from tasks.learn import Identity, read_identity
 from tasks.video import DecoderProcess, VideoError
 

@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from tasks.data import layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings
-from tasks.video.decode import TRANSIENT
+from tasks.video.errors import TRANSIENT
 
 if TYPE_CHECKING:
     from pipelines.prepare.scheduler import Video

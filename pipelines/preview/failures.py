@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.preview.text import count, plain, videos
-from tasks.video.decode import TRANSIENT
+from tasks.video.errors import TRANSIENT
 
 AT_ONCE = 200
 """Rows that the browser lays out before somebody asks for more."""

@@ -19,8 +19,8 @@ from tasks.data.manifest import PARTS
 from tasks.data.overview import Overview
 from tasks.data.reader import Reader, Sample
 from tasks.video import dequantize
+from tasks.video.codecs import jpeg_rgb
 from tasks.video.colours import flow_colours
-from tasks.video.encode import jpeg_rgb
 
 THUMBNAIL = 256
 """Longer side of a picture in pixels, at most."""

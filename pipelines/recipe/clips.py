@@ -10,7 +10,7 @@ from dataclasses import replace
 from models import Description, describe
 from pipelines.errors import UserError
 from pipelines.recipe.settings import Recipe
-from tasks.data.settings import ClipSettings
+from tasks.clips import ClipSettings
 
 SCALES = {"rgb": (1.0, 0.875, 0.75, 0.66), "flow": (1.0, 0.875, 0.75)}
 """Multi-scale crops of the TSN protocol."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
-from tasks.data.settings import ClipSettings
+from tasks.clips import ClipSettings
 from tasks.learn import Identity, Progress
 
 SCORE = "selection_score"
@@ -51,9 +51,8 @@ def work(config: dict[str, Any]) -> None:
     from models import build, describe
     from models.common.weights import adopt
     from pipelines.tracking import Tracker
+    from tasks.clips import ClipSource, ViewSource, views
     from tasks.data import open_dataset
-    from tasks.data.augment import views
-    from tasks.data.source import ClipSource, ViewSource
     from tasks.learn import fit, host
     from tasks.seeds import seed
 

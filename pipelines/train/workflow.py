@@ -217,7 +217,7 @@ def _own_interrupt() -> Iterator[None]:
 def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Mapping[str, Any], *, register: bool) -> None:
     """Store recipe, curves and network with the run."""
     from pipelines.tracking.plots import curves
-    from tasks.data.augment import clip_shape
+    from tasks.clips.augment import clip_shape
 
     recipe = job.recipe
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,15 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.clips import ClipSettings as ClipSettings
     from tasks.data.dataset import Dataset as Dataset
     from tasks.data.dataset import open_dataset as open_dataset
     from tasks.data.reader import Sample as Sample
     from tasks.data.sample import decode_sample as decode_sample
-    from tasks.data.settings import ClipSettings as ClipSettings
     from tasks.data.settings import PrepareSettings as PrepareSettings
 
 _HOME = {
-    "ClipSettings": "settings",
     "Dataset": "dataset",
     "PrepareSettings": "settings",
     "Sample": "reader",

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.video.decode import Decoder, VideoError
+from tasks.video import VideoError
+from tasks.video.reading import Decoder
 
 
 @dataclass

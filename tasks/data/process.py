@@ -15,9 +15,9 @@ from tasks.data.assembly import Assembly, Part, Processed
 from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, quantize, tvl1
-from tasks.video.decode import Decoder
-from tasks.video.encode import jpeg_gray, jpeg_rgb
+from tasks.video.codecs import jpeg_gray, jpeg_rgb
 from tasks.video.flow import to_gray
+from tasks.video.reading import Decoder
 
 _BLOCK = 16  # pairs whose real-valued flow is in memory at a time
 _LONGEST_SIDE = {"jpeg": ("JPEG", 65_500), "h264": ("H.264", 16_384)}

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.video.encode import decode_gray, decode_rgb, read_mp4, write_mp4
+from tasks.video.codecs import decode_gray, decode_rgb, read_mp4, write_mp4
 
 FLOW, JSON = "flow.arrow", "json"
 RGB = {"jpeg": "rgb.arrow", "h264": "rgb.mp4"}

@@ -27,7 +27,7 @@ from tasks.data import storage
 from tasks.data.assembly import Processed
 from tasks.data.settings import PrepareSettings
 from tasks.seeds import generator
-from tasks.video.decode import TRANSIENT
+from tasks.video.errors import TRANSIENT
 
 FORMAT = 1
 _BLOCK = tarfile.BLOCKSIZE

@@ -15,7 +15,7 @@ from tasks.data.sample import FLOW, JSON, RGB, ArrowFile, sample_key
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, read_sidecar, read_sidecars, tar_path
 from tasks.data.tables import RECORDS, BadTable, read_description, read_settings, read_table
-from tasks.video.encode import decode_gray, decode_rgb, mp4_frames, read_mp4
+from tasks.video.codecs import decode_gray, decode_rgb, mp4_frames, read_mp4
 
 
 def verify_shard(root: str, index: int) -> list[str]:

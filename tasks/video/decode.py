@@ -1,6 +1,6 @@
 """Videos to frames: decord, and PyAV where decord fails. Nothing outside this file knows decord.
 
-A folder of numbered images is a video too: `frames.py`.
+A folder of numbered images is a video too: `image_folder.py`.
 
 What "whole" means
     A container promises a number of frames (mp4, avi) or a duration (webm, mkv), and either may be wrong. A video is
@@ -20,80 +20,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from tasks.video.errors import VideoError
+from tasks.video.reading import Decoder, Frames, Reading, Window
 
 if TYPE_CHECKING:  # the package exports from here, and its settings must not cost an import of numpy
     import numpy as np
     from numpy.typing import NDArray
 
-    from tasks.video.container import Probe
     from tasks.video.fetch import Copies
+    from tasks.video.pyav import Probe
     from tasks.video.stack import FrameStack
-
-Kind = Literal[
-    "missing", "empty", "no_video", "unreadable", "truncated", "too_short", "timeout", "crash", "io"
-]  # fmt: skip
-TRANSIENT: frozenset[str] = frozenset({"timeout", "crash", "io"})
-"""Kinds of failure that another attempt may not meet; all others are final."""
-
-Decoder = Literal["auto", "decord", "pyav"]
-
-
-class VideoError(Exception):
-    """Why a video (or the asked range of it) gives no frames: `kind`, and a sentence in `message`."""
-
-    def __init__(self, kind: Kind, message: str) -> None:
-        super().__init__(kind, message)
-        self.kind: Kind = kind
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
-
-
-@dataclass
-class Frames:
-    """Decoded frames of a range of a video."""
-
-    images: NDArray[np.uint8]
-    """RGB, [T,H,W,3], upright."""
-    timestamps: NDArray[np.float64]
-    """[T], seconds since the first frame of the file."""
-    fps: float
-    """Frames per second as the container says, or as the timestamps show; 0 where neither does."""
-    decoder: str
-    """`decord` or `pyav`; `opencv` for a folder of images."""
-    total: int | None
-    """Frames between `start_s` and `end_s`, where that is known without decoding them all."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Frames to read: of those in [start_s, end_s), the ones numbered [first, first + count)."""
-
-    start_s: float
-    end_s: float
-    first: int
-    count: float
-
-    @property
-    def stop(self) -> float:
-        """Number of the first frame behind the window."""
-        return self.first + self.count
-
-
-@dataclass
-class Reading:
-    """What a decoder found besides the images."""
-
-    timestamps: list[float]
-    total: int | None
-    """Frames in [start_s, end_s), where known."""
-    frames: int | None
-    """Frames in the whole file, where its end was seen."""
-    end_s: float
-    """Where the last frame that was seen ends."""
 
 
 class _Unfit(Exception):
@@ -160,11 +98,11 @@ def decode_into(
 
     With `copies` a file from elsewhere is kept there for the next call, which may ask for another part of it.
     """
-    from tasks.video import fetch, frames
+    from tasks.video import fetch, image_folder
 
     window = Window(start_s or 0.0, math.inf if end_s is None else end_s, first, math.inf if count is None else count)
-    if frames.is_folder(uri):
-        reading, fps, used = frames.read(uri, window, stack.append), frames.FPS, "opencv"
+    if image_folder.is_folder(uri):
+        reading, fps, used = image_folder.read(uri, window, stack.append), image_folder.FPS, "opencv"
     else:
         with fetch.local(uri, copies) as path:
             reading, fps, used = _decode_file(stack, path, window, decoder)
@@ -174,24 +112,24 @@ def decode_into(
 
 
 def _decode_file(stack: FrameStack, path: str, window: Window, decoder: Decoder) -> tuple[Reading, float, str]:
-    from tasks.video import container
+    from tasks.video import pyav
 
-    probe = container.probe(path)
+    probe = pyav.probe(path)
     used = "decord"
     try:
         if decoder == "pyav":
             raise _Unfit
         reading = _read_decord(path, probe, window, stack.append)
-        container.check_whole(path, probe, reading)
+        pyav.check_whole(path, probe, reading)
         if reading.timestamps:
-            container.check_intact(path, probe, reading)
+            pyav.check_intact(path, probe, reading)
     except (_Unfit, VideoError) as error:
         if decoder == "decord":
             raise VideoError("unreadable", f"decord: {error}") if isinstance(error, _Unfit) else error from None
         used = "pyav"
         stack.clear()
-        reading = container.read(path, probe, window, stack.append)
-        container.check_whole(path, probe, reading)
+        reading = pyav.read(path, probe, window, stack.append)
+        pyav.check_whole(path, probe, reading)
     return reading, probe.fps or _fps(reading.timestamps), used
 
 

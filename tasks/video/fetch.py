@@ -12,7 +12,7 @@ from typing import IO
 
 from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
-from tasks.video.decode import VideoError
+from tasks.video.errors import VideoError
 
 
 class Copies:

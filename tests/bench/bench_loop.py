@@ -12,12 +12,12 @@ import cv2
 import torch
 
 import models
-from tasks.data import ClipSettings, Dataset, open_dataset
-from tasks.data.source import ClipSource
+from tasks.clips import ClipSettings, ClipSource
+from tasks.data import Dataset, open_dataset
 from tasks.learn.checkpoint import Identity
 from tasks.learn.loop import Progress, fit
 from tasks.learn.settings import TrainSettings
-from tasks.video.encode import decode_rgb, jpeg_rgb
+from tasks.video.codecs import decode_rgb, jpeg_rgb
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
 from small_dataset import write_dataset

@@ -19,7 +19,7 @@ from pipelines.prepare import prepare
 from tasks.data import PrepareSettings, layouts, manifest, shard, tables
 from tasks.data.process import process_video
 from tasks.video import DecoderProcess
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 VIDEOS = 1_000_000
 SECONDS_ALLOWED, MIB_ALLOWED = 60, 1024

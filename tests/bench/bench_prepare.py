@@ -24,10 +24,12 @@ import numpy as np
 
 from cluster.attach import attach
 from pipelines.prepare import prepare
-from tasks.data import PrepareSettings, figures, figures_settings, layouts
+from tasks.data import PrepareSettings, layouts
 from tasks.data.manifest import Row
+from tasks.stickfigures import plan as figures
+from tasks.stickfigures import settings as figures_settings
 from tasks.video import decode, quantize, tvl1
-from tasks.video.encode import jpeg_gray, jpeg_rgb, write_mp4
+from tasks.video.codecs import jpeg_gray, jpeg_rgb, write_mp4
 from tasks.video.flow import to_gray
 
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))

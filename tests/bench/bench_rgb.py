@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.data import figures, figures_settings
 from tasks.data.sample import read_rgb, write_rgb, write_rgb_h264
+from tasks.stickfigures import plan as figures
+from tasks.stickfigures import settings as figures_settings
 from tasks.video import decode
-from tasks.video.encode import jpeg_rgb
+from tasks.video.codecs import jpeg_rgb
 
 sys.path.append(str(Path(__file__).parent))
 from bench_models import seconds

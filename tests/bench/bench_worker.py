@@ -12,7 +12,7 @@ from bench_models import in_a_process, peak_kb
 from tasks.data import PrepareSettings
 from tasks.data.process import process_part
 from tasks.video import DecoderProcess
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 PARTS = 4
 WIDTH, HEIGHT = 340, 256

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from cluster import local
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 MAREY = [str(Path(sys.executable).parent / "marey")]
 

@@ -17,8 +17,8 @@ from tasks.data.process import Processed, process_video
 from tasks.data.sample import ArrowFile
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1, DecoderProcess
-from tasks.video.decode import Kind
-from tasks.video.encode import decode_gray, decode_rgb, jpeg_rgb
+from tasks.video.codecs import decode_gray, decode_rgb, jpeg_rgb
+from tasks.video.errors import Kind
 from tasks.video.stack import resize, resized_shape
 
 SETTINGS = PrepareSettings(

@@ -25,7 +25,7 @@ import psutil
 from cluster import local
 from tasks.data import PrepareSettings, shard
 from tasks.video import TVL1
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 sys.path.append(str(Path(__file__).parents[1] / "unit/data"))
 from prepared import prepare_here
@@ -156,7 +156,7 @@ class Campaign:
                     continue
                 if target == "worker" and command.startswith("ray::process"):
                     yield process
-                if target == "decoder" and "tasks.video.child" in command:
+                if target == "decoder" and "tasks.video.decoder_process" in command:
                     yield process
 
     def _check_settled(self, out: Path, settled: dict[str, int]) -> None:

@@ -24,9 +24,8 @@ from models.common.cost import parameters
 from models.dsts.network import Specialized
 from pipelines import recipe as recipes
 from pipelines.recipe import Recipe, clip_settings, view_settings
+from tasks.clips import ClipSource, ViewSource, views
 from tasks.data import open_dataset
-from tasks.data.augment import views
-from tasks.data.source import ClipSource, ViewSource
 from tasks.learn import Identity, Progress, fit, host, measure
 from tasks.learn.score import Scores, score
 from tasks.seeds import seed

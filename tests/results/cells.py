@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines import recipe as recipes
 from pipelines.recipe import Recipe
-from tasks.data.figures_settings import FigureSettings
+from tasks.stickfigures import FigureSettings
 
 TINY = {"tiny": True}
 

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from models.dsts.network import Specialized
-from tasks.data.source import ViewSource
+from tasks.clips import ViewSource
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cells import Configuration, Fusion, Study
 
-from tasks.data.figures_settings import FigureSettings
+from tasks.stickfigures import FigureSettings
 
 BUSY = replace(FigureSettings.demo(), clutter=1.0, noise=4.0)
 """As in the demo, but before a busy background: there the networks that see time differ."""

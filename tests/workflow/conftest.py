@@ -18,7 +18,7 @@ from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator
 from tasks.video import TVL1
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
 sys.path.append(str(Path(__file__).parent))

@@ -28,7 +28,7 @@ from tasks.data import PrepareSettings, open_dataset, shard, tables
 from tasks.data.layouts import folder
 from tasks.data.lock import Lock
 from tasks.video import TVL1
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 SETTINGS = PrepareSettings(short_side=32, shard_samples=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
 ODD = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos")) / "odd_files"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data import figures
-from tasks.data.figures_settings import FigureSettings
+from tasks.stickfigures import FigureSettings
+from tasks.stickfigures import plan as figures
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()

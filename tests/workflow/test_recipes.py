@@ -12,10 +12,10 @@ import torch
 import models
 from pipelines import recipe as recipes
 from pipelines.recipe import clip_settings
+from tasks.clips import ClipSource
+from tasks.clips.augment import clip_shape
 from tasks.data import open_dataset
-from tasks.data.augment import clip_shape
 from tasks.data.settings import PrepareSettings
-from tasks.data.source import ClipSource
 from tasks.learn import Identity, fit
 from tasks.video import TVL1
 

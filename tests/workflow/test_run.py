@@ -11,9 +11,9 @@ from pipelines import recipe as recipes
 from pipelines.demo import demo, pairs, table
 from pipelines.run import run
 from pipelines.tracking import resolve
-from tasks.data import figures
-from tasks.data.figures_settings import FigureSettings
 from tasks.data.settings import PrepareSettings
+from tasks.stickfigures import FigureSettings
+from tasks.stickfigures import plan as figures
 from tasks.video import TVL1
 
 FAST_FLOW = TVL1(scales=2, warps=1, outer_iterations=2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tasks.data import published, storage
+from tasks.data import storage
+from tasks.data.layouts import _published as published
 from tasks.data.manifest import Listing, Part
 
 _LISTS = "testTrainMulti_7030_splits"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.data import published, storage
+from tasks.data import storage
+from tasks.data.layouts import _published as published
 from tasks.data.manifest import Listing, Part
 from tasks.errors import UserError
 
@@ -17,7 +18,7 @@ def read(source: str, group: str | None = None) -> Listing:
     `-test.csv` (`id`), or the same with `something-something-v1-`, in SOURCE, `SOURCE/labels` or
     `SOURCE/annotations`, or `labels.csv` and so on in `SOURCE/labels`, as newer packages have them. Validation is
     `test`; the test part is `val` where `labels/test-answers.csv` gives its labels and its videos are there, else it
-    is left out (`published.py`). `tasks.video.frames` says how many frames a second such a video has.
+    is left out (`_published.py`). `tasks.video.image_folder` says how many frames a second such a video has.
 
     Raises:
         UserError: a list is missing, or lists, classes and videos do not match.

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.data import published, storage
+from tasks.data import storage
 from tasks.data.errors import first_ten
+from tasks.data.layouts import _published as published
 from tasks.data.layouts import group_of
 from tasks.data.manifest import GIVEN, Listing, Part, Row, video_id_of
 from tasks.errors import UserError
 
 _PARTS: dict[str, Part] = {"train": "train", "val": "test", "test": "val"}
-"""As published -> as in the split; `published.py` says why."""
+"""As published -> as in the split; `_published.py` says why."""
 _PUBLISHED = {"train": "train", "training": "train", "val": "val", "validate": "val", "validation": "val"}
 _PUBLISHED |= {"test": "test", "testing": "test"}
 _KINETICS = {"youtube_id", "time_start", "time_end", "split"}
@@ -64,7 +65,7 @@ def read(source: str, group: str | None = None) -> Listing:
 
     A clip that is listed and not there is normal for these sets: it stays, ends as a record `missing`, and counts for
     `--max-failed`. A clip that is there and not listed is ignored. Validation is `test`; the test part is `val` where
-    it has labels and any of its clips is there, else it is left out (`published.py`). The group of a clip is its
+    it has labels and any of its clips is there, else it is left out (`_published.py`). The group of a clip is its
     YouTube video.
 
     Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.data import published, storage
+from tasks.data import storage
+from tasks.data.layouts import _published as published
 from tasks.data.manifest import Listing, Part
 
 _LISTS = "ucfTrainTestlist"

@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 SETTINGS = PrepareSettings(
     short_side=34, max_sample_frames=10, tvl1=TVL1(scales=2, warps=1, outer_iterations=2), shard_samples=64

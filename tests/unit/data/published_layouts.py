@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tasks.video.encode import jpeg_rgb, write_mp4
+from tasks.video.codecs import jpeg_rgb, write_mp4
 
 FRAMES = 20
 UCF101 = ("Archery", "HandstandPushups")

@@ -8,7 +8,7 @@ from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, settings_digest, write_shard
 from tasks.data.tables import write_tables
-from tasks.video.encode import jpeg_gray, jpeg_rgb
+from tasks.video.codecs import jpeg_gray, jpeg_rgb
 
 SIZE = (48, 64)
 FRAMES = 12

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.data.augment import SAME, Box, Tone, crop_sizes, make_clip, places, train_crop, train_tone, view_crop, views
-from tasks.data.settings import ClipSettings
+from tasks.clips import ClipSettings, views
+from tasks.clips.augment import SAME, Box, Tone, crop_sizes, make_clip, places, train_crop, train_tone, view_crop
 from tasks.seeds import generator
 
 pytestmark = pytest.mark.quick

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from small_dataset import LONG
 
-from tasks.data import ClipSettings, open_dataset
-from tasks.data.augment import View, clip_shape, flow_shape, views
-from tasks.data.clips import clip_of, read_view, train_clip, view_clip
-from tasks.data.sampling import view_indices
+from tasks.clips import ClipSettings, View, views
+from tasks.clips.augment import clip_shape, flow_shape
+from tasks.clips.clips import clip_of, read_view, train_clip, view_clip
+from tasks.clips.sampling import view_indices
+from tasks.data import open_dataset
 
 pytestmark = pytest.mark.quick
 

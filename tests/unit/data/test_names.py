@@ -23,7 +23,7 @@ from tasks.data.tables import read_table
 from tasks.data.verify import verify_dataset, verify_shard
 from tasks.errors import UserError
 from tasks.video import DecoderProcess
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 pytestmark = pytest.mark.quick
 SETTINGS = PrepareSettings(short_side=32, flow="none", val_fraction=0, test_fraction=0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.data.order import deal, epoch_order
+from tasks.clips.order import deal, epoch_order
 
 pytestmark = pytest.mark.quick
 

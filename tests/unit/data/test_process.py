@@ -10,7 +10,7 @@ from tasks.data.process import frames_and_flow, process_video
 from tasks.data.sample import ArrowFile, read_rgb
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1, DecoderProcess, decode, quantize, tvl1
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 from tasks.video.flow import to_gray
 
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.data.sample import ArrowFile, decode_sample, read_rgb, sample_key, write_flow, write_rgb, write_rgb_h264
-from tasks.video.encode import jpeg_gray, jpeg_rgb
+from tasks.video.codecs import jpeg_gray, jpeg_rgb
 
 pytestmark = pytest.mark.quick
 

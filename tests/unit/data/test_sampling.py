@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tasks.data.sampling import train_indices, view_indices
-from tasks.data.settings import ClipSettings
+from tasks.clips import ClipSettings
+from tasks.clips.sampling import train_indices, view_indices
 from tasks.seeds import generator
 
 pytestmark = pytest.mark.quick

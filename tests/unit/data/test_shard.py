@@ -22,7 +22,7 @@ from tasks.data.tables import (
 )
 from tasks.errors import UserError
 from tasks.video import TVL1, DecoderProcess
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 pytestmark = pytest.mark.quick
 SETTINGS = PrepareSettings(

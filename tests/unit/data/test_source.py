@@ -5,10 +5,10 @@ import pytest
 import torch
 from small_dataset import LONG, write_dataset
 
-from tasks.data import ClipSettings, open_dataset
-from tasks.data.augment import views
-from tasks.data.clips import train_clip, view_clip
-from tasks.data.source import BATCHES_AHEAD, ClipSource, ViewSource, resized
+from tasks.clips import ClipSettings, ClipSource, ViewSource, views
+from tasks.clips.clips import train_clip, view_clip
+from tasks.clips.loader import BATCHES_AHEAD, resized
+from tasks.data import open_dataset
 from tasks.errors import UserError
 from tasks.learn.plan import Step
 from tasks.learn.settings import TrainSettings

@@ -18,7 +18,7 @@ from tasks.data.tables import RECORDS, read_table, write_records, write_tables
 from tasks.data.verify import verify_dataset, verify_shard
 from tasks.errors import UserError
 from tasks.video import TVL1, DecoderProcess
-from tasks.video.encode import jpeg_rgb, write_mp4
+from tasks.video.codecs import jpeg_rgb, write_mp4
 
 pytestmark = pytest.mark.quick
 SETTINGS = PrepareSettings(

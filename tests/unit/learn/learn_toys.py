@@ -5,7 +5,7 @@ from torch import nn
 
 import models
 from models.common.network import Network
-from tasks.data.order import deal, epoch_order
+from tasks.clips.order import deal, epoch_order
 from tasks.learn.batch import Batch
 from tasks.learn.checkpoint import Identity
 

@@ -13,7 +13,7 @@ from learn_toys import CASES, IDENTITY, Table, Toy
 import models
 from models.common.network import CHANNELS
 from models.dsts import specialization
-from tasks.data.order import deal
+from tasks.clips.order import deal
 from tasks.learn import parallel
 from tasks.learn.loop import fit
 from tasks.learn.score import score

@@ -10,9 +10,8 @@ from small_dataset import write_dataset
 import models
 from models.common.network import CHANNELS
 from models.dsts import specialization
-from tasks.data import ClipSettings, open_dataset
-from tasks.data.augment import views
-from tasks.data.source import ClipSource, ViewSource
+from tasks.clips import ClipSettings, ClipSource, ViewSource, views
+from tasks.data import open_dataset
 from tasks.learn.loop import fit
 from tasks.learn.settings import TrainSettings
 

@@ -18,9 +18,9 @@ from pipelines.evaluate.workflow import protocols
 from pipelines.recipe import EvaluateSettings, Recipe, clip_settings, view_settings
 from pipelines.recipe.clips import sided
 from pipelines.train.workflow import check_dataset
+from tasks.clips import ClipSettings
+from tasks.clips.augment import Box, make_clip
 from tasks.data import open_dataset
-from tasks.data.augment import Box, make_clip
-from tasks.data.settings import ClipSettings
 
 pytestmark = pytest.mark.quick
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tasks.video.child as child_module
+import tasks.video.decoder_process as child_module
 from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, decode
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
 ODD = VIDEOS / "odd_files"
@@ -126,7 +126,7 @@ os.kill(os.getpid(), signal.SIGSEGV)
 @pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
 def test_crash_is_an_error_and_the_child_is_replaced(child, clip, monkeypatch, decoder):
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.video.child._START", CRASHING)
+        patch.setattr("tasks.video.decoder_process._START", CRASHING)
         child.close()
         with pytest.raises(VideoError, match="SIGSEGV") as error:
             child.decode(clip, decoder=decoder)
@@ -137,7 +137,7 @@ def test_crash_is_an_error_and_the_child_is_replaced(child, clip, monkeypatch, d
 
 @pytest.mark.quick
 def test_a_child_that_cannot_start_is_an_error(child, clip, monkeypatch):
-    monkeypatch.setattr("tasks.video.child._START", "raise SystemExit(3)")
+    monkeypatch.setattr("tasks.video.decoder_process._START", "raise SystemExit(3)")
     with pytest.raises(VideoError, match="status 3") as error:
         child.decode(clip)
     assert error.value.kind == "crash"
@@ -174,7 +174,7 @@ def test_hang_is_a_timeout(clip):
 )
 def test_a_decoder_that_segfaults_or_hangs_leaves_the_video_to_the_other(clip, monkeypatch, does, kind, says):
     """In the child itself, on each video; the record names the decoder that was used in the end."""
-    broken = f"def broken(*_):\n    {does}\nimport sys, tasks.video.child\n"
+    broken = f"def broken(*_):\n    {does}\nimport sys, tasks.video.decoder_process\n"
     broken += "sys.modules['tasks.video.decode']._read_decord = broken\n"
     start = child_module._START.replace("from tasks", f"exec({broken!r}); from tasks")
     monkeypatch.setattr(child_module, "_START", start)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.video import VideoError, decode
-from tasks.video.encode import write_mp4
+from tasks.video.codecs import write_mp4
 from tasks.video.stack import FrameStack
 
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.video.encode import decode_gray, decode_rgb, jpeg_gray, jpeg_rgb, mp4_frames, read_mp4, write_mp4
+from tasks.video.codecs import decode_gray, decode_rgb, jpeg_gray, jpeg_rgb, mp4_frames, read_mp4, write_mp4
 
 pytestmark = pytest.mark.quick
 

@@ -7,8 +7,8 @@ import pytest
 from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, decode
-from tasks.video.encode import jpeg_rgb
-from tasks.video.frames import FPS
+from tasks.video.codecs import jpeg_rgb
+from tasks.video.image_folder import FPS
 
 pytestmark = pytest.mark.quick
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.data.settings import ClipSettings
+from tasks.clips.settings import ClipSettings
 
 
 def train_indices(num_items: int, clip: ClipSettings, rng: np.random.Generator) -> np.ndarray:

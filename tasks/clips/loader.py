@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.data.augment import View, clip_shape, flow_shape
-from tasks.data.clips import crop_view, read_view, train_clip
+from tasks.clips.augment import View, clip_shape, flow_shape
+from tasks.clips.clips import crop_view, read_view, train_clip
+from tasks.clips.order import Share, deal, epoch_order
+from tasks.clips.settings import ClipSettings
 from tasks.data.dataset import Dataset
-from tasks.data.order import Share, deal, epoch_order
 from tasks.data.reader import Sample
-from tasks.data.settings import ClipSettings
 from tasks.errors import UserError
 from tasks.learn.batch import Batch
 from tasks.learn.plan import Step, plan

@@ -20,9 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tasks.video.decode import Decoder, Frames, VideoError, decode_into, frames_of
+from tasks.video.decode import decode_into, frames_of
+from tasks.video.errors import VideoError
+from tasks.video.reading import Decoder, Frames
 
-_START = "import sys; sys.path[:] = {path!r}; from tasks.video.child import serve; serve({descriptor})"
+_START = "import sys; sys.path[:] = {path!r}; from tasks.video.decoder_process import serve; serve({descriptor})"
 _START_S = 60.0
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -141,7 +143,6 @@ def serve(descriptor: int) -> None:
     """Answer requests until the parent hangs up. Runs in the child."""
     import cv2
 
-    import tasks.video.container  # noqa: F401 - now, not within the first video's time
     from tasks.video.fetch import Copies
     from tasks.video.stack import FrameStack
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tasks.data.figures_body import Colour, Joints, Person, vivid
-from tasks.data.figures_settings import FigureSettings
+from tasks.stickfigures.body import Colour, Joints, Person, vivid
+from tasks.stickfigures.settings import FigureSettings
 
 OVERSAMPLE = 2  # drawn at twice the size and averaged: half-pixel motion and smooth edges
 SUBPIXEL = 4  # fractional bits of OpenCV's coordinates

@@ -11,7 +11,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.video.decode import Reading, VideoError, Window
+from tasks.video.errors import VideoError
+from tasks.video.reading import Reading, Window
 
 av.logging.set_level(av.logging.PANIC)
 # A playlist among the videos must not make the decoder fetch what it names.

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
-from tasks.video.decode import Reading, VideoError, Window
-from tasks.video.encode import decode_rgb
+from tasks.video.codecs import decode_rgb
+from tasks.video.errors import VideoError
 from tasks.video.fetch import unopened
+from tasks.video.reading import Reading, Window
 
 FPS = 12.0
 """Frames a second, which a folder of images does not say: both sets extract their images at 12 (their pages at

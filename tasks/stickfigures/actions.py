@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.data.figures_body import Person, Trunk, pose, reach, swing, trunk, vivid
-from tasks.data.figures_draw import Scene, Shape
+from tasks.stickfigures.body import Person, Trunk, pose, reach, swing, trunk, vivid
+from tasks.stickfigures.draw import Scene, Shape
 
 ANKLE = 0.035  # height of the ankle above the ground
 Rng = np.random.Generator

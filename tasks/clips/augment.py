@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tasks.data.settings import ClipSettings
+from tasks.clips.settings import ClipSettings
 
 CENTRE_SHARE = 0.875
 """Side of the 1- and 10-crop squares by the frame's shorter side: 224 of 256."""

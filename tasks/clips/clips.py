@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.augment import Box, View, flow_shape, make_clip, train_crop, train_tone, view_crop
-from tasks.data.sampling import train_indices, view_indices
-from tasks.data.settings import ClipSettings
+from tasks.clips.augment import Box, View, flow_shape, make_clip, train_crop, train_tone, view_crop
+from tasks.clips.sampling import train_indices, view_indices
+from tasks.clips.settings import ClipSettings
 from tasks.seeds import generator
 
 if TYPE_CHECKING:

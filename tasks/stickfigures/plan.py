@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data import figures_actions as motions
-from tasks.data.figures_body import person
-from tasks.data.figures_draw import Scene, photograph
-from tasks.data.figures_settings import FigureSettings
 from tasks.seeds import generator
-from tasks.video.encode import write_mp4
+from tasks.stickfigures import actions as motions
+from tasks.stickfigures.body import person
+from tasks.stickfigures.draw import Scene, photograph
+from tasks.stickfigures.settings import FigureSettings
+from tasks.video.codecs import write_mp4
 
 
 @dataclass(frozen=True)
