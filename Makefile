@@ -28,7 +28,7 @@ fuzz: $(VENV)/.dev  ## Lay 2,000 damaged videos before the decoders (3 minutes; 
 	@$(BIN)/python tests/fuzz $(FUZZ)
 
 kills: $(VENV)/.dev  ## Kill workers, decoders, nodes and drivers of preparations at random; KILLS=100 for more
-	@OMP_NUM_THREADS=1 $(BIN)/python tests/kills --kills $(or $(KILLS),36)
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests/helpers $(BIN)/python tests/kills --kills $(or $(KILLS),36)
 
 lint: $(VENV)/.dev  ## Check style and types
 	@$(BIN)/ruff check .

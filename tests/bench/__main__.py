@@ -5,6 +5,7 @@ Each prints a table in Markdown, ratio first, to be copied into docs/results.md 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import date
@@ -21,9 +22,10 @@ def main() -> int:
         return 2
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
     print(f"commit {commit.stdout.strip()}, {date.today()}", flush=True)
+    environment = os.environ | {"PYTHONPATH": str(here.parent / "helpers")}
     for name in wanted:
         print(f"\n## {name}\n", flush=True)
-        code = subprocess.run([sys.executable, str(files[name])]).returncode
+        code = subprocess.run([sys.executable, str(files[name])], env=environment).returncode
         if code:
             return code
     return 0

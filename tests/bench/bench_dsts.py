@@ -5,22 +5,18 @@
 One thread, CPU time, medians; what is compared takes turns.
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
+import bench_models
 import torch
+from bench_models import in_a_process, peak_growth, seconds
 from torch import Tensor, nn
 
 import models
 from models.dsts.specialization import DSTS, SpecializationSettings
 from tasks.learn import host
 from tasks.learn.batch import Batch
-
-sys.path.append(str(Path(__file__).parent))
-import bench_models
-from bench_models import in_a_process, peak_growth, seconds
 
 CASES = [("full", 4, 8, 224), ("tiny", 16, 8, 64)]
 LR = 0.01

@@ -5,7 +5,6 @@ Backends take turns on the same pairs; the ratio is of the medians over rounds, 
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from pathlib import Path
@@ -14,11 +13,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from paths import VIDEOS
 
 from tasks.video import tvl1
 from tasks.video.flow import Backend, to_gray
 
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
 CLIPS = {
     "UCF101 ApplyEyeMakeup": "odd_files/c3d/*ApplyEyeMakeup_g01_c01.avi",
     "ta_chi": "odd_files/st-gcn/resource_media_ta_chi.mp4",

@@ -6,17 +6,13 @@ One thread, CPU time, medians; each form has a process of its own, and the two t
 """
 
 import statistics
-import sys
-from pathlib import Path
 
+import bench_models
 import torch
+from bench_models import in_a_process, seconds, step
 
 import models
 from tasks.learn import host
-
-sys.path.append(str(Path(__file__).parent))
-import bench_models
-from bench_models import in_a_process, seconds, step
 
 STEPS = [("tsn", 16, 8, 56), ("stm", 16, 8, 56), ("tpn", 16, 8, 56)]
 PASS = ("mtnet_m", 4, 16, 224)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
 import torch
+from small_dataset import write_dataset
 
 import models
 from tasks.clips import ClipSettings, ClipSource
@@ -18,9 +18,6 @@ from tasks.learn.checkpoint import Identity
 from tasks.learn.loop import Progress, fit
 from tasks.learn.settings import TrainSettings
 from tasks.video.codecs import decode_rgb, jpeg_rgb
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
-from small_dataset import write_dataset
 
 CLIP = ClipSettings(segments=8)
 SMALL = ClipSettings(segments=8, size=64)

@@ -6,22 +6,18 @@ SoftPool's kernel.
 One thread, CPU time, medians; what is compared takes turns.
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from unittest.mock import patch
 
+import bench_models
 import torch
+from bench_models import seconds
 from torch import Tensor, nn
 
 import models
 from models.common.cost import cost
 from models.mtnet import mtconv, soft_pool
-
-sys.path.append(str(Path(__file__).parent))
-import bench_models
-from bench_models import seconds
 
 SIZE, EQUAL = (224, 224), (192, 194)
 """Height and width of MTNet-M's clip, and of that of its plain form (`ratio=None`), which then costs 0.5 % more."""

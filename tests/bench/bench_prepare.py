@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from paths import VIDEOS
 
 from cluster.attach import attach
 from pipelines.prepare import prepare
@@ -32,7 +33,6 @@ from tasks.video import decode, quantize, tvl1
 from tasks.video.codecs import jpeg_gray, jpeg_rgb, write_mp4
 from tasks.video.flow import to_gray
 
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
 RUNS = 3
 PAIRS = 8
 """Pairs a video that are measured alone, evenly spread: the cost of flow depends on what is seen."""

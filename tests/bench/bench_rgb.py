@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
+from bench_models import seconds
+from paths import VIDEOS
 
 from tasks.data.sample import read_rgb, write_rgb, write_rgb_h264
 from tasks.stickfigures import plan as figures
@@ -16,10 +15,6 @@ from tasks.stickfigures import settings as figures_settings
 from tasks.video import decode
 from tasks.video.codecs import jpeg_rgb
 
-sys.path.append(str(Path(__file__).parent))
-from bench_models import seconds
-
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos"))
 CLIP = 8
 """Frames of a clip, evenly spread."""
 RUNS = 3

@@ -5,21 +5,17 @@
 One thread, CPU time, medians; what is compared takes turns.
 """
 
-import sys
 from functools import partial
-from pathlib import Path
 
+import bench_models
 import torch
 import torch.nn.functional as F
+from bench_models import in_a_process, peak_growth, seconds, step
 from torch import Tensor
 
 import models
 from models.stam.calibrated_conv import by_patches, by_weights
 from tasks.learn import host
-
-sys.path.append(str(Path(__file__).parent))
-import bench_models
-from bench_models import in_a_process, peak_growth, seconds, step
 
 NETWORKS = ("tsn", "tada2d", "stam")
 CASES = [("full", 1, 8, 224), ("tiny", 16, 8, 56)]

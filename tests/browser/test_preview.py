@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from awkward import MARKUP, NO_VIDEOS, OK, SETTINGS, write_awkward
 from playwright.sync_api import Page, expect, sync_playwright
+from prepared import prepare_here
 
 from pipelines.preview import preview
 from pipelines.preview.failures import AT_ONCE
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
-from awkward import MARKUP, NO_VIDEOS, OK, SETTINGS, write_awkward
-from prepared import prepare_here
 
 pytestmark = pytest.mark.browser
 CHROMIUM = Path("/usr/bin/chromium")

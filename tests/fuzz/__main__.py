@@ -15,8 +15,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(1, str(Path(__file__).parents[2]))
-
 from damage import case
 from promises import Outcome, Promises
 

@@ -1,11 +1,6 @@
 """The fuzz test in its short form: each kind of damage to each video; `make fuzz` is the long one."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
 from damage import ROUND, case
 from promises import Promises
 from whole import WHOLES, content

@@ -1,15 +1,10 @@
 """TV-L1 on a GPU: as the native kernel's; needs torch, numpy, numba and OpenCV alone."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from textures import difference, drawn
 
 from tasks.video import TVL1, tvl1
-
-sys.path.append(str(Path(__file__).parents[1] / "unit/video"))
-from textures import difference, drawn
 
 pytestmark = [
     pytest.mark.gpu,

@@ -21,16 +21,14 @@ from random import Random
 
 import numpy as np
 import psutil
+from paths import ROOT
+from prepared import prepare_here
 
 from cluster import local
 from tasks.data import PrepareSettings, shard
 from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
-sys.path.append(str(Path(__file__).parents[1] / "unit/data"))
-from prepared import prepare_here
-
-ROOT = Path(__file__).parents[2]
 SETTINGS = PrepareSettings(
     short_side=64, shard_samples=6, max_sample_frames=20, tvl1=TVL1(scales=2, warps=2, outer_iterations=2)
 )

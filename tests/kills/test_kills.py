@@ -1,11 +1,6 @@
 """The short form of the kill campaign; `make kills` is the long one."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
 from campaign import Campaign
 
 pytestmark = pytest.mark.cluster

@@ -6,10 +6,10 @@ import json
 import re
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 
 import tasks.data.layouts as layouts
 from models import describe as describe_module
@@ -17,7 +17,7 @@ from models.common.description import Description, ReferenceCost
 
 pytestmark = pytest.mark.quick
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 NETWORK, ENTRY, LAYOUT = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from prepared import prepare_here
+from s3 import Proxy
 
 from pipelines import recipe as recipes
 from pipelines.recipe import DataSettings, InputSettings, ModelSettings, Recipe
@@ -19,11 +20,6 @@ from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator
 from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
-sys.path.append(str(Path(__file__).parent))
-from prepared import prepare_here
-from s3 import Proxy
 
 CLASSES = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "white": (220, 220, 210)}
 PARTS = {"train": 6, "val": 2, "test": 2}

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from paths import VIDEOS
 from prepared import prepare_here
 
 from pipelines import cli
@@ -31,7 +32,7 @@ from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
 SETTINGS = PrepareSettings(short_side=32, shard_samples=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
-ODD = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[3] / "shared/videos")) / "odd_files"
+ODD = VIDEOS / "odd_files"
 ODD_KINDS = {
     "truncated": {"bitflips.mp4", "fixture_fixture2.mkv"},
     "empty": {"zero_length.mp4", "media_doc_medias_result.webm"},

@@ -12,11 +12,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures import plan as figures
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 (RECIPE,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import published_layouts
 import pytest
 import torch
+from prepared import prepare_here
 
 import models
 from pipelines import recipe as recipes
@@ -18,10 +18,6 @@ from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
 from tasks.learn import Identity, fit
 from tasks.video import TVL1
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
-import published_layouts
-from prepared import prepare_here
 
 CLASSES = {
     "ucf101": 101,

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 VIDEOS = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "train_people": 1, "val_people": 1, "test_people": 1}
 COMMAND = [
     *(sys.executable, "tests/results", "--seeds", "1"),

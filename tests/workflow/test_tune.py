@@ -4,9 +4,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
@@ -85,12 +85,11 @@ def test_a_killed_sweep_goes_on(sweep, work):
     # a trial takes the whole cluster, so that one which is stopped must give it back
     cut = {"train.epochs": 6, "compute.workers": 2, "search.trials": 2}
     path.write_text(recipes.dump(recipes.replaced(sweep, cut)))
-    root = Path(__file__).parents[2]
     code = (
         f"from cluster.attach import attach; attach('local', num_cpus=2); from pipelines.recipe import load; "
         f"from pipelines.tune import tune; tune(load({str(path)!r}))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not list(work.glob("runs/*/progress.jsonl")):

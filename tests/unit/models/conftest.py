@@ -1,11 +1,6 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
-
-sys.path.append(str(Path(__file__).parent))  # network_helpers
 
 
 @pytest.fixture(autouse=True)

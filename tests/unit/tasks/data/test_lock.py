@@ -10,13 +10,13 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from paths import ROOT
 
 from tasks.data import lock, storage
 from tasks.data.lock import Lock
 from tasks.errors import UserError
 
 pytestmark = pytest.mark.quick
-ROOT = Path(__file__).parents[3]
 
 
 class Plain(MemoryFileSystem):

@@ -4,18 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paths import ROOT, VIDEOS
 from textures import CHANGES, difference, drawn, kernels_digest
 
 from tasks.video import TVL1, decode, tvl1
 from tasks.video.flow import to_gray
 
-ROOT = Path(__file__).parents[3]
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", ROOT.parent / "shared/videos"))
 CLIPS = {
     "UCF101": "odd_files/c3d/*ApplyEyeMakeup_g01_c01.avi",
     "ta_chi": "odd_files/st-gcn/resource_media_ta_chi.mp4",
@@ -73,7 +71,7 @@ PROGRAM = f"""
 import sys
 import numpy as np
 from tasks.video.native.kernels import solver
-sys.path.append({str(Path(__file__).parent)!r})
+sys.path.append({str(ROOT / "tests/helpers")!r})
 from textures import kernels_digest
 digest = kernels_digest(np.load(sys.argv[1]))
 print(sum(solver().stats.cache_misses.values()), digest)

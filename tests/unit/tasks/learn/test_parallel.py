@@ -3,18 +3,18 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from learn_toys import CASES
+from paths import ROOT
 
 
 def run(job, world, folder):
     """Run a job of learn_worker.py on `world` processes and return each rank's result."""
     folder.mkdir()
-    script = Path(__file__).with_name("learn_worker.py")
+    script = ROOT / "tests/helpers/learn_worker.py"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     workers = [
         subprocess.Popen(

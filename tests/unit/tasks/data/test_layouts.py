@@ -1,14 +1,13 @@
 import os
-from pathlib import Path
 
 import pytest
+from paths import VIDEOS
 
 from tasks.data import layouts
 from tasks.data.manifest import build
 from tasks.data.settings import PrepareSettings
 from tasks.errors import UserError
 
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
 pytestmark = pytest.mark.quick
 real = pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"no real clips at {VIDEOS} (MAREY_TEST_VIDEOS)")
 

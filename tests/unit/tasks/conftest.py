@@ -1,14 +1,8 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # small_dataset
+from small_dataset import write_dataset
 
 
 @pytest.fixture(scope="session")
 def small_root(tmp_path_factory):
     """A prepared dataset of 12 small videos of two classes: one failed, one in two parts."""
-    from small_dataset import write_dataset
-
     return write_dataset(tmp_path_factory.mktemp("small") / "data")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT, VIDEOS
 
 import tasks.video.decoder_process as child_module
 from tasks.data.process import process_video
@@ -17,7 +18,6 @@ from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, decode
 from tasks.video.codecs import write_mp4
 
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
 ODD = VIDEOS / "odd_files"
 
 
@@ -192,7 +192,7 @@ def test_child_dies_with_a_killed_parent(clip):
         "import sys; from tasks.video import DecoderProcess; d = DecoderProcess(); d.decode(sys.argv[1], count=1);"
         "print(d.pid, flush=True); sys.stdin.read()"
     )
-    root = Path(__file__).parents[3]
+    root = ROOT
     with subprocess.Popen(
         [sys.executable, "-c", code, clip], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
     ) as parent:
@@ -205,7 +205,7 @@ def test_starts_from_a_folder_with_foreign_packages(tmp_path, clip):
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError('foreign')")
     (tmp_path / "numpy.py").write_text("raise RuntimeError('foreign')")
-    root = Path(__file__).parents[3]
+    root = ROOT
     code = (
         f"import sys; sys.path[0] = {str(root)!r}; from tasks.video import DecoderProcess;"
         "print(len(DecoderProcess().decode(sys.argv[1], count=4).images))"

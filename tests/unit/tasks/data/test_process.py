@@ -1,10 +1,9 @@
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import VIDEOS
 
 from tasks.data.process import frames_and_flow, process_video
 from tasks.data.sample import ArrowFile, read_rgb
@@ -13,7 +12,6 @@ from tasks.video import TVL1, DecoderProcess, decode, quantize, tvl1
 from tasks.video.codecs import write_mp4
 from tasks.video.flow import to_gray
 
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
 FAST = TVL1(warps=1, scales=2, inner_iterations=5, outer_iterations=1)
 
 

@@ -9,12 +9,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+from paths import ROOT, VIDEOS
 
 from tasks.video import VideoError, decode
 from tasks.video.codecs import write_mp4
 from tasks.video.stack import FrameStack
 
-VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", Path(__file__).parents[4] / "shared" / "videos"))
 ODD = VIDEOS / "odd_files"
 pytestmark = pytest.mark.quick
 odd = pytest.mark.skipif(not ODD.is_dir(), reason=f"no real clips at {ODD} (MAREY_TEST_VIDEOS)")
@@ -240,7 +240,7 @@ def test_package_gives_functions_and_imports_nothing_heavy():
         "import tasks.video.decode;"
         "assert callable(tasks.video.decode)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_names_that_look_like_options_or_addresses(clip, tmp_path, monkeypatch):
