@@ -1,4 +1,4 @@
-"""STM: SpatioTemporal and Motion encoding in every bottleneck of a ResNet (papers/stm.md).
+"""STM: SpatioTemporal and Motion encoding in every bottleneck of a ResNet (docs/papers/stm.md).
 
 B. Jiang et al., "STM: SpatioTemporal and Motion Encoding for Action Recognition", ICCV 2019, arXiv 1908.02486.
 Order of the block's layers: the first author's code. Our readings: what `branches=cmm` leaves out, and the dropout.

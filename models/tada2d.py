@@ -2,7 +2,7 @@
 
 Z. Huang et al., "TAdaConv: Temporally-Adaptive Convolutions for Video Understanding", ICLR 2022, with the authors'
 layers and initialisation: each 3x3 convolution of a ResNet is calibrated, and its output is joined by its own average
-over three frames. It stands here as what `stam` is compared with.
+over three frames (docs/papers/tada2d.md). It stands here as what `stam` is compared with.
 """
 
 from __future__ import annotations

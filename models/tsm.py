@@ -1,4 +1,4 @@
-"""TSM: a quarter of each block's input channels shifted along time (papers/backbones.md section 2).
+"""TSM: a quarter of each block's input channels shifted along time (docs/papers/tsm.md).
 
 J. Lin, C. Gan, S. Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019. Sizes and costs are
 those of the ResNet: a shift has no parameters and no multiply-accumulates.

@@ -1,4 +1,4 @@
-"""TSN: one ResNet for every segment, scores averaged (papers/tsn-protocol.md section 4).
+"""TSN: one ResNet for every segment, scores averaged (docs/papers/tsn-protocol.md, section 4).
 
 L. Wang et al., "Temporal Segment Networks", ECCV 2016. The mean over segments makes it blind to their order, which
 is why it stands beside every network here as the baseline.

@@ -1,4 +1,4 @@
-"""BN-Inception over single frames, TSN's first trunk (Ioffe and Szegedy 2015; papers/backbones.md section 7).
+"""BN-Inception over single frames, TSN's first trunk (Ioffe and Szegedy 2015; docs/papers/backbones.md, section 6).
 
 Layers are named as in the public ImageNet weights (TSN's Caffe model, as tsn-pytorch and pretrained-models.pytorch
 converted it), so that their file is taken as it is. They expect values of 0..255 less a mean, blue first and red last.

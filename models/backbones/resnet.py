@@ -1,4 +1,4 @@
-"""ResNet v1.5 over single frames, with torchvision's key names (He et al. 2016; papers/backbones.md section 1).
+"""ResNet v1.5 over single frames, with torchvision's key names (He et al. 2016; docs/papers/backbones.md, section 1).
 
 Networks that live in a ResNet bring their own block: a class like `Bottleneck` behind a `BlockFactory`.
 """

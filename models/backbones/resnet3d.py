@@ -1,8 +1,8 @@
 """3-D ResNets: SlowOnly (expansion 4, no temporal stride) and the ResNet-50 of MTNet's comparison (expansion 1).
 
 C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, the slow pathway alone
-(papers/backbones.md section 3); A. Stergiou, R. Poppe, "Multi-Temporal Convolutions", IJCNN 2021
-(papers/mtnet.md section 5). Layers have torchvision's names, so that 2-D ImageNet weights inflate into them.
+(docs/papers/backbones.md, section 2); A. Stergiou, R. Poppe, "Multi-Temporal Convolutions", IJCNN 2021
+(docs/papers/mtnet.md, section 5). Layers have torchvision's names, so that 2-D ImageNet weights inflate into them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Video Swin-B with torchvision's key names (papers/backbones.md section 6).
+"""Video Swin-B with torchvision's key names (docs/papers/backbones.md, section 5).
 
 Z. Liu et al., "Video Swin Transformer", CVPR 2022: attention inside windows of time, height and width, which every
 second block shifts by half. Features are [B, T, H, W, C] inside.

@@ -1,7 +1,7 @@
 """TPN: a pyramid of the tempos in the maps of two stages, over a temporally shifted ResNet.
 
 C. Yang et al., "Temporal Pyramid Network for Action Recognition", CVPR 2020, with the layers of the authors' code
-(papers/backbones.md section 4).
+(docs/papers/backbones.md, section 3).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""X3D, a narrow 3-D network with depthwise convolutions, with PyTorchVideo's key names (papers/backbones.md section 5).
+"""X3D, a narrow 3-D network of depthwise convolutions with PyTorchVideo's names (docs/papers/backbones.md, section 4).
 
 C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020; layers and initialisation
 as in the author's public code. MTNet has X3D's stem, widths and depths.

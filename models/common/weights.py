@@ -66,9 +66,9 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
     """Copy the tensors of `state` into a network.
 
     A first convolution for three colours becomes one for flow: each of its inputs is the mean over the colours, not
-    rescaled (papers/tsn-protocol.md section 4). A 2-D kernel becomes a 3-D one that gives the same for a still clip:
-    repeated along time and divided by its length (papers/backbones.md section 1). A classifier for another number of
-    classes is left over.
+    rescaled (docs/papers/tsn-protocol.md, section 4). A 2-D kernel becomes a 3-D one that gives the same for a still
+    clip: repeated along time and divided by its length (docs/papers/backbones.md, section 1). A classifier for another
+    number of classes is left over.
 
     Raises:
         ModelError: nothing fits, or a tensor has another shape: the file is of another network.

@@ -1,7 +1,8 @@
 """DSTS: dynamic spatio-temporal specialisation behind a trunk, trained by upstream-downstream learning.
 
 T. Li et al., "Dynamic Spatio-Temporal Specialization Learning for Fine-Grained Action Recognition", ECCV 2022, has no
-public code (papers/dsts.md). The trunks are `tpn` and `swin3d_b`; start them from their own weights on the same data.
+public code (docs/papers/dsts.md). The trunks are `tpn` and `swin3d_b`; start them from their own weights on the same
+data.
 """
 
 from __future__ import annotations

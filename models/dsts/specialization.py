@@ -1,4 +1,4 @@
-"""The module of DSTS: layers of specialised neurons, of which each sample passes through one (papers/dsts.md).
+"""The module of DSTS: layers of specialised neurons, of which each sample passes through one (docs/papers/dsts.md).
 
 T. Li et al., "Dynamic Spatio-Temporal Specialization Learning for Fine-Grained Action Recognition", ECCV 2022, has no
 public code. The layers, neurons, gates and their choice are the paper's; what `SpecializationSettings` marks as our

@@ -1,4 +1,4 @@
-"""Upstream-downstream learning: gradients of what decides by what its decisions are worth (papers/dsts.md section 4).
+"""Upstream-downstream learning: second-order gradients of the parameters that route (docs/papers/dsts.md, section 4).
 
 T. Li et al., ECCV 2022, section 4. Upstream parameters u choose the way of a sample (scoring kernels, gates),
 downstream parameters d are all others. A step simulates the learning of d on one half of a batch and asks on the other

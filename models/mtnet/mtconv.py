@@ -1,7 +1,7 @@
 """MTConv: a 3-D convolution of which a part of the channels sees a longer and coarser stretch of the clip.
 
 A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021, with the
-decisions of papers/mtnet.md sections 1 and 2: one tensor a layer, split and joined by channels.
+decisions of docs/papers/mtnet.md, sections 1 and 2: one tensor a layer, split and joined by channels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """MTNet: blocks of multi-temporal convolutions with X3D's widths and depths, and MTConv in a 3-D ResNet-50.
 
 A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021, with the
-decisions of papers/mtnet.md: the paper's text and the authors' code differ, and neither alone gives the paper's tables.
+decisions of docs/papers/mtnet.md: the paper's text and the authors' code differ, and neither alone gives the paper's
+tables.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class MTNet(ClipNetwork):
 class MTNetL(MTNet):
     """`MTNet` with more blocks. 58,374,039 parameters for 200 classes, 17.067 GMACs at 16x224.
 
-    The paper prints 50.1 M, which no split of the layers that it describes gives (papers/mtnet.md section 7).
+    The paper prints 50.1 M, which no split of the layers that it describes gives (docs/papers/mtnet.md, section 8).
     """
 
     Options = MTNetLOptions

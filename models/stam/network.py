@@ -3,7 +3,7 @@
 W. Li, W. Gong, Y. Qian et al., "STAM: a spatio-temporal adaptive module for improving static convolutions in action
 recognition", The Visual Computer, 2023. Only the abstract is public. From it: two light branches mix N adaptive filters
 (STHAC) that calibrate the static weights of every frame, and an omni-dimensional aggregation (OD) follows. The form of
-branches and aggregation is our reading (papers/stam.md), each choice an option.
+branches and aggregation is our reading (docs/papers/stam.md), each choice an option.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""STHAC: two light branches say how each frame's convolution weights are calibrated (papers/stam.md section 3).
+"""STHAC: two light branches say how each frame's convolution weights are calibrated (docs/papers/stam.md, section 3).
 
 Our reading of W. Li et al., "STAM", The Visual Computer, 2023, throughout: the abstract gives the two branches, the N
 filters they mix, the spatial multi-scale prior and the long-range dependency, and no formula.

@@ -1,4 +1,4 @@
-"""What STIN adds to its trunks: differences of neighbouring maps, attention and its pooling (papers/stin.md)."""
+"""What STIN adds to its trunks: differences of neighbouring maps, attention and its pooling (docs/papers/stin.md)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""STIN: a spatial stream that is taught change, and a temporal stream that attends (papers/stin.md).
+"""STIN: a spatial stream that is taught change, and a temporal stream that attends (docs/papers/stin.md).
 
 H. Cao, C. Wu, J. Lu et al., "Spatial-temporal injection network", Signal, Image and Video Processing 17, 2023. Only the
 abstract is public: two streams, an auxiliary loss of apparent differences on the RGB stream, self-attention with an
 auxiliary loss on the flow stream. Form and weight of losses and attention are our reading, each choice an option. The
-base is TSN (papers/tsn-protocol.md).
+base is TSN (docs/papers/tsn-protocol.md).
 """
 
 from __future__ import annotations

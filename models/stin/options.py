@@ -1,4 +1,4 @@
-"""Options of STIN's networks (papers/stin.md): every decision of our reading, and the ablations."""
+"""Options of STIN's networks (docs/papers/stin.md): every decision of our reading, and the ablations."""
 
 from __future__ import annotations
 

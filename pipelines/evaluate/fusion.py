@@ -1,4 +1,4 @@
-"""Late fusion: weighted sums of several runs' scores of the same videos (papers/tsn-protocol.md section 6)."""
+"""Late fusion: weighted sums of several runs' scores of the same videos (docs/papers/tsn-protocol.md, section 6)."""
 
 from __future__ import annotations
 

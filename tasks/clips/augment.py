@@ -1,4 +1,4 @@
-"""Which part of a frame makes a clip: the crops and flips of TSN (`papers/tsn-protocol.md`, sections 2 and 6).
+"""Which part of a frame makes a clip: the crops and flips of TSN (docs/papers/tsn-protocol.md, sections 2 and 6).
 
 Boxes are decided once a clip and hold for all its frames.
 """

@@ -1,4 +1,4 @@
-"""Which frames or flow pairs make a clip: the index rules of TSN (`papers/tsn-protocol.md`, section 1).
+"""Which frames or flow pairs make a clip: the index rules of TSN (docs/papers/tsn-protocol.md, section 1).
 
 An item is a frame, or a flow pair. A clip has K starts and L items from each, consecutive or at a step; an index beyond
 the last item becomes the last item.

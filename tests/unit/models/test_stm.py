@@ -1,4 +1,4 @@
-"""The nine behaviours of papers/stm.md section 7, its counts, and its options."""
+"""The nine behaviours of docs/papers/stm.md, section 7, its counts, and its options."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def clip() -> Tensor:
         (51, 23_612_531, 23_783_639),
     ],
 )
-def test_parameters_are_the_sheets(classes: int, plain: int, with_stm: int) -> None:
+def test_parameters_are_those_of_the_page(classes: int, plain: int, with_stm: int) -> None:
     with torch.device("meta"):
         assert parameters(models.build("tsn", classes)) == plain
         assert parameters(models.build("stm", classes)) == with_stm
@@ -75,7 +75,7 @@ def test_cost_of_16_frames() -> None:
     assert (macs + batch_norm) / 1e9 == pytest.approx(66.510, rel=1e-3)
 
 
-# Behaviour, numbered as in the sheet.
+# Behaviour, numbered as on the page.
 
 
 @pytest.mark.parametrize("tiny", [True, False])
@@ -188,7 +188,7 @@ def test_stages_choose_which_blocks_are_stm_blocks() -> None:
     assert counts == [0, 4, 0, 3]
 
 
-def test_start_values_of_the_sheet() -> None:
+def test_start_values_of_the_page() -> None:
     network = models.build("stm", 50, tiny=True)
     assert network.fc.weight.std().item() == pytest.approx(0.001, rel=0.1)
     assert network.fc.bias.abs().max() == 0

@@ -1,4 +1,4 @@
-"""Temporal shift: papers/backbones.md section 2."""
+"""Temporal shift: docs/papers/tsm.md."""
 
 import pytest
 import torch

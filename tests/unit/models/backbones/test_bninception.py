@@ -1,4 +1,4 @@
-"""BN-Inception against its public weights: names, shapes and input (papers/backbones.md section 7)."""
+"""BN-Inception against its public weights: names, shapes and input (docs/papers/backbones.md, section 6)."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ from models.common.weights import adopt
 
 pytestmark = pytest.mark.quick
 
-# The sheet's table: in, 1x1, (reduce, 3x3), (reduce, 3x3, 3x3), pool and projection.
-SHEET = {
+# The page's table: in, 1x1, (reduce, 3x3), (reduce, 3x3, 3x3), pool and projection.
+TABLE = {
     "3a": (192, 64, (64, 64), (64, 96, 96), ("avg", 32)),
     "3b": (256, 64, (64, 96), (64, 96, 96), ("avg", 64)),
     "3c": (320, 0, (128, 160), (64, 96, 96), ("pass", 0)),
@@ -33,7 +33,7 @@ STEM = {"conv1_7x7_s2": (64, 3, 7, 7), "conv2_3x3_reduce": (64, 64, 1, 1), "conv
 def convolutions() -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every convolution of the public file with the shape of its weight."""
     yield from STEM.items()
-    for name, (inputs, single, (reduce, double), (reduce3, first, second), (_, projected)) in SHEET.items():
+    for name, (inputs, single, (reduce, double), (reduce3, first, second), (_, projected)) in TABLE.items():
         module = f"inception_{name}"
         if single:
             yield f"{module}_1x1", (single, inputs, 1, 1)
@@ -67,7 +67,7 @@ def public() -> dict[str, Tensor]:
 
 
 def reference(state: dict[str, Tensor], images: Tensor) -> Tensor:
-    """The map before the last pool, by the sheet: [N, 3, H, W] -> [N, 1024, H/32, W/32]."""
+    """The map before the last pool, by the page: [N, 3, H, W] -> [N, 1024, H/32, W/32]."""
 
     def unit(name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight = state[f"{name}.weight"]
@@ -77,7 +77,7 @@ def reference(state: dict[str, Tensor], images: Tensor) -> Tensor:
 
     x = F.max_pool2d(unit("conv1_7x7_s2", images, 2), 3, 2, ceil_mode=True)
     x = F.max_pool2d(unit("conv2_3x3", unit("conv2_3x3_reduce", x)), 3, 2, ceil_mode=True)
-    for name, (_, single, _, _, (pool, _)) in SHEET.items():
+    for name, (_, single, _, _, (pool, _)) in TABLE.items():
         module, stride = f"inception_{name}", 2 if pool == "pass" else 1
         branches = [unit(f"{module}_1x1", x)] if single else []
         branches.append(unit(f"{module}_3x3", unit(f"{module}_3x3_reduce", x), stride))
@@ -127,7 +127,7 @@ def test_a_file_of_another_trunk_is_refused(public: dict[str, Tensor]) -> None:
         adopt(trunk("rgb"), public | {"conv1_7x7_s2_bn.weight": torch.zeros(2, 64)}, "file")
 
 
-def test_with_the_public_weights_it_computes_what_the_sheet_says(public: dict[str, Tensor]) -> None:
+def test_with_the_public_weights_it_computes_what_the_page_says(public: dict[str, Tensor]) -> None:
     """Clips come red first; the public network reads blue first."""
     network = trunk("rgb")
     adopt(network, public, "bn_inception.pth")

@@ -1,4 +1,4 @@
-"""3-D ResNets: papers/backbones.md section 3, papers/mtnet.md section 5."""
+"""3-D ResNets: docs/papers/backbones.md, section 2, docs/papers/mtnet.md, section 5."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ both = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.mark.parametrize(("name", "classes", "expected"), [("slowonly", 400, 32_454_096), ("r3d50", 400, 36_724_688)])
-def test_parameters_are_the_sheets(name: str, classes: int, expected: int) -> None:
+def test_parameters_are_those_of_the_page(name: str, classes: int, expected: int) -> None:
     with torch.device("meta"):
         assert parameters(models.build(name, classes)) == expected
 
@@ -31,7 +31,7 @@ def test_parameters_are_the_sheets(name: str, classes: int, expected: int) -> No
         ("r3d50", 16, 224, 26.467, 26.544),
     ],
 )
-def test_cost_is_the_sheets(name: str, frames: int, size: int, first_rule: float, second_rule: float | None) -> None:
+def test_cost_is_the_pages(name: str, frames: int, size: int, first_rule: float, second_rule: float | None) -> None:
     with torch.device("meta"):
         macs, batch_norm = cost(models.build(name, 400), torch.empty(1, 3, frames, size, size))
     assert macs / 1e9 == pytest.approx(first_rule, rel=1e-3)

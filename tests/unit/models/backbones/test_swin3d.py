@@ -1,4 +1,4 @@
-"""Video Swin-B against a slow reference: papers/backbones.md sections 6 and 8."""
+"""Video Swin-B against a slow reference: docs/papers/backbones.md, section 5."""
 
 from itertools import product
 from typing import Any

@@ -1,4 +1,4 @@
-"""TPN: papers/backbones.md sections 4 and 8."""
+"""TPN: docs/papers/backbones.md, section 3."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.quick
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(48, 62_952_560), (174, 63_210_734), (400, 63_673_808)])
-def test_parameters_are_the_sheets(classes: int, expected: int) -> None:
+def test_parameters_are_those_of_the_page(classes: int, expected: int) -> None:
     with torch.device("meta"):
         network = models.build("tpn", classes)
         auxiliary = parameters(network) - expected
@@ -24,7 +24,7 @@ def test_parameters_are_the_sheets(classes: int, expected: int) -> None:
 
 
 @pytest.mark.parametrize(("pooled", "gmacs"), [(True, 41.233), (False, 48.111)])
-def test_cost_is_the_sheets(pooled: bool, gmacs: float) -> None:
+def test_cost_is_that_of_the_page(pooled: bool, gmacs: float) -> None:
     with torch.device("meta"):
         network = models.build("tpn", 48, keep_temporal_pool=pooled)
         macs, _ = cost(network, torch.empty(1, 3, 8, 224, 224))

@@ -1,4 +1,4 @@
-"""X3D against its public weights' names and shapes, its sheet and a slow block (papers/backbones.md section 5)."""
+"""X3D against its public weights' names and shapes, and a slow block (docs/papers/backbones.md, section 4)."""
 
 from collections.abc import Iterator
 
@@ -153,7 +153,7 @@ def test_a_convolution_is_that_of_pytorch(kernel: tuple[int, int, int], stride: 
 
 
 def slow_block(block: Block, x: Tensor, stride: int) -> Tensor:
-    """A block by the sheet: the depthwise convolution is a sum over its 27 taps."""
+    """A block by the paper's page: the depthwise convolution is a sum over its 27 taps."""
 
     def pointwise(weight: Tensor, x: Tensor) -> Tensor:
         return torch.einsum("oi,bithw->bothw", weight.flatten(1), x)
@@ -184,7 +184,7 @@ def slow_block(block: Block, x: Tensor, stride: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("stage", "index", "stride"), [(1, 0, 2), (2, 0, 2), (2, 1, 1), (3, 2, 1)])
-def test_a_block_is_what_the_sheet_says(stage: int, index: int, stride: int) -> None:
+def test_a_block_is_what_the_page_says(stage: int, index: int, stride: int) -> None:
     block = ready().blocks[stage].res_blocks[index]
     for parameter in block.branch2.norm_b[1].parameters():
         nn.init.normal_(parameter)

@@ -1,4 +1,4 @@
-"""DSTS on its two trunks: papers/dsts.md sections 2, 3 and 7."""
+"""DSTS on its two trunks: docs/papers/dsts.md, sections 2, 3 and 7."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def features(samples: int = 12, frames: int = 4) -> torch.Tensor:
         ("dsts_swin_b", 400, 100_171_736),
     ],
 )
-def test_parameters_are_the_sheets(name: str, classes: int, expected: int) -> None:
+def test_parameters_are_those_of_the_page(name: str, classes: int, expected: int) -> None:
     with torch.device("meta"):
         assert parameters(models.build(name, classes).deploy()) == expected
 
@@ -78,7 +78,7 @@ def test_parameters_are_the_sheets(name: str, classes: int, expected: int) -> No
         ({"fuse_bn": True}, 11_435_776 + 30 * 2 * 160),
     ],
 )
-def test_parameters_of_every_ablation_are_the_sheets(options: dict, expected: int) -> None:
+def test_parameters_of_every_ablation_are_those_of_the_page(options: dict, expected: int) -> None:
     with torch.device("meta"):
         assert parameters(DSTS(2048, SpecializationSettings(**options))) == expected
 
@@ -87,7 +87,7 @@ def test_parameters_of_every_ablation_are_the_sheets(options: dict, expected: in
     ("channels", "frames", "dense", "gmacs"),
     [(2048, 8, False, 0.648), (2048, 8, True, 4.171), (1024, 16, False, 1.040)],
 )
-def test_cost_of_the_module_is_the_sheets(channels: int, frames: int, dense: bool, gmacs: float) -> None:
+def test_cost_of_the_module_is_that_of_the_page(channels: int, frames: int, dense: bool, gmacs: float) -> None:
     made = DSTS(channels, SpecializationSettings(dense_eval=dense))
     macs, _ = cost(made, torch.randn(1, channels, frames, 7, 7))
     assert macs / 1e9 == pytest.approx(gmacs, rel=1e-3)
@@ -101,7 +101,7 @@ def test_cost_of_the_module_is_the_sheets(channels: int, frames: int, dense: boo
         ("dsts_swin_b", {}, 32, 321.40),
     ],
 )
-def test_cost_of_the_networks_is_the_sheets(name: str, options: dict, frames: int, gmacs: float) -> None:
+def test_cost_of_the_networks_is_that_of_the_page(name: str, options: dict, frames: int, gmacs: float) -> None:
     with torch.device("meta"):
         network = models.build(name, 174 if "swin" in name else 48, **options)
         macs, _ = cost(network, torch.empty(1, 3, frames, 224, 224))
@@ -192,7 +192,7 @@ def test_fixed_gates_are_halves_and_nothing_learns_them() -> None:
 # What a layer computes.
 
 
-def test_a_layer_is_what_the_sheet_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_is_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Written out neuron by neuron, with the batch norm of training over all samples."""
     layer, x = module().layers[0], features()[:, :16]
     monkeypatch.setattr(specialization, "gumbel_noise", torch.zeros_like)

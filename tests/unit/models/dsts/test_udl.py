@@ -1,4 +1,4 @@
-"""Upstream-downstream learning: papers/dsts.md sections 4 and 7."""
+"""Upstream-downstream learning: docs/papers/dsts.md, sections 4 and 7."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

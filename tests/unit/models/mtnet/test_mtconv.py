@@ -1,4 +1,4 @@
-"""MTConv, SoftPool and frame selection: papers/mtnet.md section 2 and 7."""
+"""MTConv, SoftPool and frame selection: docs/papers/mtnet.md, sections 2 and 8."""
 
 import math
 
@@ -25,7 +25,7 @@ def test_its_shape_is_that_of_a_convolution(
     assert layer(x).shape == nn.Conv3d(16, 24, kernel, stride, padding)(x).shape
 
 
-def test_it_is_what_the_sheet_says() -> None:
+def test_it_is_what_the_page_says() -> None:
     torch.manual_seed(0)
     layer = MTConv(16, 8, (3, 3, 3), (1, 2, 2), settings=MTConvSettings(ratio=0.75)).eval()
     x = torch.randn(2, 16, 6, 9, 9)

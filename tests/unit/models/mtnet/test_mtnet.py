@@ -1,4 +1,4 @@
-"""MTNet: papers/mtnet.md sections 2 to 7, and its options."""
+"""MTNet: docs/papers/mtnet.md, sections 2 to 8, and its options."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Sizes and costs of MTNet: the tables of papers/mtnet.md section 7. Each cost takes seconds to count."""
+"""Sizes and costs of MTNet: the tables of docs/papers/mtnet.md, section 8. Each cost takes seconds to count."""
 
 import pytest
 import torch

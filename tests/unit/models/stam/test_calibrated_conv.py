@@ -1,4 +1,4 @@
-"""The equal forms of STAM's convolution (papers/stam.md section 7, points 2 and 8)."""
+"""The equal forms of STAM's convolution (docs/papers/stam.md, section 7, points 2 and 8)."""
 
 import pytest
 import torch

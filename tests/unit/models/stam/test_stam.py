@@ -1,4 +1,4 @@
-"""The behaviours of papers/stam.md section 7, its counts, and its options."""
+"""The behaviours of docs/papers/stam.md, section 7, its counts, and its options."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def clip() -> Tensor:
         ({"reduction": 16}, 23_864_558 + 392_256 + 1_272_576, None),
     ],
 )
-def test_parameters_are_the_sheets(options: dict, at_174: int, at_400: int | None) -> None:
+def test_parameters_are_those_of_the_page(options: dict, at_174: int, at_400: int | None) -> None:
     with torch.device("meta"):
         assert parameters(models.build("stam", 174, **options)) == at_174
         if at_400 is not None:
@@ -86,8 +86,8 @@ def test_overhead_of_one_block(stage: int, of_sthac: int, of_od: int) -> None:
         ({"branches": "temporal"}, 8, 33.135, None),
     ],
 )
-def test_cost_is_the_sheets(options: dict, frames: int, first_rule: float, second_rule: float | None) -> None:
-    """The sheet's second rule also counts a product for each calibrated weight, which torch does not."""
+def test_cost_is_that_of_the_page(options: dict, frames: int, first_rule: float, second_rule: float | None) -> None:
+    """The page's second rule also counts a product for each calibrated weight, which torch does not."""
     with torch.device("meta"):
         macs, batch_norm = cost(models.build("stam", 174, **options), torch.empty(1, 3, frames, 224, 224))
     assert macs / 1e9 == pytest.approx(first_rule, rel=1e-3)
@@ -95,7 +95,7 @@ def test_cost_is_the_sheets(options: dict, frames: int, first_rule: float, secon
         assert (macs + batch_norm) / 1e9 == pytest.approx(second_rule, rel=1e-3)
 
 
-# Behaviour, numbered as in the sheet.
+# Behaviour, numbered as on the page.
 
 
 @pytest.mark.parametrize("options", EVERY_OPTION, ids=str)

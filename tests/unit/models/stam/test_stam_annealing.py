@@ -1,4 +1,4 @@
-"""The annealed temperature of STAM (papers/stam.md section 5): by where training stands, and part of a checkpoint."""
+"""The annealed temperature of STAM (docs/papers/stam.md, section 5): set by the step, and part of a checkpoint."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The behaviours of papers/stin.md section 6, its counts, and its options."""
+"""The behaviours of docs/papers/stin.md, section 7, its counts, and its options."""
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def test_costs_of_training() -> None:
             assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=1e-3)
 
 
-# Behaviour, numbered as in the sheet.
+# Behaviour, numbered as on the page.
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -1,4 +1,4 @@
-"""`ad_target=flow` of STIN's spatial stream (papers/stin.md section 3): differences are to tell the optical flow."""
+"""`ad_target=flow` of STIN's spatial stream (docs/papers/stin.md, section 3): differences predict the optical flow."""
 
 import pytest
 import torch

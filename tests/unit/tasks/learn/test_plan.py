@@ -1,4 +1,4 @@
-"""Batches of an epoch: papers/mtnet.md section 6, Wu et al., CVPR 2020."""
+"""Batches of an epoch: docs/papers/mtnet.md, section 7, Wu et al., CVPR 2020."""
 
 import math
 from itertools import groupby
