@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick fuzz kills lint bench results ui clean
+.PHONY: help install demo test test-quick fuzz kills lint docs bench results ui clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ lint: $(VENV)/.dev  ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/codespell
+
+docs: $(VENV)/.docs  ## Build the documentation site into build/docs
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs build/docs
+	@echo 'open build/docs/index.html'
 
 bench: $(VENV)/.dev  ## Measure speed and memory; prints the tables of docs/results.md
 	@$(BIN)/python tests/bench
@@ -63,4 +68,8 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	@$(PIP) -e '.[dev]'
 	@$(COMPILE)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	@$(PIP) -e '.[docs]'
 	@touch $@
