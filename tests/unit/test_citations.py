@@ -60,7 +60,7 @@ def test_sections_that_are_cited_exist() -> None:
             missing = numbers(named) - sections(page)
             assert not missing, f"{file.relative_to(ROOT)} cites {page}, section {missing}"
             found += 1
-    assert found > 40
+    assert found >= 30
 
 
 def test_code_names_pages_by_their_path_in_the_repository() -> None:
