@@ -72,7 +72,7 @@ def draw(settings: FigureSettings, root: Path) -> Path:
     log.info("drawing %d videos of %d actions", len(videos), len({video.label for video in videos}))
     calls = ((videos[first : first + CHUNK], settings, root) for first in range(0, len(videos), CHUNK))
     with Progress(len(videos), "videos") as progress:
-        for _, drawn in bounded(ray.remote(_draw), calls, 2 * capacity.cpus(), progress.tick):
+        for _, drawn in bounded(ray.remote(_draw), calls, 2 * capacity.max_cpus(), progress.tick):
             progress.update(drawn)
     done.write_text(json.dumps(wanted))
     return root

@@ -46,7 +46,7 @@ def verify(dataset: str, *, address: str | None = None, progress: bool = True) -
     attach(address)
     calls = ((root, index) for index in range(description["shards"]))
     with Progress(description["shards"], "shards", shown=progress) as bar:
-        for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.cpus(), bar.tick):
+        for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.max_cpus(), bar.tick):
             differences[index] = found
             bar.update()
     return VerifyResult(

@@ -1,4 +1,4 @@
-"""What the cluster has."""
+"""What the cluster has, and whether a training fits into it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ from pipelines.errors import UserError
 from pipelines.recipe import ComputeSettings
 
 
-def resources() -> dict[str, float]:
-    """Return CPU, GPU and so on of the cluster, or of what it may grow to where it scales itself."""
+def current_resources() -> dict[str, float]:
+    """Return CPU, GPU and so on of the cluster as it is now."""
     import ray
+
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def max_resources() -> dict[str, float]:
+    """Return CPU, GPU and so on of the cluster, or of what it may grow to where it scales itself."""
     from ray._private.state import state
 
-    return dict(state.get_max_resources_from_cluster_config() or ray.cluster_resources())  # type: ignore[no-untyped-call]
+    return dict(state.get_max_resources_from_cluster_config() or current_resources())
 
 
-def cpus() -> int:
-    """Return the CPUs of the cluster, at least 1."""
-    return max(1, int(resources().get("CPU", 1)))
+def current_cpus() -> int:
+    """Return the CPUs of the cluster as it is now, at least 1."""
+    return max(1, int(current_resources().get("CPU", 1)))
 
 
-def gpus() -> int:
-    """Return the GPUs of the cluster."""
-    return int(resources().get("GPU", 0))
+def max_cpus() -> int:
+    """Return the CPUs of the cluster, or of what it may grow to, at least 1."""
+    return max(1, int(max_resources().get("CPU", 1)))
 
 
-def machines() -> int:
+def max_gpus() -> int:
+    """Return the GPUs of the cluster, or of what it may grow to."""
+    return int(max_resources().get("GPU", 0))
+
+
+def count_machines() -> int:
     """Return on how many machines the cluster runs; several of its nodes may share one."""
     import ray
 
@@ -32,21 +43,21 @@ def machines() -> int:
     return len({node["NodeManagerHostname"] for node in nodes if node["Alive"]})
 
 
-def per_worker(compute: ComputeSettings) -> dict[str, float]:
+def worker_resources(compute: ComputeSettings) -> dict[str, float]:
     """Return what one worker of a training takes."""
     each = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
     return {kind: number for kind, number in each.items() if number}
 
 
-def needs(compute: ComputeSettings) -> dict[str, float]:
+def training_resources(compute: ComputeSettings) -> dict[str, float]:
     """Return what one training takes."""
-    return {kind: compute.workers * number for kind, number in per_worker(compute).items()}
+    return {kind: compute.workers * number for kind, number in worker_resources(compute).items()}
 
 
-def check(compute: ComputeSettings) -> None:
+def refuse_too_large(compute: ComputeSettings) -> None:
     """Raise UserError where the cluster can never hold a training's workers at once."""
-    have = resources()
-    for kind, need in needs(compute).items():
+    have = max_resources()
+    for kind, need in training_resources(compute).items():
         if need > have.get(kind, 0):
             raise UserError(
                 f"the training takes {need:g} {kind}s ({compute.workers} workers) and the cluster has "

@@ -183,8 +183,8 @@ def _score(
     """Score every video of the part once, in slices."""
     import ray
 
-    gpus = capacity.gpus()
-    workers = workers or gpus or capacity.cpus()
+    gpus = capacity.max_gpus()
+    workers = workers or gpus or capacity.max_cpus()
     # One CPU is asked for beside the GPU, to decode on.
     task = ray.remote(_score_slice).options(num_cpus=1, num_gpus=int(gpus > 0))
     reference = ray.put(network)

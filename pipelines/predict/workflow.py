@@ -157,7 +157,7 @@ def _predict_on_ray(
     done: dict[int, list[Prediction]] = {}
     failed = 0
     with Progress(len(files), "videos", shown=progress) as shown:
-        for index, predictions in bounded(task, calls, 2 * capacity.cpus(), shown.tick):
+        for index, predictions in bounded(task, calls, 2 * capacity.max_cpus(), shown.tick):
             done[index] = predictions
             failed += sum(bool(one.kind) for one in predictions)
             shown.update(len(predictions), f"{failed} failed")

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pyarrow as pa
 
-from pipelines.compute import Progress, bounded
+from pipelines.compute import Progress, bounded, capacity
 from tasks.data import manifest, shard, storage, tables
 from tasks.data.assembly import Part, Request
 from tasks.data.settings import PrepareSettings
@@ -61,7 +61,7 @@ def estimate(
         UserError: as `prepare`.
     """
     from cluster.attach import attach
-    from pipelines.prepare import scheduler as prepare_tasks
+    from pipelines.prepare.scheduler import VIDEOS_PER_CPU, process_task
 
     root = storage.absolute(out)
     videos, _ = manifest.build(listed, settings)
@@ -70,15 +70,15 @@ def estimate(
     rows = sorted(row for plan in pending for row in plan.rows)
     chosen = generator("estimate", settings.seed).permutation(len(rows))[:SAMPLE]
     attach(address)
-    cpus = prepare_tasks.cpus_now()
+    cpus = capacity.current_cpus()
     sizes, seconds, frames, kinds = [], [], [], Counter[str]()
     calls = (
         (row, settings, Request(0, "auto"))
         for row in videos.take(pa.array([rows[i] for i in chosen], pa.int64())).to_pylist()
     )
     with Progress(len(chosen), "videos", shown=progress) as bar:
-        task = prepare_tasks.tasks_for(settings).options(num_returns=1)
-        for _, (part, _) in bounded(task, calls, prepare_tasks.VIDEOS_PER_CPU * cpus, bar.tick):
+        task = process_task(settings).options(num_returns=1)
+        for _, (part, _) in bounded(task, calls, VIDEOS_PER_CPU * cpus, bar.tick):
             bar.update()
             if not isinstance(part, Part):
                 kinds[part.kind] += 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.compute import Progress
+from pipelines.compute import Progress, capacity
 from pipelines.errors import UserError
 from tasks.data import layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
@@ -19,7 +19,7 @@ from tasks.data.settings import PrepareSettings
 from tasks.video.errors import TRANSIENT
 
 if TYPE_CHECKING:
-    from pipelines.prepare.scheduler import Video
+    from pipelines.prepare.scheduler import FinishedVideo
 
 log = logging.getLogger(__name__)
 
@@ -173,17 +173,17 @@ def _work(
 ) -> Counter[str]:
     # Only now, so that a call with nothing to do answers within a second.
     from cluster.attach import attach
-    from pipelines.prepare import scheduler as prepare_tasks
+    from pipelines.prepare.scheduler import Scheduler
 
     total = sum(len(plan.rows) for plan in pending)
     if total < videos.num_rows:
         log.info("%d of %d videos are prepared already", videos.num_rows - total, videos.num_rows)
     attach(address)
-    cpus = prepare_tasks.cpus_now()
+    cpus = capacity.current_cpus()
     done = Counter[str]()
     with Progress(total, "videos", shown=progress) as bar:
 
-        def finished(pairs: int, video: Video | None) -> None:
+        def finished(pairs: int, video: FinishedVideo | None) -> None:
             lock.check()
             done["pairs"] += pairs
             if video is not None:
@@ -192,7 +192,7 @@ def _work(
             note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} a core), {done['failed']} failed"
             bar.update(0 if video is None else 1, note)
 
-        prepare_tasks.run(root, pending, videos, settings, finished)
+        Scheduler(root, pending, videos, settings, finished).run()
     return done
 
 

@@ -87,8 +87,8 @@ def train(
     if record.get("result"):
         log.info("run %s has finished before; this is its result (another name trains anew)", recipe.name)
         return _result(record, recipe.name, finished_before=True)
-    capacity.check(recipe.compute)
-    refuse_shared_sqlite(tracking_uri(workspace()), capacity.machines())
+    capacity.refuse_too_large(recipe.compute)
+    refuse_shared_sqlite(tracking_uri(workspace()), capacity.count_machines())
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
     if record:
@@ -159,7 +159,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dic
     """Run the workers to the end; return the chosen checkpoint and its metrics."""
     # Ray Train looks at its workers every two seconds, and each report waits for that look.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    if capacity.machines() == 1:
+    if capacity.count_machines() == 1:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for every training
     import ray.train
     from ray.exceptions import ActorDiedError
@@ -172,7 +172,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dic
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.workers,
             use_gpu=compute.gpus_per_worker > 0,
-            resources_per_worker=capacity.per_worker(compute),
+            resources_per_worker=capacity.worker_resources(compute),
         ),
         run_config=ray.train.RunConfig(
             name=job.folder.name,

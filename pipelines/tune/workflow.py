@@ -71,7 +71,7 @@ def tune(recipe: Recipe, *, address: str | None = None) -> TuneResult:
     check_dataset(dataset, recipe)
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):
         raise UserError(f"search.metric is {recipe.search.metric} and the dataset has no val part")
-    capacity.check(recipe.compute)
+    capacity.refuse_too_large(recipe.compute)
     folder = workspace() / "sweeps" / recipe.name
     record = records.read(folder / RECORD, "sweep", recipes.to_dict(recipe), dataset.digest, SECTIONS)
     tracker = Tracker.start(
@@ -92,7 +92,7 @@ def tune(recipe: Recipe, *, address: str | None = None) -> TuneResult:
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
     """Return how many trials run at once: what the recipe says, at most what fits."""
-    fit = min(int(have.get(kind, 0) // need) for kind, need in capacity.needs(recipe.compute).items())
+    fit = min(int(have.get(kind, 0) // need) for kind, need in capacity.training_resources(recipe.compute).items())
     return min(fit, recipe.search.concurrent or fit, recipe.search.trials)
 
 
@@ -122,7 +122,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: P
             metric=search.metric,
             mode=search.mode,
             num_samples=search.trials,
-            max_concurrent_trials=concurrent_trials(recipe, capacity.resources()),
+            max_concurrent_trials=concurrent_trials(recipe, capacity.max_resources()),
             search_alg=OptunaSearch(seed=search.seed),
             scheduler=_scheduler(recipe),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
