@@ -238,7 +238,7 @@ def test_a_second_driver_is_refused_and_follows_when_the_first_has_died(
 ) -> None:
     code = f"""
 import sys
-from pipelines import prepare
+from pipelines.prepare import workflow as prepare
 from tasks.data import PrepareSettings
 from tasks.video import TVL1
 

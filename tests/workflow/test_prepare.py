@@ -137,7 +137,7 @@ def test_a_killed_driver_leaves_what_the_next_call_completes(
     out = tmp_path / "out"
     code = f"""
 import glob, os, signal, time
-from pipelines import prepare
+from pipelines.prepare import workflow as prepare
 from pipelines.compute.progress import Progress
 from tasks.data.settings import PrepareSettings
 from tasks.video.settings import TVL1
