@@ -5,7 +5,6 @@ UCF101 and HMDB51 are reported as the mean over three official splits, small set
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -19,14 +18,13 @@ from pipelines.evaluate import FusedResult, fusion
 from pipelines.recipe import Recipe
 from pipelines.run.one_recipe import RunResult, prepare_source, run
 from pipelines.tracking import Tracker, workspace
-from pipelines.tracking import run_folder as records
+from pipelines.tracking.run_folder import AverageFolder
 from tasks.data import open_dataset
 from tasks.learn import Metrics
 
 log = logging.getLogger(__name__)
 
 ALL = "all"
-RECORD = "average.json"
 MEASURES = ("top1_percent", "top5_percent", "mean_class_percent")
 
 
@@ -110,8 +108,8 @@ def average(
         if len(own) > 1:
             fused.append(fusion.fuse([result.evaluation for result in own], weights))
     shown = [runs[0][0].evaluation.division] if divisions == [Division()] else [one.name for one in divisions]
-    folder = workspace() / "averages" / f"{'+'.join(names)}-{'+'.join(shown)}" if len(divisions) > 1 else None
-    result = AverageResult(names, shown, runs, fused, folder)
+    folder = AverageFolder.of(f"{'+'.join(names)}-{'+'.join(shown)}") if len(divisions) > 1 else None
+    result = AverageResult(names, shown, runs, fused, folder.path if folder else None)
     if folder is not None:
         _track(result, folder)
     return result
@@ -142,25 +140,22 @@ def _divided(recipe: Recipe, division: Division) -> Recipe:
     return recipes.replaced(recipe, values)
 
 
-def _track(result: AverageResult, folder: Path) -> None:
+def _track(result: AverageResult, folder: AverageFolder) -> None:
     """Log the means as an MLflow run of their own, which names the runs they are of."""
-    path = folder / RECORD
     told = to_dict(result)
-    before = json.loads(path.read_text()) if path.exists() else {}
     runs = [one.trained.run_id for runs in result.runs for one in runs]
     tracker = Tracker.start(
         workspace(),
         folder.name,
         params={},
         tags={"average": "mean over divisions", "average.runs": " ".join(runs)},
-        run_id=before.get("run_id"),
+        run_id=folder.read_run_id(),
     )
     with tracker:
         for name, row in told["rows"].items():
             tracker.metrics({f"mean/{name}/{measure}": row["mean"][measure] for measure in MEASURES}, step=0)
         tracker.note(f"```\n{table(result)}\n```")
-        records.write(path, {**told, "run_id": tracker.run_id})
-        tracker.artifact(path)
+        tracker.artifact(folder.write(told, tracker.run_id))
 
 
 def to_dict(result: AverageResult) -> dict[str, Any]:

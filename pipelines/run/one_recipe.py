@@ -12,15 +12,11 @@ from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.prepare.workflow import table as prepare_table
 from pipelines.recipe import Recipe
-from pipelines.tracking import Tracker, tracking_uri, workspace
-from pipelines.tracking import run_folder as records
+from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.train import TrainResult, train
 from tasks.data import open_dataset
 
 log = logging.getLogger(__name__)
-
-EVALUATION = "evaluation.json"
-"""File of the run's folder: what was evaluated, and the result."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +76,13 @@ def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool
 
 
 def _evaluation(recipe: Recipe, trained: TrainResult, address: str | None, progress: bool) -> EvaluateResult:
-    path = workspace() / "runs" / recipe.name / EVALUATION
+    folder = RunFolder.of(recipe.name)
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     inputs = json.loads(
         json.dumps({"run": trained.run_id, "dataset": dataset.digest, "settings": asdict(recipe.evaluate)})
     )
-    if path.exists():
-        before = json.loads(path.read_text())
+    before = folder.read_evaluation()
+    if before is not None:
         kept = before["evaluation"]
         if before["inputs"] == inputs and Path(kept["folder"]).is_dir():
             found = evaluations.read(Path(kept["folder"]))
@@ -96,5 +92,5 @@ def _evaluation(recipe: Recipe, trained: TrainResult, address: str | None, progr
                 return found
     log.info("evaluating %s", recipe.name)
     result = evaluate(trained.run_id, settings=recipe.evaluate, address=address, progress=progress)
-    records.write(path, {"inputs": inputs, "evaluation": evaluations.to_dict(result)})
+    folder.write_evaluation({"inputs": inputs, "evaluation": evaluations.to_dict(result)})
     return result

@@ -1,65 +1,267 @@
-"""The file by which a run or a sweep of the same name is known again: what it was started with, and its result."""
+"""The folders that a workspace keeps of runs, sweeps and averages: no other module knows the names of their files.
+
+A folder's state tells a later start of the same name what it was started with, and its result once there is one.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracking.tracker import flatten
+from pipelines.tracking.workspace import workspace
 
 FREE = ("train.log_every", "train.loader_threads", "train.keep_checkpoints")
 """Fields that may change from one start to the next, as `compute` may: they do not bear on the result."""
 
 
-def read(path: Path, kind: str, recipe: Mapping[str, Any], digest: str, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Return the record of an earlier start, {} where there is none.
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a finished training."""
 
-    Args:
-        path: file of the record.
-        kind: `run` or `sweep`.
-        recipe: the resolved recipe of this start.
-        digest: of the dataset.
-        sections: of the recipe, which must be what they were.
+    checkpoint: str
+    """Name of its folder within the run's."""
+    metrics: dict[str, float]
+    """Metrics of that checkpoint."""
+    chosen: str
+    """Why this checkpoint."""
 
-    Raises:
-        UserError: the earlier start had another recipe or dataset; names the fields.
-    """
-    if not path.exists():
-        return {}
-    record: dict[str, Any] = json.loads(path.read_text())
-    earlier = recipes.to_dict(recipes.parse(record["recipe"]))  # with the fields that have come since
-    before, now = _bearing(earlier, sections), _bearing(recipe, sections)
-    fields = [
-        f"{key} ({before.get(key, 'not set')}, now {now.get(key, 'not set')})"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if record["dataset_digest"] != digest:
-        fields.append("the videos of the dataset")
-    if fields:
-        raise UserError(
-            f"{kind} {recipe['name']} was started with another recipe: {', '.join(fields)}; give this one another "
-            f"name, or delete {path.parent}"
+
+@dataclass(frozen=True)
+class State:
+    """What a run or a sweep was started with, and its result."""
+
+    run_id: str
+    """The MLflow run."""
+    dataset_digest: str
+    recipe: dict[str, Any]
+    """The resolved recipe."""
+    result: Result | None = None
+    """Set once a training has finished."""
+
+    def with_result(self, result: Result) -> State:
+        """Return the state of a finished training."""
+        return replace(self, result=result)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the workers of a training are."""
+
+    pid: int
+    """Process of rank 0."""
+    placement_group: str
+    """Ray's id of the group that holds their resources, in hex."""
+
+
+class _Folder:
+    kind: ClassVar[str]
+    """What it holds, in messages."""
+    parent: ClassVar[str]
+    """Folder of the workspace that holds all of them."""
+    state_file: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """Return the folder of that name in the workspace."""
+        return cls(workspace() / cls.parent / name)
+
+    @property
+    def name(self) -> str:
+        """The name of the run, sweep or average."""
+        return self.path.name
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        return dict(json.loads(path.read_text())) if path.exists() else None
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Replace a file in one step."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        aside = self.path / f".{name}.{os.getpid()}"
+        aside.write_text(json.dumps(content, indent=1) + "\n")
+        aside.rename(self.path / name)
+
+
+class _StatefulFolder(_Folder):
+    """A folder with a `State`."""
+
+    def read_state(self) -> State | None:
+        """Return what the run or sweep of this name was started with; None where it has not been started."""
+        content = self._read_json(self.state_file)
+        if content is None:
+            return None
+        result = content.get("result")
+        return State(
+            content["run_id"], content["dataset_digest"], content["recipe"], Result(**result) if result else None
         )
-    return record
+
+    def write_state(self, state: State) -> None:
+        """Replace the state in one step."""
+        content = asdict(state)
+        if state.result is None:
+            del content["result"]
+        self._write_json(self.state_file, content)
+
+    def matching_state(self, recipe: Mapping[str, Any], digest: str, sections: tuple[str, ...]) -> State | None:
+        """Return the state of an earlier start; None where there was none.
+
+        Args:
+            recipe: the resolved recipe of this start.
+            digest: digest of the dataset.
+            sections: sections of the recipe that must be what they were.
+
+        Raises:
+            UserError: the earlier start had another recipe or dataset; names the fields.
+        """
+        state = self.read_state()
+        if state is None:
+            return None
+        earlier = recipes.to_dict(recipes.parse(state.recipe))  # with the fields that have come since
+        before, now = _bearing(earlier, sections), _bearing(recipe, sections)
+        fields = [
+            f"{key} ({before.get(key, 'not set')}, now {now.get(key, 'not set')})"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key)
+        ]
+        if state.dataset_digest != digest:
+            fields.append("the videos of the dataset")
+        if fields:
+            raise UserError(
+                f"{self.kind} {recipe['name']} was started with another recipe: {', '.join(fields)}; give this one "
+                f"another name, or delete {self.path}"
+            )
+        return state
 
 
-def run_id(path: Path) -> str:
-    """Return the MLflow run of a record."""
-    return str(json.loads(path.read_text())["run_id"])
+class RunFolder(_StatefulFolder):
+    """The folder of a training: its state, checkpoints and evaluation, and what its processes tell one another."""
+
+    kind = "run"
+    parent = "runs"
+    state_file = "run.json"
+    _PROGRESS = "progress.jsonl"
+    _WORKERS = "workers.json"
+    _REFUSAL = "refusal.txt"
+    _CONTROLLER = "controller.txt"
+    _EVALUATION = "evaluation.json"
+
+    @staticmethod
+    def checkpoint_name(step: int) -> str:
+        """Return the name of the folder of the checkpoint after so many steps."""
+        return f"checkpoint-{step:08d}"
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the folder of a checkpoint by its name."""
+        return self.path / name
+
+    def append_progress(self, report: Mapping[str, float | str]) -> None:
+        """Add a report of rank 0 for the driver to show."""
+        with (self.path / self._PROGRESS).open("a") as file:
+            file.write(json.dumps(report) + "\n")
+
+    def follow_progress(self) -> ProgressFollower:
+        """Return a reader of the reports that come from now on."""
+        return ProgressFollower(self.path / self._PROGRESS)
+
+    def write_workers(self, workers: Workers) -> None:
+        """Note where the workers are; called by rank 0."""
+        (self.path / self._WORKERS).write_text(json.dumps(asdict(workers)))
+
+    def read_workers(self) -> Workers:
+        """Return where the workers of the last start are."""
+        return Workers(**json.loads((self.path / self._WORKERS).read_text()))
+
+    def write_refusal(self, reason: str) -> None:
+        """Note an error that a restart cannot mend."""
+        (self.path / self._REFUSAL).write_text(reason)
+
+    def read_refusal(self) -> str | None:
+        """Return the error of this start that a restart cannot mend; None where there is none."""
+        path = self.path / self._REFUSAL
+        return path.read_text() if path.exists() else None
+
+    def clear_refusal(self) -> None:
+        """Forget the refusal of an earlier start."""
+        (self.path / self._REFUSAL).unlink(missing_ok=True)
+
+    def write_controller(self, actor_id: str) -> None:
+        """Note the id of the Ray Train controller; called in it."""
+        (self.path / self._CONTROLLER).write_text(actor_id)
+
+    def read_controller(self) -> str | None:
+        """Return the id of the Ray Train controller; None where none has reported."""
+        path = self.path / self._CONTROLLER
+        return path.read_text() if path.exists() else None
+
+    def write_evaluation(self, content: Mapping[str, Any]) -> None:
+        """Replace what `marey run` evaluated, and the result."""
+        self._write_json(self._EVALUATION, content)
+
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """Return what `marey run` evaluated, and the result; None where it has not."""
+        return self._read_json(self._EVALUATION)
 
 
-def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Replace the record in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(record, indent=1) + "\n")
-    aside.rename(path)
+class ProgressFollower:
+    """Reads the progress of a run from where it stood when this was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    def new_reports(self) -> Iterator[dict[str, float | str]]:
+        """Yield the reports since the last call; one still being written waits for the next."""
+        if not self._path.exists():
+            return
+        with self._path.open() as file:
+            file.seek(self._offset)
+            for line in iter(file.readline, ""):
+                if line.endswith("\n"):
+                    self._offset += len(line.encode())
+                    yield json.loads(line)
+
+
+class SweepFolder(_StatefulFolder):
+    """The folder of a sweep: its state, Ray Tune's files, and the best recipe."""
+
+    kind = "sweep"
+    parent = "sweeps"
+    state_file = "sweep.json"
+    _BEST = "best.yaml"
+
+    def write_best(self, recipe: str) -> Path:
+        """Write the recipe of the best trial; return its file."""
+        path = self.path / self._BEST
+        path.write_text(recipe)
+        return path
+
+
+class AverageFolder(_Folder):
+    """The folder of an average over splits or groups."""
+
+    kind = "average"
+    parent = "averages"
+    state_file = "average.json"
+
+    def read_run_id(self) -> str | None:
+        """Return the MLflow run of the average; None where it has not been made."""
+        content = self._read_json(self.state_file)
+        return None if content is None else str(content["run_id"])
+
+    def write(self, means: Mapping[str, Any], run_id: str) -> Path:
+        """Replace the means and their MLflow run in one step; return their file."""
+        self._write_json(self.state_file, {**means, "run_id": run_id})
+        return self.path / self.state_file
 
 
 def _bearing(recipe: Mapping[str, Any], sections: tuple[str, ...]) -> dict[str, str]:

@@ -1,18 +1,18 @@
-"""A training's progress on the console: a thread of the driver that follows the file rank 0 writes.
+"""A training's progress on the console: a thread of the driver that follows what rank 0 reports.
 
 Ray would prefix every line that a worker prints, and mix it with its own.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
+
+from pipelines.tracking import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,8 @@ EVERY_S = 10.0
 class Console:
     """While the context is open, logs a line an epoch, and one every ten seconds within an epoch."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = path.stat().st_size if path.exists() else 0
+    def __init__(self, folder: RunFolder) -> None:
+        self._progress = folder.follow_progress()
         self._started: tuple[float, int] | None = None
         self._shown = time.time()
         self._stop = threading.Event()
@@ -46,22 +45,16 @@ class Console:
         stopping = False
         while not stopping:
             stopping = self._stop.wait(POLL_S)  # what was written before the stop is still shown
-            if self.path.exists():
-                with self.path.open() as file:
-                    file.seek(self._offset)
-                    # a line still being written waits for the next look
-                    for text in iter(file.readline, ""):
-                        if text.endswith("\n"):
-                            self._offset += len(text.encode())
-                            self._show(json.loads(text))
+            for report in self._progress.new_reports():
+                self._show(report)
 
-    def _show(self, line: Mapping[str, float | str]) -> None:
-        now, step, steps = float(line["time"]), int(line["step"]), int(line["steps"])
+    def _show(self, report: Mapping[str, float | str]) -> None:
+        now, step, steps = float(report["time"]), int(report["step"]), int(report["steps"])
         if self._started is None:
             self._started = (now, step)
-        if line["kind"] == "epoch" or now - self._shown >= EVERY_S:
+        if report["kind"] == "epoch" or now - self._shown >= EVERY_S:
             self._shown = now
-            log.info("%s", describe(line, self._left(now, step, steps)))
+            log.info("%s", describe(report, self._left(now, step, steps)))
 
     def _left(self, now: float, step: int, steps: int) -> float | None:
         assert self._started is not None
@@ -69,18 +62,20 @@ class Console:
         return (now - began) / (step - first) * (steps - step) if first < step < steps else None
 
 
-def describe(line: Mapping[str, float | str], left_s: float | None) -> str:
+def describe(report: Mapping[str, float | str], left_s: float | None) -> str:
     """Return one line: epoch, loss, accuracies, speed, time left."""
-    width = len(str(line["epochs"]))
-    epoch = float(line["epoch"])
+    width = len(str(report["epochs"]))
+    epoch = float(report["epoch"])
     words = [
-        f"epoch {epoch:{width}.0f}/{line['epochs']}" if epoch.is_integer() else f"epoch {epoch:.1f}/{line['epochs']}",
-        f"loss {line['train/loss']:6.3f}",
-        f"train {line['train/top1_percent']:5.1f} %",
+        f"epoch {epoch:{width}.0f}/{report['epochs']}"
+        if epoch.is_integer()
+        else f"epoch {epoch:.1f}/{report['epochs']}",
+        f"loss {report['train/loss']:6.3f}",
+        f"train {report['train/top1_percent']:5.1f} %",
     ]
-    if "val/top1_percent" in line:
-        words.append(f"val {line['val/top1_percent']:5.1f} %")
-    words.append(f"{line['speed/clips_per_s']:.3g} clips/s")
+    if "val/top1_percent" in report:
+        words.append(f"val {report['val/top1_percent']:5.1f} %")
+    words.append(f"{report['speed/clips_per_s']:.3g} clips/s")
     if left_s is not None:
         words.append(f"{timedelta(seconds=round(left_s))} left")
     return "  ".join(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -12,18 +11,13 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
+from pipelines.tracking import RunFolder, Tracker
+from pipelines.tracking.run_folder import Workers
 from tasks.clips import ClipSettings
 from tasks.learn import Identity, Progress
 
 SCORE = "selection_score"
 """Metric that Ray Train ranks checkpoints by: val top-1, or below every accuracy where there was no validation."""
-PROGRESS = "progress.jsonl"
-"""File of the run's folder in which rank 0 says how far it is, for the driver to show."""
-
-WORKERS = "workers.json"
-"""File of the run's folder that says where its workers are: process id of rank 0, placement group."""
-REFUSAL = "refusal.txt"
-"""File of the run's folder with the sentence of an error that a restart cannot mend."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +27,7 @@ class Job:
     recipe: Recipe
     identity: Identity
     clip: ClipSettings
-    folder: Path
-    """The run's folder."""
+    folder: RunFolder
     tracking_uri: str
     run_id: str
     weights: Any = None
@@ -50,7 +43,6 @@ def work(config: dict[str, Any]) -> None:
 
     from models import build, describe
     from models.common.weights import adopt
-    from pipelines.tracking import Tracker
     from tasks.clips import ClipSource, ViewSource, views
     from tasks.data import open_dataset
     from tasks.learn import fit, host
@@ -58,9 +50,9 @@ def work(config: dict[str, Any]) -> None:
 
     job: Job = config["job"]
     recipe, settings = job.recipe, job.recipe.train
-    refusal = job.folder / REFUSAL
-    if refusal.exists():  # Ray Train restarts workers after any error; this one would come again
-        raise UserError(refusal.read_text())
+    refusal = job.folder.read_refusal()
+    if refusal is not None:  # Ray Train restarts workers after any error; this one would come again
+        raise UserError(refusal)
     context = ray.train.get_context()
     host.settle(threads=max(1, int(recipe.compute.cpus_per_worker)))
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
@@ -79,7 +71,7 @@ def work(config: dict[str, Any]) -> None:
     if context.get_world_rank() == 0:
         group = ray.util.get_current_placement_group()
         assert group is not None  # Ray Train starts every worker in one
-        (job.folder / WORKERS).write_text(json.dumps({"pid": os.getpid(), "placement_group": group.id.hex()}))
+        job.folder.write_workers(Workers(os.getpid(), group.id.hex()))
         reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -96,7 +88,7 @@ def work(config: dict[str, Any]) -> None:
                 scratch=Path(scratch),
             )
         except UserError as error:
-            refusal.write_text(str(error))
+            job.folder.write_refusal(str(error))
             raise
         finally:
             if reporter.tracker is not None:
@@ -129,12 +121,12 @@ class _Reporter:
             ray.train.report(
                 metrics,
                 checkpoint=checkpoint,
-                checkpoint_dir_name=f"checkpoint-{progress.step:08d}",
+                checkpoint_dir_name=self.job.folder.checkpoint_name(progress.step),
                 delete_local_checkpoint_after_upload=True,
             )
 
     def _tell_driver(self, progress: Progress) -> None:
-        line = {
+        report = {
             "kind": progress.kind,
             "time": time.time(),
             "epochs": self.job.recipe.train.epochs,
@@ -142,5 +134,4 @@ class _Reporter:
             "steps": self.steps,
             **progress.metrics,
         }
-        with (self.job.folder / PROGRESS).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self.job.folder.append_progress(report)

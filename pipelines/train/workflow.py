@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,19 +19,17 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, clip_settings
-from pipelines.tracking import Tracker, load_network, tracking_uri, workspace
-from pipelines.tracking import run_folder as records
+from pipelines.tracking import RunFolder, Tracker, load_network, tracking_uri, workspace
+from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.tracker import refuse_shared_sqlite
 from pipelines.train import initial_weights as weights
 from pipelines.train.console import Console
-from pipelines.train.worker import PROGRESS, REFUSAL, SCORE, Job, work
+from pipelines.train.worker import SCORE, Job, work
 from tasks.data import open_dataset
 from tasks.learn import Identity
 
 log = logging.getLogger(__name__)
 
-RECORD = "run.json"
-"""File of the run's folder: its MLflow run, what it was started with, and its result once there is one."""
 NOTED = (
     "val/top1_percent",
     "val/top5_percent",
@@ -82,16 +80,16 @@ def train(
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     check_dataset(dataset, recipe)
     recipe = replace(recipe, prepare=dataset.settings)
-    folder = workspace() / "runs" / recipe.name
-    record = records.read(folder / RECORD, "run", recipes.to_dict(recipe), dataset.digest, SECTIONS)
-    if record.get("result"):
+    folder = RunFolder.of(recipe.name)
+    state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
+    if state and state.result:
         log.info("run %s has finished before; this is its result (another name trains anew)", recipe.name)
-        return _result(record, recipe.name, finished_before=True)
+        return _train_result(folder, state, state.result, finished_before=True)
     capacity.refuse_too_large(recipe.compute)
     refuse_shared_sqlite(tracking_uri(workspace()), capacity.count_machines())
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
-    if record:
+    if state:
         log.info("going on with run %s", recipe.name)
     if not has_val:
         log.info("the dataset has no val part: the last checkpoint is kept as the result, not the best one")
@@ -107,13 +105,13 @@ def train(
             **(start.tags if start else {}),
         },
         parent_run_id=parent_run_id,
-        run_id=record.get("run_id"),
+        run_id=state.run_id if state else None,
     )
     with tracker:
-        if not record:
+        if state is None:
             tracker.dataset(recipe.data.dataset, dataset.digest)
-            record = {"run_id": tracker.run_id, "dataset_digest": dataset.digest, "recipe": recipes.to_dict(recipe)}
-            records.write(folder / RECORD, record)
+            state = State(tracker.run_id, dataset.digest, recipes.to_dict(recipe))
+            folder.write_state(state)
         identity = Identity(
             model=recipe.model.name,
             stream=recipe.model.stream,
@@ -126,14 +124,14 @@ def train(
         )
         job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.shared())
         checkpoint, metrics = _fit(job, has_val, callbacks)
-        record["result"] = {
-            "checkpoint": checkpoint.name,
-            "metrics": metrics,
-            "chosen": f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
-        }
-        _publish(tracker, job, checkpoint, record["result"], register=parent_run_id is None)
-        records.write(folder / RECORD, record)
-    return _result(record, recipe.name)
+        result = Result(
+            checkpoint=checkpoint.name,
+            metrics=metrics,
+            chosen=f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
+        )
+        _publish(tracker, job, checkpoint, result, register=parent_run_id is None)
+        folder.write_state(state.with_result(result))
+    return _train_result(folder, state, result)
 
 
 def check_dataset(dataset: Any, recipe: Recipe) -> None:
@@ -176,7 +174,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dic
         ),
         run_config=ray.train.RunConfig(
             name=job.folder.name,
-            storage_path=str(job.folder.parent),
+            storage_path=str(job.folder.path.parent),
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=job.recipe.train.keep_checkpoints + 1,
@@ -185,8 +183,8 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dic
             callbacks=list(callbacks),
         ),
     )
-    (job.folder / REFUSAL).unlink(missing_ok=True)
-    with _own_interrupt(), Console(job.folder / PROGRESS):
+    job.folder.clear_refusal()
+    with _own_interrupt(), Console(job.folder):
         try:
             result = trainer.fit()
         except ActorDiedError as error:
@@ -214,7 +212,7 @@ def _own_interrupt() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Mapping[str, Any], *, register: bool) -> None:
+def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Result, *, register: bool) -> None:
     """Store recipe, curves and network with the run."""
     from pipelines.tracking.plots import curves
     from tasks.clips.augment import clip_shape
@@ -236,14 +234,14 @@ def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Mapping[str, 
         tracker.model(load_network(job.identity, checkpoint), clips, recipe.name, "best")
 
 
-def _note(job: Job, result: Mapping[str, Any]) -> str:
-    recipe, metrics = job.recipe, result["metrics"]
+def _note(job: Job, result: Result) -> str:
+    recipe, metrics = job.recipe, result.metrics
     split = recipe.data.fold or recipe.data.split
     lines = [
         f"**{recipe.model.name}** on {recipe.model.stream} of `{Path(recipe.data.dataset).name}`"
         + (f" ({split})" if split else "")
         + f", {len(job.identity.classes)} classes, {recipe.train.epochs} epochs.",
-        f"Checkpoint: {result['chosen']}.",
+        f"Checkpoint: {result.chosen}.",
         "",
         "| | |",
         "|---|---|",
@@ -252,9 +250,6 @@ def _note(job: Job, result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _result(record: Mapping[str, Any], name: str, *, finished_before: bool = False) -> TrainResult:
-    result = record["result"]
-    folder = workspace() / "runs" / name
-    return TrainResult(
-        record["run_id"], name, folder / result["checkpoint"], result["metrics"], result["chosen"], finished_before
-    )
+def _train_result(folder: RunFolder, state: State, result: Result, *, finished_before: bool = False) -> TrainResult:
+    checkpoint = folder.checkpoint(result.checkpoint)
+    return TrainResult(state.run_id, folder.name, checkpoint, result.metrics, result.chosen, finished_before)

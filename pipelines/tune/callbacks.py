@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from pipelines.recipe import Recipe
-from pipelines.tracking import Tracker
-from pipelines.tracking import run_folder as records
-from pipelines.train.workflow import RECORD
+from pipelines.tracking import RunFolder, Tracker
 from pipelines.tune.cleanup import Leftovers
 
 log = logging.getLogger(__name__)
@@ -20,7 +17,7 @@ def trial_name(recipe: Recipe, trial_id: str) -> str:
     return f"{recipe.name}.{trial_id}"
 
 
-def watcher(recipe: Recipe, uri: str, work: Path) -> Any:
+def watcher(recipe: Recipe, uri: str) -> Any:
     """Return a Tune callback that says how the sweep goes, and ends the MLflow runs of trials that were stopped."""
     from ray.tune import Callback
 
@@ -45,7 +42,7 @@ def watcher(recipe: Recipe, uri: str, work: Path) -> Any:
             assert run is not None  # it has reported
             run.tags({"pruned": str(pruned).lower()})
             run.settle()
-            self.leftovers.expect(self._folder(trial))
+            self.leftovers.watch(self._folder(trial))
             self.done += 1
             if score is not None:
                 choose = max if search.mode == "max" else min
@@ -66,15 +63,15 @@ def watcher(recipe: Recipe, uri: str, work: Path) -> Any:
             run = self._run(trial)
             if run is not None and run.running():  # its process died
                 run.end("FAILED")
-            self.leftovers.expect(self._folder(trial))
+            self.leftovers.watch(self._folder(trial))
             log.warning("trial %d/%d failed: %s", self.done, recipe.search.trials, trial.error_file)
 
-        def _folder(self, trial: Any) -> Path:
-            return work / "runs" / trial_name(recipe, trial.trial_id)
+        def _folder(self, trial: Any) -> RunFolder:
+            return RunFolder.of(trial_name(recipe, trial.trial_id))
 
         def _run(self, trial: Any) -> Tracker | None:
-            path = self._folder(trial) / RECORD
-            return Tracker(uri, records.run_id(path)) if path.exists() else None
+            state = self._folder(trial).read_state()
+            return Tracker(uri, state.run_id) if state else None
 
     return Watcher()
 

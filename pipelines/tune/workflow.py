@@ -14,13 +14,11 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe
-from pipelines.tracking import Tracker, tracking_uri, workspace
-from pipelines.tracking import run_folder as records
+from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
+from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.train import train
-from pipelines.train.workflow import RECORD as RUN_RECORD
 from pipelines.train.workflow import check_dataset
 from pipelines.tune.callbacks import short, trial_name, watcher
-from pipelines.tune.cleanup import write_controller
 from pipelines.tune.space import check, overrides
 from tasks.data import open_dataset
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD = "sweep.json"
 SECTIONS = ("model", "input", "train", "search")
 SHOWN = 10
 """Best trials listed on the sweep's page."""
@@ -72,21 +69,20 @@ def tune(recipe: Recipe, *, address: str | None = None) -> TuneResult:
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):
         raise UserError(f"search.metric is {recipe.search.metric} and the dataset has no val part")
     capacity.refuse_too_large(recipe.compute)
-    folder = workspace() / "sweeps" / recipe.name
-    record = records.read(folder / RECORD, "sweep", recipes.to_dict(recipe), dataset.digest, SECTIONS)
+    folder = SweepFolder.of(recipe.name)
+    state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
     tracker = Tracker.start(
         workspace(),
         recipe.name,
         params=recipes.to_dict(recipe),
         tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
-        run_id=record.get("run_id"),
+        run_id=state.run_id if state else None,
     )
     with tracker:
-        if not record:
+        if state is None:
             tracker.dataset(recipe.data.dataset, dataset.digest)
-            record = {"run_id": tracker.run_id, "dataset_digest": dataset.digest, "recipe": recipes.to_dict(recipe)}
-            records.write(folder / RECORD, record)
-        grid = _tuner(recipe, space, folder, tracker).fit()
+            folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
+        grid = _tuner(recipe, space, folder.path, tracker).fit()
         return _conclude(recipe, grid, folder, tracker)
 
 
@@ -131,7 +127,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: P
             name=folder.name,
             storage_path=str(folder.parent),
             verbose=0,
-            callbacks=[watcher(recipe, tracker.uri, workspace())],
+            callbacks=[watcher(recipe, tracker.uri)],
         ),
     )
 
@@ -172,25 +168,26 @@ def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
 
 def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
     """Train one point of the search; runs in a process of Ray Tune that holds no CPU."""
+    import ray
     from ray import tune as ray_tune
     from ray.tune.integration.ray_train import TuneReportCallback
 
     os.environ.update(environment)
     metric, name = recipe.search.metric, trial_name(recipe, ray_tune.get_context().get_trial_id())
-    folder = workspace() / "runs" / name
+    folder = RunFolder.of(name)
 
     class Report(TuneReportCallback):
         """Passes on the reports that hold the metric; those within an epoch do not. Runs in the controller."""
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            write_controller(folder)
+            folder.write_controller(str(ray.get_runtime_context().get_actor_id()))
             if metric in metrics[0]:
                 super().after_report(run_context, metrics, checkpoint)
 
     train(trial_recipe(recipe, point, name), parent_run_id=parent_run_id, callbacks=(Report(),))  # type: ignore[no-untyped-call]
 
 
-def _conclude(recipe: Recipe, grid: ResultGrid, folder: Path, tracker: Tracker) -> TuneResult:
+def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tracker) -> TuneResult:
     metric, mode = recipe.search.metric, recipe.search.mode
     results = [grid[index] for index in range(len(grid))]
     ended = [_Ended.of(recipe, one) for one in results if one.error is None and metric in (one.metrics or {})]
@@ -199,11 +196,12 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: Path, tracker: Tracker) 
         cause = grid.errors[0] if grid.errors else None
         raise UserError(f"no trial of sweep {recipe.name} came to an end{first}") from cause
     for one in ended:  # some were stopped: only now are their processes gone for certain
-        Tracker(tracker.uri, records.run_id(workspace() / "runs" / one.name / RUN_RECORD)).settle()
+        state = RunFolder.of(one.name).read_state()
+        assert state is not None  # it has reported
+        Tracker(tracker.uri, state.run_id).settle()
     ranked = sorted(ended, key=lambda one: one.score, reverse=mode == "max")
     best, fields = ranked[0], list(recipe.search.space)
-    path = folder / "best.yaml"
-    path.write_text(recipes.dump(trial_recipe(recipe, best.values, f"{recipe.name}-best")))
+    path = folder.write_best(recipes.dump(trial_recipe(recipe, best.values, f"{recipe.name}-best")))
     tracker.artifact(path)
     tracker.metrics({f"best/{metric}": best.score, "trials": len(grid), "failed_trials": len(grid.errors)}, 0)
     tracker.tags({"best_run": best.name})

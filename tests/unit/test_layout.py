@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def test_only_the_tracker_and_the_runs_know_mlflow() -> None:
 def test_only_one_file_knows_decord() -> None:
     users = [str(f.relative_to(ROOT)) for name in OURS for f in (ROOT / name).rglob("*.py") if "decord" in packages(f)]
     assert users == ["tasks/video/decode.py"]
+
+
+def test_only_one_file_knows_what_lies_in_the_folder_of_a_run() -> None:
+    names = r"(run|sweep|average|workers|evaluation)\.json|progress\.jsonl|(refusal|controller)\.txt|best\.yaml"
+    users = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "pipelines").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(names, node.value)
+    }
+    assert users == {"pipelines/tracking/run_folder.py"}
 
 
 def test_settings_need_the_standard_library_only() -> None:

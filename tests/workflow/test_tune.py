@@ -68,12 +68,11 @@ def test_an_impossible_trial_is_refused(sweep):
 
 
 def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
-    from pipelines.tracking import run_folder as record
+    from pipelines.tracking.run_folder import State, SweepFolder
     from tasks.data import open_dataset
 
     digest = open_dataset(sweep.data.dataset).digest
-    path = work / "sweeps" / "sweep" / "sweep.json"
-    record.write(path, {"run_id": "x", "dataset_digest": digest, "recipe": recipes.to_dict(sweep)})
+    SweepFolder(work / "sweeps" / "sweep").write_state(State("x", digest, recipes.to_dict(sweep)))
     with pytest.raises(UserError, match=r"search\.trials \(4, now 5\)"):
         tune(recipes.replaced(sweep, {"search.trials": 5}))
 

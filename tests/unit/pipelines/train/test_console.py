@@ -3,9 +3,7 @@ import logging
 
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.recipe import parse, to_dict
-from pipelines.tracking.run_folder import read, write
+from pipelines.tracking import RunFolder
 from pipelines.train.console import Console, describe
 
 pytestmark = pytest.mark.quick
@@ -32,33 +30,10 @@ def test_a_line_names_epoch_loss_accuracy_speed_and_time_left():
 def test_the_console_follows_the_file_from_where_it_is(tmp_path, caplog):
     path = tmp_path / "progress.jsonl"
     path.write_text(json.dumps({**LINE, "epoch": 1.0}) + "\n")  # of an earlier start
-    with caplog.at_level(logging.INFO), Console(path), path.open("a") as file:
+    with caplog.at_level(logging.INFO), Console(RunFolder(tmp_path)), path.open("a") as file:
         file.write(json.dumps(LINE) + "\n" + json.dumps({**LINE, "step": 40, "time": 110.0, "epoch": 4.0})[:20])
         file.flush()
         file.write(json.dumps({**LINE, "step": 40, "time": 110.0, "epoch": 4.0})[20:] + "\n")
     shown = [record.getMessage() for record in caplog.records]
     assert [text[:11] for text in shown] == ["epoch  3/50", "epoch  4/50"]
     assert shown[1].endswith("0:07:40 left")  # 10 s for 10 steps, 460 to go
-
-
-def recipe(**train):
-    train = {"lr": 0.1, **train}
-    return to_dict(parse({"name": "r", "data": {"dataset": "/d"}, "model": {"name": "tsn"}, "train": train}))
-
-
-def test_a_record_knows_its_recipe_again(tmp_path):
-    path = tmp_path / "r" / "run.json"
-    assert read(path, "run", recipe(), "d", ("train",)) == {}
-    write(path, {"run_id": "1", "recipe": recipe(), "dataset_digest": "d"})
-    assert read(path, "run", recipe(log_every=1), "d", ("train",))["run_id"] == "1"
-    with pytest.raises(UserError, match=r"run r was started with another recipe: train\.lr \(0\.1, now 0\.2\)"):
-        read(path, "run", recipe(lr=0.2), "d", ("train",))
-    with pytest.raises(UserError, match="the videos of the dataset"):
-        read(path, "run", recipe(), "e", ("train",))
-
-
-def test_a_record_from_before_a_field_existed_is_known_again(tmp_path):
-    path, before = tmp_path / "run.json", recipe()
-    del before["input"]["stride"]
-    write(path, {"run_id": "1", "recipe": before, "dataset_digest": "d"})
-    assert read(path, "run", recipe(), "d", ("input", "train"))["run_id"] == "1"
