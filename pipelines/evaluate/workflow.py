@@ -202,7 +202,7 @@ def _score(
 def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, index: int, count: int) -> Any:
     import ray
 
-    from tasks.clips import ViewSource
+    from tasks.clips import ViewLoader
     from tasks.learn import host
     from tasks.learn.score import score
 
@@ -210,7 +210,7 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
     shown = views(protocol.clips, protocol.crops, protocol.seed)
-    source = ViewSource(dataset, part.part, part.clip, shown, part.batch_size, 1)
+    source = ViewLoader(dataset, part.part, part.clip, shown, part.batch_size, 1)
     return score(network.to(device), source.batches(index, count), device, space=space)
 
 

@@ -46,7 +46,7 @@ def annotate(prediction: Prediction, out: Path) -> None:
 
         def frames() -> Iterator[np.ndarray]:
             label = None
-            for part in decoder.parts(prediction.video, FRAMES, short_side=short_side):
+            for part in decoder.pieces(prediction.video, FRAMES, short_side=short_side):
                 height, width = part.images.shape[1] // 2 * 2, part.images.shape[2] // 2 * 2  # 4:2:0 wants even sides
                 if label is None:
                     label = _label(prediction.top[:SHOWN], height, width)

@@ -72,7 +72,7 @@ class _Predictor:
 
     def _parts(self, video: str, decoder: DecoderProcess) -> Iterator[np.ndarray]:
         """Yield the frames uint8 [T, H, W, 3] in parts that fit into memory, as in preparation."""
-        parts = decoder.parts(video, self.settings.max_sample_frames, short_side=self.settings.short_side)
+        parts = decoder.pieces(video, self.settings.max_sample_frames, short_side=self.settings.short_side)
         for number, frames in enumerate(parts):
             if len(frames.images) < self.settings.min_frames:
                 if number:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipelines.compute import Progress, bounded, capacity
 from tasks.data import manifest, shard, storage, tables
-from tasks.data.assembly import Part, Request
+from tasks.data.assembly import Piece, Request
 from tasks.data.settings import PrepareSettings
 from tasks.seeds import generator
 
@@ -80,7 +80,7 @@ def estimate(
         task = process_task(settings).options(num_returns=1)
         for _, (part, _) in bounded(task, calls, VIDEOS_PER_CPU * cpus, bar.tick):
             bar.update()
-            if not isinstance(part, Part):
+            if not isinstance(part, Piece):
                 kinds[part.kind] += 1
                 continue
             whole = (part.total or part.frames) / part.frames if not part.last else 1.0

@@ -23,8 +23,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipelines.compute import capacity
 from pipelines.errors import UserError
-from tasks.data.assembly import Assembly, Part, Processed, Request
-from tasks.data.process import process_part
+from tasks.data.assembly import Assembly, Piece, Processed, Request
+from tasks.data.process import process_piece
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import ShardPlan, settings_digest, write_shard
 from tasks.video import DecoderProcess, VideoError, tvl1
@@ -79,10 +79,10 @@ class _VideoInProgress:
         """The files of each piece made so far, by its number."""
         self.bytes = 0
 
-    def take(self, request: Request, outcome: Part | VideoError, members: _Ref) -> list[Request]:
+    def take(self, request: Request, outcome: Piece | VideoError, members: _Ref) -> list[Request]:
         """Take the outcome of a request that is still wanted; return the requests that follow from it."""
         following = self.assembly.take(request, outcome)
-        if isinstance(outcome, Part):
+        if isinstance(outcome, Piece):
             self.members[request.number] = members
             added = outcome.bytes
         else:  # the video has failed, or is read anew
@@ -99,7 +99,7 @@ class _VideoInProgress:
 @ray.remote(num_cpus=1, max_retries=RETRIES, num_returns=2)
 def process(
     row: dict[str, Any], settings: PrepareSettings, request: Request
-) -> tuple[Part | VideoError, list[tuple[str, bytes]]]:
+) -> tuple[Piece | VideoError, list[tuple[str, bytes]]]:
     """Make one piece of a video; its description goes to the driver, its files stay in the object store."""
     global _decoder
     if _decoder is None:  # one per worker process, for all its videos
@@ -107,7 +107,7 @@ def process(
         if settings.flow != "none":  # compiled, or loaded, before the first video's time is taken
             tvl1(np.zeros((2, 16, 16), np.uint8), settings.tvl1, settings.flow_backend)
     try:
-        piece = process_part(row, settings, _decoder, request.number, request.decoder)
+        piece = process_piece(row, settings, _decoder, request.number, request.decoder)
     except VideoError as error:
         return error, []
     return replace(piece, members=[]), piece.members
@@ -247,7 +247,7 @@ class Scheduler:
         if isinstance(outcome, VideoError):  # what was asked for before is not wanted any more
             self._later = deque(piece for piece in self._later if piece[0] is not video)
         self._later.extend((video, request) for request in following)
-        self._finished(outcome.flows if isinstance(outcome, Part) else 0, video.shard.videos[video.place])
+        self._finished(outcome.flows if isinstance(outcome, Piece) else 0, video.shard.videos[video.place])
         self._start_writing(video.shard)
 
     def _start_writing(self, shard: _Shard) -> None:
@@ -276,9 +276,9 @@ class Scheduler:
                 ray.get(ref)
 
 
-def _outcome(ref: _Ref, row: dict[str, Any]) -> Part | VideoError:
+def _outcome(ref: _Ref, row: dict[str, Any]) -> Piece | VideoError:
     try:
-        outcome: Part | VideoError = ray.get(ref)
+        outcome: Piece | VideoError = ray.get(ref)
     except RayTaskError:  # a defect of ours, or a broken environment: no video is to blame
         raise
     except RayError as error:

@@ -43,7 +43,7 @@ def work(config: dict[str, Any]) -> None:
 
     from models import build, describe
     from models.common.weights import adopt
-    from tasks.clips import ClipSource, ViewSource, views
+    from tasks.clips import ClipLoader, ViewLoader, views
     from tasks.data import open_dataset
     from tasks.learn import fit, host
     from tasks.seeds import seed
@@ -56,12 +56,12 @@ def work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     host.settle(threads=max(1, int(recipe.compute.cpus_per_worker)))
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
-    training = ClipSource(dataset, "train", job.clip, settings)
+    training = ClipLoader(dataset, "train", job.clip, settings)
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
         clip = view_settings(job.clip, describe(recipe.model.name, recipe.model.options))
-        validation = ViewSource(dataset, "val", clip, views(1, 1), size, settings.loader_threads)
+        validation = ViewLoader(dataset, "val", clip, views(1, 1), size, settings.loader_threads)
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
     checkpoint = ray.train.get_checkpoint()

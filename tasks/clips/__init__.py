@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.clips.augment import View as View
     from tasks.clips.augment import views as views
-    from tasks.clips.loader import ClipSource as ClipSource
-    from tasks.clips.loader import ViewSource as ViewSource
+    from tasks.clips.loader import ClipLoader as ClipLoader
+    from tasks.clips.loader import ViewLoader as ViewLoader
     from tasks.clips.settings import ClipSettings as ClipSettings
 
 _HOME = {
     "ClipSettings": "settings",
-    "ClipSource": "loader",
+    "ClipLoader": "loader",
     "View": "augment",
-    "ViewSource": "loader",
+    "ViewLoader": "loader",
     "views": "augment",
 }
 

@@ -39,13 +39,13 @@ def train_clip(
 
     Args:
         dataset: what the sample is of.
-        sample: a video, or a part of one.
+        sample: a video, or a piece of one.
         clip: how to cut it.
         epoch: counted from 0.
         out: where to write the clip, if given.
         flow: where to write the flow of `target=flow`, if given: float32 `flow_shape(clip)`.
     """
-    rng = generator(clip.seed, epoch, sample.video_id, sample.part_index)
+    rng = generator(clip.seed, epoch, sample.video_id, sample.piece_index)
     indices = train_indices(num_items(sample, clip), clip, rng)
     items = read_items(dataset, sample, clip, indices)
     box, flip = train_crop(*_frame_size(items, clip), clip, rng)
@@ -83,7 +83,7 @@ def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) 
     if view.seed is None:
         indices = view_indices(number, clip, view.clip, view.clips)
     else:
-        rng = generator(view.seed, "view", sample.video_id, sample.part_index, view.clip)
+        rng = generator(view.seed, "view", sample.video_id, sample.piece_index, view.clip)
         indices = train_indices(number, clip, rng)
     return read_items(dataset, sample, clip, indices)
 

@@ -30,7 +30,7 @@ BATCHES_AHEAD = 2
 """Batches being read while the network works on one: enough to hide a slow one, and bounded memory."""
 
 
-class ClipSource:
+class ClipLoader:
     """Training clips of one part of a dataset: every sample once an epoch, over all ranks together."""
 
     def __init__(self, dataset: Dataset, part: str, clip: ClipSettings, settings: TrainSettings) -> None:
@@ -70,10 +70,10 @@ def resized(clip: ClipSettings, step: Step) -> ClipSettings:
     return replace(clip, segments=segments, stride=stride, size=round(clip.size * step.size))
 
 
-class ViewSource:
+class ViewLoader:
     """Test clips of one part of a dataset: every view of every sample once, over all ranks together.
 
-    A video's views and parts all go to one rank, so that the ranks' scores need no averaging among them.
+    A video's views and pieces all go to one rank, so that the ranks' scores need no averaging among them.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ViewSource:
 
     def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
         """Yield a rank's own videos; nothing is padded, and a rank may have none."""
-        videos = [list(parts) for _, parts in groupby(self.samples, key=lambda sample: sample.video_id)]
+        videos = [list(pieces) for _, pieces in groupby(self.samples, key=lambda sample: sample.video_id)]
         # Consecutive videos lie in the same shards.
         own = videos[len(videos) * rank // world : len(videos) * (rank + 1) // world]
         rows = (row for video in own for sample in video for row in self._rows(sample))
@@ -121,7 +121,7 @@ class _Row:
             raise
         except Exception as error:
             raise RuntimeError(
-                f"video {self.sample.video_id} (part {self.sample.part_index}) could not be read: {error}"
+                f"video {self.sample.video_id} (piece {self.sample.piece_index}) could not be read: {error}"
             ) from error
 
 

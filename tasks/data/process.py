@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.assembly import Assembly, Part, Processed
+from tasks.data.assembly import Assembly, Piece, Processed
 from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, quantize, tvl1
@@ -24,10 +24,10 @@ _LONGEST_SIDE = {"jpeg": ("JPEG", 65_500), "h264": ("H.264", 16_384)}
 
 
 def process_video(row: dict[str, Any], settings: PrepareSettings, decoder: DecoderProcess) -> Processed:
-    """Decode a video, compute its flow and encode both, part after part; all its samples are in memory at the end.
+    """Decode a video, compute its flow and encode both, piece after piece; all its samples are in memory at the end.
 
-    A video longer than `max_sample_frames` becomes consecutive parts of that many frames, each but the last with the
-    flow to the first frame of the next; a single frame left over stays with the part before it.
+    A video longer than `max_sample_frames` becomes consecutive pieces of that many frames, each but the last with the
+    flow to the first frame of the next; a single frame left over stays with the piece before it.
 
     Args:
         row: A row of the manifest.
@@ -42,20 +42,20 @@ def process_video(row: dict[str, Any], settings: PrepareSettings, decoder: Decod
     while requests and not assembly.done:
         request = requests.pop(0)
         try:
-            outcome: Part | VideoError = process_part(row, settings, decoder, request.number, request.decoder)
+            outcome: Piece | VideoError = process_piece(row, settings, decoder, request.number, request.decoder)
         except VideoError as error:
             outcome = error
         requests += assembly.take(request, outcome)
     return Processed(assembly.record(), assembly.members(), assembly.seconds())
 
 
-def process_part(
+def process_piece(
     row: dict[str, Any], settings: PrepareSettings, decoder: DecoderProcess, number: int = 0, choice: Decoder = "auto"
-) -> Part:
-    """Make one part of a video; `number` counts from 0.
+) -> Piece:
+    """Make one piece of a video; `number` counts from 0.
 
     Raises:
-        VideoError: what is wrong with the video, or with this part of it.
+        VideoError: what is wrong with the video, or with this piece of it.
     """
     seconds = {"decode": 0.0, "flow": 0.0, "encode": 0.0}
     limit = settings.max_sample_frames
@@ -66,7 +66,7 @@ def process_part(
             start_s=row["start_s"],
             end_s=row["end_s"],
             first=first,
-            count=limit + 2,  # the next part's first frame for the flow, and one to see whether it has a second
+            count=limit + 2,  # the next piece's first frame for the flow, and one to see whether it has a second
             short_side=settings.short_side,
             decoder=choice,
         )
@@ -81,12 +81,12 @@ def process_part(
     facts = {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": frames.decoder}
     own = images if last else images[: limit + 1]
     files, flows = _encode(own, frames.fps, last, settings, seconds)
-    part = Part(first, len(own) if last else limit, flows, last, frames.total, facts, [], 0, seconds)
+    piece = Piece(first, len(own) if last else limit, flows, last, frames.total, facts, [], 0, seconds)
     key = sample_key(row["video_id"], number + 1, 1 if number == 0 and last else number + 2)
-    part.members = [(f"{key}.{JSON}", _describe(row, number + 1, part))]
-    part.members += [(f"{key}.{suffix}", data) for suffix, data in files.items()]
-    part.bytes = sum(len(data) for _, data in part.members)
-    return part
+    piece.members = [(f"{key}.{JSON}", _describe(row, number + 1, piece))]
+    piece.members += [(f"{key}.{suffix}", data) for suffix, data in files.items()]
+    piece.bytes = sum(len(data) for _, data in piece.members)
+    return piece
 
 
 def frames_and_flow(
@@ -106,7 +106,7 @@ def frames_and_flow(
 def _encode(
     images: NDArray[np.uint8], fps: float, last: bool, settings: PrepareSettings, seconds: dict[str, float]
 ) -> tuple[dict[str, bytes], int]:
-    """Files of a part by their suffix, and its pairs; unless `last`, the last image is the next part's."""
+    """Files of a piece by their suffix, and its pairs; unless `last`, the last image is the next piece's."""
     height, width = images.shape[1:3]
     with _timed(seconds, "encode"):
         files = {RGB[settings.rgb]: _encode_rgb(images if last else images[:-1], fps, settings)}
@@ -136,10 +136,10 @@ def _encode_rgb(images: NDArray[np.uint8], fps: float, settings: PrepareSettings
     return write_rgb(jpegs, height=height, width=width, quality=settings.rgb_quality)
 
 
-def _describe(row: dict[str, Any], number: int, part: Part) -> bytes:
+def _describe(row: dict[str, Any], number: int, piece: Piece) -> bytes:
     taken = ("video_id", "label", "label_id", "group", "start_s", "end_s")
-    content = {key: row[key] for key in taken} | part.facts | {"source": row["uri"], "part": number}
-    content |= {"first_frame": part.first, "frames": part.frames, "flows": part.flows}
+    content = {key: row[key] for key in taken} | piece.facts | {"source": row["uri"], "piece": number}
+    content |= {"first_frame": piece.first, "frames": piece.frames, "flows": piece.flows}
     return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
 
 

@@ -22,16 +22,16 @@ _OPEN_SHARDS = 64
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A video, or one of the consecutive parts of a long one."""
+    """A video, or one of the consecutive pieces of a long one."""
 
     video_id: str
-    part_index: int
+    piece_index: int
     """Counted from 0."""
     label_id: int
     label: str
     frames: int
     flows: int
-    """Pairs of frames with flow: frames - 1, or frames where another part follows; 0 without flow."""
+    """Pairs of frames with flow: frames - 1, or frames where another piece follows; 0 without flow."""
     shard: int
     group: str | None
     height: int
@@ -66,16 +66,16 @@ class Reader:
         samples = []
         for record in sidecar["records"]:
             label_id, group = facts[record["video_id"]]
-            for index, part in enumerate(record["parts"]):  # a failed video has none
-                key = sample_key(record["video_id"], index + 1, len(record["parts"]))
+            for index, piece in enumerate(record["pieces"]):  # a failed video has none
+                key = sample_key(record["video_id"], index + 1, len(record["pieces"]))
                 samples.append(
                     Sample(
                         video_id=record["video_id"],
-                        part_index=index,
+                        piece_index=index,
                         label_id=label_id,
                         label=self.classes[label_id],
-                        frames=part["frames"],
-                        flows=part["flows"],
+                        frames=piece["frames"],
+                        flows=piece["flows"],
                         shard=shard,
                         group=group,
                         height=record["height"],

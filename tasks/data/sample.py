@@ -2,15 +2,15 @@
 
 A sample has three members, which plain `webdataset` groups by the name before the first dot:
 
-* `<key>.json`: video_id, part (from 1), first_frame, label, label_id, group, fps, width, height, frames, flows, source,
-  start_s, end_s, decoder
-* `<key>.rgb.arrow`: an Arrow IPC file, uncompressed, with one binary column `jpeg`, a row a frame; or, where the
-  dataset was prepared with `rgb: h264`, `<key>.rgb.mp4`, filled up to even height and width
-* `<key>.flow.arrow`: the same with columns `x` and `y`, a row a pair of frames: grey JPEGs of the quantised flow
+* `<key>.json`: video_id, piece (from 1), first_frame, label, label_id, group, fps, width, height, frames, flows,
+  source, start_s, end_s, decoder
+* `<key>.rgb.arrow`: an Arrow IPC file, uncompressed, with one binary column `jpeg`, a row per frame; or, where the
+  dataset was prepared with `rgb: h264`, `<key>.rgb.mp4`, padded to even height and width
+* `<key>.flow.arrow`: the same with columns `x` and `y`, a row per pair of frames: grey JPEGs of the quantised flow
 
 Every row is a record batch of its own, so any frame is read without its neighbours (of an mp4: without those before the
 last key frame). Width, height, quality and (flow)
-bound stand in the metadata of the schema. The key is the video id, with `~0001`, `~0002`, ... for a video in parts.
+bound stand in the metadata of the schema. The key is the video id, with `~0001`, `~0002`, ... for a video in pieces.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RGB = {"jpeg": "rgb.arrow", "h264": "rgb.mp4"}
 """Name of the member with the frames, by how they are stored."""
 
 
-def sample_key(video_id: str, part: int, parts: int) -> str:
-    """Name of a sample in its shard; `part` counts from 1."""
-    return video_id if parts == 1 else f"{video_id}~{part:04d}"
+def sample_key(video_id: str, piece: int, pieces: int) -> str:
+    """Name of a sample in its shard; `piece` counts from 1."""
+    return video_id if pieces == 1 else f"{video_id}~{piece:04d}"
 
 
 def write_rgb(jpegs: Sequence[bytes], *, height: int, width: int, quality: int) -> bytes:
@@ -100,7 +100,7 @@ def decode_sample(sample: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         `__key__`, the fields of the JSON, `rgb` uint8 [T,H,W,3], and where there is flow `flow` uint8 [P,2,H,W] with
-        `bound`: `v = q * 2 * bound / 255 - bound` pixels a frame. P is T - 1, or T where another part follows.
+        `bound`: `v = q * 2 * bound / 255 - bound` pixels a frame. P is T - 1, or T where another piece follows.
     """
     decoded = {"__key__": sample["__key__"], **json.loads(sample[JSON])}
     height, width = decoded["height"], decoded["width"]

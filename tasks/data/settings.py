@@ -31,7 +31,7 @@ class PrepareSettings:
     """Constant rate factor of frames stored as H.264: 0 (lossless) to 51."""
     flow_quality: int = 95
     """JPEG quality of quantised flow, 1 to 100."""
-    shard_samples: int = 256
+    shard_videos: int = 256
     """Videos a shard."""
     max_sample_frames: int = 1000
     """A longer video becomes several consecutive samples."""
@@ -49,7 +49,7 @@ class PrepareSettings:
         above(self, 0, "flow_bound")
         within(self, 1, 100, "rgb_quality", "flow_quality")
         within(self, 0, 51, "rgb_crf")
-        at_least(self, 1, "shard_samples", "min_frames")
+        at_least(self, 1, "shard_videos", "min_frames")
         at_least(self, 2, "max_sample_frames")
         within(self, 0, 1, "val_fraction", "test_fraction")
         if self.val_fraction + self.test_fraction >= 1:

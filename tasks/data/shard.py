@@ -29,7 +29,8 @@ from tasks.data.settings import PrepareSettings
 from tasks.seeds import generator
 from tasks.video.errors import TRANSIENT
 
-FORMAT = 1
+FORMAT = 2
+"""Version of everything in a prepared dataset; rises at most once between releases."""
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -49,13 +50,13 @@ class ShardPlan:
 def plan(manifest: pa.Table, settings: PrepareSettings) -> list[ShardPlan]:
     """Deal the videos to shards by seed; nothing but the manifest and the settings decides."""
     order = generator("shards", settings.seed).permutation(manifest.num_rows).tolist()
-    size = settings.shard_samples
+    size = settings.shard_videos
     return [ShardPlan(i, tuple(order[first : first + size])) for i, first in enumerate(range(0, len(order), size))]
 
 
 def num_shards(manifest: pa.Table, settings: PrepareSettings) -> int:
     """Number of the shards that `plan` makes."""
-    return math.ceil(manifest.num_rows / settings.shard_samples)
+    return math.ceil(manifest.num_rows / settings.shard_videos)
 
 
 def settings_digest(settings: PrepareSettings) -> str:

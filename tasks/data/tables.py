@@ -122,8 +122,11 @@ def read_description(root: str) -> dict[str, Any]:
         description: dict[str, Any] = json.loads(storage.read_bytes(path))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
-    if description.get("format") != FORMAT:
-        raise UserError(f"{path} has format {description.get('format')}, this marey reads {FORMAT}.")
+    found = description.get("format")
+    if found != FORMAT:
+        older = isinstance(found, int) and found < FORMAT
+        action = "prepare the videos again with `marey prepare`, to another folder" if older else "update marey"
+        raise UserError(f"{path} has format {found}, and this marey reads format {FORMAT}: {action}")
     return description
 
 

@@ -95,27 +95,27 @@ def verify_dataset(root: str) -> list[str]:
 def _check(record: dict[str, Any], members: dict[str, memoryview], settings: PrepareSettings) -> list[str]:
     if record["status"] != "ok":
         return []
-    parts, flow = record["parts"], settings.flow != "none"
-    frames, flows = sum(part["frames"] for part in parts), sum(part["flows"] for part in parts)
+    pieces, flow = record["pieces"], settings.flow != "none"
+    frames, flows = sum(piece["frames"] for piece in pieces), sum(piece["flows"] for piece in pieces)
     differences = []
     if frames != record["frames"] or flows != record["flows"]:
-        differences.append("its parts do not add up to its frames and flows")
+        differences.append("its pieces do not add up to its frames and flows")
     if record["flows"] != (record["frames"] - 1 if flow else 0):
         differences.append(f"{record['flows']} flows for {record['frames']} frames")
     lacking = sorted(_names(record, settings) - members.keys())
     if lacking:
         return [*differences, f"{lacking[0]} is missing"]
-    for number, part in enumerate(parts, 1):
-        key = sample_key(record["video_id"], number, len(parts))
+    for number, piece in enumerate(pieces, 1):
+        key = sample_key(record["video_id"], number, len(pieces))
         content = json.loads(bytes(members[f"{key}.{JSON}"]))
         for name in ("frames", "flows"):
-            if content[name] != part[name]:
-                differences.append(f"{key}.{JSON} says {content[name]} {name}, the record {part[name]}")
+            if content[name] != piece[name]:
+                differences.append(f"{key}.{JSON} says {content[name]} {name}, the record {piece[name]}")
         rgb = f"{key}.{RGB[settings.rgb]}"
         check_rgb = _video if settings.rgb == "h264" else _images
-        differences += check_rgb(rgb, members[rgb], part["frames"], record)
+        differences += check_rgb(rgb, members[rgb], piece["frames"], record)
         if flow:
-            differences += _images(f"{key}.{FLOW}", members[f"{key}.{FLOW}"], part["flows"], record)
+            differences += _images(f"{key}.{FLOW}", members[f"{key}.{FLOW}"], piece["flows"], record)
     return differences
 
 
@@ -152,8 +152,8 @@ def _video(name: str, data: memoryview, count: int, record: dict[str, Any]) -> l
 
 
 def _names(record: dict[str, Any], settings: PrepareSettings) -> set[str]:
-    parts = len(record["parts"])
-    keys = [sample_key(record["video_id"], number, parts) for number in range(1, parts + 1)]
+    pieces = len(record["pieces"])
+    keys = [sample_key(record["video_id"], number, pieces) for number in range(1, pieces + 1)]
     suffixes = [JSON, RGB[settings.rgb], *([FLOW] if settings.flow != "none" else [])]
     return {f"{key}.{suffix}" for key in keys for suffix in suffixes}
 

@@ -96,7 +96,7 @@ def decode_into(
 ) -> tuple[Reading, float, str]:
     """Decode as `decode` does, into a stack of the caller's; return what was found, fps and the decoder's name.
 
-    With `copies` a file from elsewhere is kept there for the next call, which may ask for another part of it.
+    With `copies` a file from elsewhere is kept there for the next call, which may ask for another piece of it.
     """
     from tasks.video import fetch, image_folder
 

@@ -67,8 +67,8 @@ class DecoderProcess:
                         raise
                     attempts = attempts[-1:]
 
-    def parts(self, uri: str, count: int, **arguments: Any) -> Iterator[Frames]:
-        """Decode a video in consecutive parts of `count` frames, the last one shorter; errors as `decode`."""
+    def pieces(self, uri: str, count: int, **arguments: Any) -> Iterator[Frames]:
+        """Decode a video in consecutive pieces of `count` frames, the last one shorter; errors as `decode`."""
         first = 0
         while True:
             frames = self.decode(uri, first=first, count=count, **arguments)

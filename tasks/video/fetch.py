@@ -16,7 +16,7 @@ from tasks.video.errors import VideoError
 
 
 class Copies:
-    """Keeps the last file that was copied: parts of a long video are asked for one after the other.
+    """Keeps the last file that was copied: pieces of a long video are asked for one after the other.
 
     The copy has no name, so that it is gone with its process, however that ends.
     """

@@ -12,7 +12,7 @@ import torch
 from small_dataset import write_dataset
 
 import models
-from tasks.clips import ClipSettings, ClipSource
+from tasks.clips import ClipLoader, ClipSettings
 from tasks.data import Dataset, open_dataset
 from tasks.learn.checkpoint import Identity
 from tasks.learn.loop import Progress, fit
@@ -36,7 +36,7 @@ def decode_seconds(dataset: Dataset) -> float:
 
 def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
     """CPU seconds a clip of the loader alone, and clips a second: medians of some epochs."""
-    source = ClipSource(dataset, "train", CLIP, TrainSettings(batch_size=8, loader_threads=threads))
+    source = ClipLoader(dataset, "train", CLIP, TrainSettings(batch_size=8, loader_threads=threads))
     cpu, rates = [], []
     for epoch in range(EPOCHS):
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -56,7 +56,7 @@ def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
         cpu.append(time.process_time())
 
     settings = TrainSettings(epochs=3, batch_size=16, loader_threads=1, log_every=999)
-    source = ClipSource(dataset, "train", SMALL, settings)
+    source = ClipLoader(dataset, "train", SMALL, settings)
     identity = Identity(
         model=name, stream="rgb", options={"tiny": True}, classes=dataset.classes, recipe={}, dataset_digest=""
     )

@@ -116,7 +116,7 @@ def driver_memory(count: int, root: Path) -> float:
 import resource
 from pipelines.prepare.workflow import prepare
 from tasks.data import PrepareSettings
-settings = PrepareSettings(short_side=16, flow="none", shard_samples=50)
+settings = PrepareSettings(short_side=16, flow="none", shard_videos=50)
 result = prepare({str(source)!r}, {str(root / "out")!r}, settings=settings, progress=False, address="local")
 assert result.ok == {count}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)

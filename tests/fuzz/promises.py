@@ -127,7 +127,7 @@ def _check_failed(done: Processed) -> None:
     assert "\n" not in record["message"]
     if record["kind"] == "crash":
         assert "process ended" in record["message"], f"an exception of ours: {record['message']}"
-    assert (record["frames"], record["flows"], record["parts"], done.members) == (0, 0, [], [])
+    assert (record["frames"], record["flows"], record["pieces"], done.members) == (0, 0, [], [])
 
 
 def _check_samples(done: Processed, settings: PrepareSettings) -> None:

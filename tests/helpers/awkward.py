@@ -11,7 +11,7 @@ from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
 SETTINGS = PrepareSettings(
-    short_side=34, max_sample_frames=10, tvl1=TVL1(scales=2, warps=1, outer_iterations=2), shard_samples=64
+    short_side=34, max_sample_frames=10, tvl1=TVL1(scales=2, warps=1, outer_iterations=2), shard_videos=64
 )
 MARKUP, UNICODE, HOPELESS = "<img src=x onerror=alert(1)>", '走る & "run"', "hopeless"
 """Classes; of the last no video can be read."""

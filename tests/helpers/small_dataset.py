@@ -13,15 +13,15 @@ from tasks.video.codecs import jpeg_gray, jpeg_rgb
 SIZE = (48, 64)
 FRAMES = 12
 FAILED, LONG = "jump%2F1", "run%2F1"
-"""A video that failed, and one in two parts of 7 and 5 frames."""
+"""A video that failed, and one in two pieces of 7 and 5 frames."""
 
 
-def write_dataset(root, *, videos=6, flow=True, shard_samples=4, size=SIZE, frames=FRAMES, texture=False, rgb="jpeg"):
+def write_dataset(root, *, videos=6, flow=True, shard_videos=4, size=SIZE, frames=FRAMES, texture=False, rgb="jpeg"):
     """Write `videos` of each of two classes by three people; the splits are `first` and `second`."""
     settings = PrepareSettings(
         short_side=min(size),
         flow="tvl1" if flow else "none",
-        shard_samples=shard_samples,
+        shard_videos=shard_videos,
         max_sample_frames=7,
         rgb=rgb,
     )
@@ -49,19 +49,21 @@ def _process(row, settings, size, frames, texture):
     record = {"video_id": row["video_id"], "status": "ok", "kind": "", "message": "", "decoder": "decord"}
     record |= {"height": size[0], "width": size[1], "fps": 24.0, "seconds": 0.1}
     if row["video_id"] == FAILED:
-        return Processed(record | {"status": "failed", "kind": "unreadable", "frames": 0, "flows": 0, "parts": []})
+        return Processed(record | {"status": "failed", "kind": "unreadable", "frames": 0, "flows": 0, "pieces": []})
     cuts = [7, frames - 7] if row["video_id"] == LONG else [frames]
-    record["parts"] = [
+    record["pieces"] = [
         {"first": sum(cuts[:i]), "frames": n, "flows": flow * (n - (i == len(cuts) - 1))} for i, n in enumerate(cuts)
     ]
     members = []
-    for i, part in enumerate(record["parts"]):
+    for i, piece in enumerate(record["pieces"]):
         key = sample_key(row["video_id"], i + 1, len(cuts))
         members.append((f"{key}.{JSON}", b"{}"))
-        members.append((f"{key}.{RGB[settings.rgb]}", _rgb(part["first"], part["frames"], size, texture, settings.rgb)))
+        members.append(
+            (f"{key}.{RGB[settings.rgb]}", _rgb(piece["first"], piece["frames"], size, texture, settings.rgb))
+        )
         if flow:
-            members.append((f"{key}.{FLOW}", _flow(part["first"], part["flows"], size)))
-    totals = {name: sum(part[name] for part in record["parts"]) for name in ("frames", "flows")}
+            members.append((f"{key}.{FLOW}", _flow(piece["first"], piece["flows"], size)))
+    totals = {name: sum(piece[name] for piece in record["pieces"]) for name in ("frames", "flows")}
     return Processed(record | totals, members)
 
 

@@ -30,9 +30,9 @@ from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
 SETTINGS = PrepareSettings(
-    short_side=64, shard_samples=6, max_sample_frames=20, tvl1=TVL1(scales=2, warps=2, outer_iterations=2)
+    short_side=64, shard_videos=6, max_sample_frames=20, tvl1=TVL1(scales=2, warps=2, outer_iterations=2)
 )
-WORDS = ["--short-side", "64", "--shard-samples", "6", "--max-sample-frames", "20"]
+WORDS = ["--short-side", "64", "--shard-videos", "6", "--max-sample-frames", "20"]
 WORDS += ["--tvl1.scales", "2", "--tvl1.warps", "2", "--tvl1.outer-iterations", "2"]
 TARGETS = ("worker", "decoder", "node", "head", "driver")
 NODES = 3
@@ -48,7 +48,7 @@ class Tally:
 
 
 def videos(root: Path, count: int) -> Path:
-    """So many noisy videos in two classes; every sixth is cut into parts."""
+    """So many noisy videos in two classes; every sixth is cut into pieces."""
     random = np.random.default_rng(0)
     for number in range(count):
         path = root / "ab"[number % 2] / f"{number}.mp4"

@@ -24,7 +24,7 @@ from models.common.cost import parameters
 from models.dsts.network import Specialized
 from pipelines import recipe as recipes
 from pipelines.recipe import Recipe, clip_settings, view_settings
-from tasks.clips import ClipSource, ViewSource, views
+from tasks.clips import ClipLoader, ViewLoader, views
 from tasks.data import open_dataset
 from tasks.learn import Identity, Progress, fit, host, measure
 from tasks.learn.score import Scores, score
@@ -39,7 +39,7 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
     data = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     settings, model = recipe.train, recipe.model
     clip = clip_settings(recipe, data.classes)
-    training = ClipSource(data, "train", clip, replace(settings, loader_threads=1))
+    training = ClipLoader(data, "train", clip, replace(settings, loader_threads=1))
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(model.name, len(data.classes), stream=model.stream, **model.options)
     last: dict[str, float] = {"parameters": parameters(network)}
@@ -60,7 +60,7 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
 
     fit(network, training, None, settings, report, identity=identity, scratch=None)
     about = describe(model.name, model.options)
-    source = ViewSource(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
+    source = ViewLoader(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
     scores = score(network.deploy(), source.batches(0, 1), space=about.score_space)
     kept = spread(network, source) if isinstance(network, Specialized) else {}
     return scores, data.classes, last, kept

@@ -12,11 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from models.dsts.network import Specialized
-from tasks.clips import ViewSource
+from tasks.clips import ViewLoader
 
 
 @torch.no_grad()
-def spread(network: Specialized, source: ViewSource) -> dict[str, np.ndarray]:
+def spread(network: Specialized, source: ViewLoader) -> dict[str, np.ndarray]:
     """What a cell keeps: each clip's video and neurons [L], and each neuron's share of temporal channels [L, N]."""
     network.eval()
     videos: list[str] = []

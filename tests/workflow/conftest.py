@@ -84,7 +84,7 @@ def videos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(videos, tmp_path_factory) -> str:
     """The videos prepared, with flow, in three shards."""
-    settings = PrepareSettings(short_side=64, shard_samples=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+    settings = PrepareSettings(short_side=64, shard_videos=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
     return prepare_here(videos, tmp_path_factory.mktemp("prepared") / "squares", settings)
 
 

@@ -49,7 +49,7 @@ def streams(listed, tmp_path_factory):
             "evaluate": {"crops": 1, "clips": 2, "segments": 2},
         }
     )
-    settings = PrepareSettings(short_side=64, shard_samples=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+    settings = PrepareSettings(short_side=64, shard_videos=16, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
     rgb = replace(rgb, prepare=settings)
     return [rgb, recipes.replaced(rgb, {"name": "flow", "model.stream": "flow"})]
 

@@ -25,7 +25,7 @@ from tasks.data import PrepareSettings, lock, open_dataset, shard, storage, tabl
 from tasks.data.process import Processed
 from tasks.video import TVL1
 
-SETTINGS = PrepareSettings(short_side=32, shard_samples=3, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+SETTINGS = PrepareSettings(short_side=32, shard_videos=3, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
 SOURCE = "s3://marey/videos"
 ROOT = Path(cli.__file__).parents[1]
 
@@ -129,7 +129,7 @@ def test_the_answer_to_taking_the_lock_is_lost(s3, out: str) -> None:
 def test_a_connection_that_ends_in_mid_write_leaves_no_shard(
     whole: PrepareResult, s3, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["prepare", SOURCE, out, "--short-side", "32", "--shard-samples", "3"]
+    line = ["prepare", SOURCE, out, "--short-side", "32", "--shard-videos", "3"]
     line += ["--tvl1.scales", "2", "--tvl1.warps", "1", "--tvl1.outer-iterations", "2"]
     fault = s3.fail(r"PUT .*/shards/000002\.tar", cut_after=10_000)
     assert cli.main(line) == 2

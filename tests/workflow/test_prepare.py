@@ -31,7 +31,7 @@ from tasks.data.lock import Lock
 from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
-SETTINGS = PrepareSettings(short_side=32, shard_samples=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+SETTINGS = PrepareSettings(short_side=32, shard_videos=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
 ODD = VIDEOS / "odd_files"
 ODD_KINDS = {
     "truncated": {"bitflips.mp4", "fixture_fixture2.mkv"},
@@ -224,7 +224,7 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
             (begun / str(request.number)).touch()
             deadline = time.monotonic() + 120
             while len(list(begun.iterdir())) < 2:
-                assert time.monotonic() < deadline, "the other part does not begin"
+                assert time.monotonic() < deadline, "the other piece does not begin"
                 time.sleep(0.05)
         return process._function(row, settings, request)
 
@@ -237,8 +237,8 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
     records = {record["video_id"]: record for record in tables.read_table(result.dataset, "records").to_pylist()}
     assert (records["a%2Fwhole"]["frames"], records["a%2Fwhole"]["flows"]) == (47, 46)
     (sidecar,) = shard.read_sidecars(result.dataset)
-    (cut,) = [record["parts"] for record in sidecar["records"] if record["video_id"] == "a%2Fwhole"]
-    assert [part["frames"] for part in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
+    (cut,) = [record["pieces"] for record in sidecar["records"] if record["video_id"] == "a%2Fwhole"]
+    assert [piece["frames"] for piece in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
 
 
 @pytest.mark.skipif(not ODD.is_dir(), reason="MAREY_TEST_VIDEOS has no odd_files")
@@ -320,7 +320,7 @@ def test_too_many_failed_videos_are_exit_3(videos: Path, tmp_path: Path, capsys:
 
 def test_verify_finds_one_flipped_bit(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    settings = PrepareSettings(short_side=32, flow="none", shard_samples=16)
+    settings = PrepareSettings(short_side=32, flow="none", shard_videos=16)
     prepare(str(videos), str(out), settings=settings, progress=False)
     assert cli.main(["verify", str(out)]) == 0
     assert "no difference in 3 shards of 40 videos" in capsys.readouterr().out
@@ -374,7 +374,7 @@ def test_an_output_inside_its_source(videos: Path) -> None:
 
 
 def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
-    other = PrepareSettings(short_side=48, shard_samples=8)
+    other = PrepareSettings(short_side=48, shard_videos=8)
     assert "prepared with short_side=32, and now it is 48" in refusal(str(videos), whole.dataset, settings=other)
     source = broken(tmp_path / "source", *(f"{label}/{n}.mp4" for label in "ab" for n in range(3)))
     assert "another dataset" in refusal(source, whole.dataset, settings=SETTINGS)

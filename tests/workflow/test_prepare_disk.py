@@ -22,8 +22,8 @@ from pipelines.prepare import prepare
 from pipelines.verify import verify
 from tasks.data import PrepareSettings
 
-SETTINGS = PrepareSettings(short_side=64, shard_samples=8, flow="none")
-LINE = ["--short-side", "64", "--shard-samples", "8", "--flow", "none"]
+SETTINGS = PrepareSettings(short_side=64, shard_videos=8, flow="none")
+LINE = ["--short-side", "64", "--shard-videos", "8", "--flow", "none"]
 pytestmark = pytest.mark.usefixtures("ray")
 
 

@@ -185,7 +185,7 @@ def test_any_file_system(tmp_path: Path) -> None:
 
 
 def test_reads_no_shard_but_those_of_the_chosen_videos(tmp_path: Path) -> None:
-    root = small(tmp_path / "data", videos=9, shard_samples=1)
+    root = small(tmp_path / "data", videos=9, shard_videos=1)
     whole = preview(root, str(tmp_path / "all.html"), classes=1, samples=2)
     shown = re.findall(r'alt="Middle frame of ([^,]+),', (tmp_path / "all.html").read_text())
     dataset = open_dataset(root)

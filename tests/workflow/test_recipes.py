@@ -12,7 +12,7 @@ from prepared import prepare_here
 import models
 from pipelines import recipe as recipes
 from pipelines.recipe import clip_settings
-from tasks.clips import ClipSource
+from tasks.clips import ClipLoader
 from tasks.clips.augment import clip_shape
 from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
@@ -89,7 +89,7 @@ def prepared(tmp_path_factory):
             root = tmp_path_factory.mktemp(name)
             source = GENERATOR.get(name, getattr(published_layouts, name, None))(root / "source")
             settings: PrepareSettings = replace(
-                recipe.prepare, short_side=64, shard_samples=4, tvl1=TVL1(scales=2, warps=1, outer_iterations=2)
+                recipe.prepare, short_side=64, shard_videos=4, tvl1=TVL1(scales=2, warps=1, outer_iterations=2)
             )
             done[name] = prepare_here(source, root / "dataset", settings, recipe.data.layout)
         return done[name]
@@ -117,7 +117,7 @@ def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
     assert data.parts["train"]
     assert data.parts["test"]
     clip = clip_settings(recipe, data.classes)
-    training = ClipSource(data, "train", clip, recipe.train)
+    training = ClipLoader(data, "train", clip, recipe.train)
     network = models.build(recipe.model.name, len(data.classes), stream=recipe.model.stream, **recipe.model.options)
     ends = [next(network.parameters()), network.get_submodule(network.classifier).weight]
     before = [end.detach().clone() for end in ends]

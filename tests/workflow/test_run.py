@@ -24,7 +24,7 @@ def whole(recipe, videos, tmp_path, monkeypatch):
     """A recipe that begins with the videos."""
     monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
     data = replace(recipe.data, source=str(videos), dataset=str(tmp_path / "dataset"))
-    settings = PrepareSettings(short_side=64, shard_samples=16, tvl1=FAST_FLOW)
+    settings = PrepareSettings(short_side=64, shard_videos=16, tvl1=FAST_FLOW)
     return replace(recipe, name="whole", data=data, prepare=settings, train=replace(recipe.train, epochs=2))
 
 

@@ -31,7 +31,7 @@ def grey_of(picture):
 @pytest.mark.parametrize("rgb", ["jpeg", "h264"])
 def test_the_middle_frame_and_its_flow_also_of_a_video_in_parts(tmp_path, rgb):
     root = write_dataset(tmp_path / "data", frames=20, rgb=rgb)
-    for picture in pictures_of(root, "jump%2F0", LONG):  # the second has parts of 7 and 13 frames
+    for picture in pictures_of(root, "jump%2F0", LONG):  # the second has pieces of 7 and 13 frames
         assert (picture.frames, picture.seconds, picture.size) == (20, 20 / 24, (64, 48))
         assert grey_of(picture).mean() == pytest.approx(11, abs=2)  # frame 10
         expected = dequantize(np.uint8([11, 111]))

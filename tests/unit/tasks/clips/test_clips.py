@@ -40,9 +40,9 @@ def test_a_training_clip_depends_on_seed_epoch_and_sample_alone(dataset, clip):
     assert not all(np.array_equal(first, clip_) for clip_ in different)
 
 
-def test_parts_of_a_video_are_samples_of_their_own(dataset):
-    parts = [s for s in dataset.samples("train") if s.video_id == LONG]
-    clips = [train_clip(dataset, part, RGB, 0) for part in parts]
+def test_pieces_of_a_video_are_samples_of_their_own(dataset):
+    pieces = [s for s in dataset.samples("train") if s.video_id == LONG]
+    clips = [train_clip(dataset, piece, RGB, 0) for piece in pieces]
     greys = [clip[0].mean((1, 2)) * 0.229 * 255 + 0.485 * 255 - 1 for clip in clips]
     assert (np.round(greys[0]) < 7).all()
     assert (np.round(greys[1]) >= 7).all()
@@ -83,8 +83,8 @@ def test_drawn_clips_depend_on_seed_video_and_clip_alone(dataset):
     assert {int(i) for clip in drawn for i in clip} == set(range(12))
     other = [starts(sample, view) for view in views(40, 3, seed=6)]
     assert not np.array_equal(drawn, other)
-    parts = [s for s in dataset.samples("train") if s.frames == 12][:2]
-    one, two = ([starts(part, view) for view in views(40, 1, seed=5)] for part in parts)
+    samples = [s for s in dataset.samples("train") if s.frames == 12][:2]
+    one, two = ([starts(sample, view) for view in views(40, 1, seed=5)] for sample in samples)
     assert not np.array_equal(one, two)
 
 
@@ -99,7 +99,7 @@ def test_the_flow_of_a_pair_is_that_after_its_first_frame(dataset, flip):
     """Flow pair i has x = i + 1 and y = 101 + i, frame i is grey i + 1; a flip turns x around."""
     clip = replace(PAIRS, flip=flip)
     for sample in dataset.samples("train"):
-        first = sample.part_index * 7
+        first = sample.piece_index * 7
         for epoch in range(5):
             flow = np.full(flow_shape(clip), np.nan, np.float32)
             frames = np.round(train_clip(dataset, sample, clip, epoch, flow=flow)[0].mean((1, 2)))
@@ -154,10 +154,10 @@ def test_flow_is_cut_and_mirrored_as_its_clip_and_keeps_its_pixels(dataset):
 def test_where_a_short_video_repeats_its_last_frame_nothing_moves(dataset):
     """Dense pairs at a stride of 4: of 7 frames those at 0 and 4 are there, of 5 the one at 0."""
     clip = replace(PAIRS, sampling="dense", stride=4, segments=4, flip=0.0)
-    for part in (sample for sample in dataset.samples("train") if sample.video_id == LONG):
+    for piece in (sample for sample in dataset.samples("train") if sample.video_id == LONG):
         flow = np.empty(flow_shape(clip), np.float32)
-        frames = np.round(train_clip(dataset, part, clip, 0, flow=flow)[0].mean((1, 2))) - 1 - 7 * part.part_index
-        last = part.frames - 1
+        frames = np.round(train_clip(dataset, piece, clip, 0, flow=flow)[0].mean((1, 2))) - 1 - 7 * piece.piece_index
+        last = piece.frames - 1
         assert frames.tolist() == [0, 1, min(4, last), min(5, last), last, last, last, last]
         moving = [True, last > 4, False, False]
         assert [bool(pair.any()) for pair in flow.transpose(1, 0, 2, 3)] == moving

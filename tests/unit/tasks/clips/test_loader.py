@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_dataset import LONG, write_dataset
 
-from tasks.clips import ClipSettings, ClipSource, ViewSource, views
+from tasks.clips import ClipLoader, ClipSettings, ViewLoader, views
 from tasks.clips.clips import train_clip, view_clip
 from tasks.clips.loader import BATCHES_AHEAD, resized
 from tasks.data import open_dataset
@@ -25,7 +25,7 @@ def dataset(small_root):
 
 
 def source_of(dataset, clip, batch_size, threads=2, **settings):
-    return ClipSource(dataset, "train", clip, TrainSettings(batch_size=batch_size, loader_threads=threads, **settings))
+    return ClipLoader(dataset, "train", clip, TrainSettings(batch_size=batch_size, loader_threads=threads, **settings))
 
 
 def loaders():
@@ -76,7 +76,7 @@ def test_batches_are_the_same_whatever_the_threads_and_wherever_they_start(datas
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
     protocol = views(2, 3)
-    ranks = [list(ViewSource(dataset, "train", CLIP, protocol, 4).batches(rank, world)) for rank in range(world)]
+    ranks = [list(ViewLoader(dataset, "train", CLIP, protocol, 4).batches(rank, world)) for rank in range(world)]
     seen = [
         (video_id, view)
         for batches in ranks
@@ -85,7 +85,7 @@ def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
     ]
     expected = [(s.video_id, view.index) for s in dataset.samples("train") for view in protocol]
     assert sorted(seen) == sorted(expected)
-    assert seen.count((LONG, 0)) == 2  # its two parts
+    assert seen.count((LONG, 0)) == 2  # its two pieces
     owners = [{v for b in batches for v in b.video_ids} for batches in ranks]
     assert sum(len(owner) for owner in owners) == 7
     assert all(bool(b.weights.all()) and b.count == len(b.video_ids) for batches in ranks for b in batches)
@@ -94,7 +94,7 @@ def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
 def test_views_are_those_of_view_clip(dataset):
     protocol = views(2, 10)
     (sample, *_) = dataset.samples("val")
-    batch = next(iter(ViewSource(dataset, "val", FLOW, protocol, 20, threads=4).batches(0, 1)))
+    batch = next(iter(ViewLoader(dataset, "val", FLOW, protocol, 20, threads=4).batches(0, 1)))
     assert batch.video_ids == [sample.video_id] * 20
     for array, view in zip(batch.clip, protocol, strict=True):
         np.testing.assert_array_equal(array, view_clip(dataset, sample, FLOW, view))
@@ -138,7 +138,7 @@ def test_reading_ahead_is_bounded(dataset):
 def test_crops_of_a_clip_are_decoded_once(dataset):
     counting = Counting(dataset)
     samples = dataset.samples("val")
-    list(ViewSource(counting, "val", CLIP, views(2, 10), 8, threads=4).batches(0, 1))
+    list(ViewLoader(counting, "val", CLIP, views(2, 10), 8, threads=4).batches(0, 1))
     assert counting.reads == 2 * len(samples)
 
 
@@ -166,20 +166,20 @@ def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
                     np.testing.assert_array_equal(array, same)
                     np.testing.assert_array_equal(flow, expected)
     assert next(source_of(dataset, CLIP, 4).batches(0, 0, 1)).flow is None
-    assert next(ViewSource(dataset, "val", clip, views(1, 3), 4).batches(0, 1)).flow is None
+    assert next(ViewLoader(dataset, "val", clip, views(1, 3), 4).batches(0, 1)).flow is None
 
 
 def test_mistakes_are_sentences(small_root, tmp_path):
     fold = open_dataset(small_root, fold="group=P1")
     with pytest.raises(UserError, match=r"no videos in part 'val' of group=P1 \(train 8, val 0, test 3\)"):
-        ViewSource(fold, "val", CLIP, views(1, 1), 4)
+        ViewLoader(fold, "val", CLIP, views(1, 1), 4)
     without = open_dataset(write_dataset(tmp_path / "data", flow=False))
     with pytest.raises(UserError, match="was prepared without optical flow"):
         source_of(without, FLOW, 4)
     pairs = ClipSettings(segments=3, snippet=2, size=32, target="flow")
     with pytest.raises(UserError, match="without optical flow, which is to come along"):
         source_of(without, pairs, 4)
-    assert len(list(ViewSource(without, "val", pairs, views(1, 1), 4).batches(0, 1))) == 1
+    assert len(list(ViewLoader(without, "val", pairs, views(1, 1), 4).batches(0, 1))) == 1
 
 
 @pytest.mark.parametrize("world", [1, 2])

@@ -1,24 +1,24 @@
-"""A video in parts becomes the same record in whatever order they come."""
+"""A video in pieces becomes the same record in whatever order they come."""
 
 import random
 
 import pytest
 
-from tasks.data.assembly import Assembly, Part
+from tasks.data.assembly import Assembly, Piece
 from tasks.video import VideoError
 
 pytestmark = pytest.mark.quick
 LIMIT = 10
 
 
-def part(number, total, decoder="decord", known=True):
+def piece(number, total, decoder="decord", known=True):
     first = number * LIMIT
     last = total - first <= LIMIT + 1
     frames = total - first if last else LIMIT
     facts = {"width": 4, "height": 3, "fps": 25.0, "decoder": decoder}
     seconds = {"decode": 1.0, "flow": 2.0, "encode": 0.5}
     members = [(f"{number}", b"")]
-    return Part(first, frames, frames - last, last, total if known else None, facts, members, 0, seconds)
+    return Piece(first, frames, frames - last, last, total if known else None, facts, members, 0, seconds)
 
 
 def assemble(outcome, choose):
@@ -43,13 +43,13 @@ def test_the_order_of_parts_does_not_matter(total, sizes, known):
     records = []
     for seed in range(5):
         shuffle = random.Random(seed)
-        assembly, asked, most = assemble(lambda request: part(request.number, total, known=known), shuffle.randrange)
+        assembly, asked, most = assemble(lambda request: piece(request.number, total, known=known), shuffle.randrange)
         assert sorted(asked) == [(n, "auto" if n == 0 else "decord") for n in range(len(sizes))]
         assert most == (max(1, len(sizes) - 1) if known else 1)
         assert [name for name, _ in assembly.members()] == [str(n) for n in range(len(sizes))]
         records.append(assembly.record())
     assert all(record == records[0] for record in records)
-    assert [p["frames"] for p in records[0]["parts"]] == sizes
+    assert [p["frames"] for p in records[0]["pieces"]] == sizes
     assert (records[0]["frames"], records[0]["flows"]) == (total, total - 1)
     assert records[0]["seconds"] == 3.5 * len(sizes)
 
@@ -57,8 +57,8 @@ def test_the_order_of_parts_does_not_matter(total, sizes, known):
 def test_where_decord_fails_late_pyav_reads_all():
     def outcome(request):
         if request.decoder == "pyav":
-            return part(request.number, 47, "pyav", known=False)
-        return VideoError("unreadable", "decord") if request.number == 2 else part(request.number, 47)
+            return piece(request.number, 47, "pyav", known=False)
+        return VideoError("unreadable", "decord") if request.number == 2 else piece(request.number, 47)
 
     for seed in range(5):
         assembly, asked, _ = assemble(outcome, random.Random(seed).randrange)
@@ -72,20 +72,20 @@ def test_what_no_decoder_reads_has_failed_and_no_part_stays(failing):
     def outcome(request):
         if request.number == failing:
             return VideoError("truncated", "here")
-        return part(request.number, 47, "pyav" if request.decoder == "pyav" else "decord")
+        return piece(request.number, 47, "pyav" if request.decoder == "pyav" else "decord")
 
     for seed in range(5):
         assembly, asked, _ = assemble(outcome, random.Random(seed).randrange)
         record = assembly.record()
         assert (record["status"], record["kind"], record["message"]) == ("failed", "truncated", "here")
-        assert (record["frames"], record["parts"], record["seconds"], assembly.members()) == (0, [], 0, [])
+        assert (record["frames"], record["pieces"], record["seconds"], assembly.members()) == (0, [], 0, [])
         assert any(decoder == "pyav" for _, decoder in asked) == (failing > 0)
 
 
 def test_what_comes_late_of_an_earlier_reading_is_not_wanted():
     assembly = Assembly("v", LIMIT)
-    later = assembly.take(assembly.first(), part(0, 47))
+    later = assembly.take(assembly.first(), piece(0, 47))
     (again,) = assembly.take(later[0], VideoError("unreadable", "decord"))
     assert not assembly.wants(later[1])
-    assert assembly.take(later[1], part(2, 47)) == []
+    assert assembly.take(later[1], piece(2, 47)) == []
     assert assembly.wants(again)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from small_dataset import FAILED, FRAMES, LONG, SIZE, write_dataset
 
-from tasks.data import open_dataset
+from tasks.data import PrepareSettings, open_dataset
 from tasks.data.shard import read_sidecar, tar_path
+from tasks.data.tables import check_output
 from tasks.errors import UserError
 
 pytestmark = pytest.mark.quick
@@ -22,7 +24,7 @@ def test_what_it_knows(small_root):
     assert (dataset.splits, dataset.split) == (["first", "second"], "first")
     assert len(dataset.digest) == 64
     assert dataset.settings.short_side == 48
-    # Of 12 videos one failed; the one in two parts is one video.
+    # Of 12 videos one failed; the one in two pieces is one video.
     assert dataset.parts == {"train": 7, "val": 2, "test": 2}
     assert open_dataset(small_root, split="second").parts == {"train": 9, "val": 0, "test": 2}
 
@@ -33,8 +35,8 @@ def test_samples_come_as_they_are_stored(small_root):
     assert [(s.shard, s.rgb_range[0]) for s in train] == sorted((s.shard, s.rgb_range[0]) for s in train)
     everything = [s for part in dataset.parts for s in dataset.samples(part)]
     assert FAILED not in {s.video_id for s in everything}
-    parts = [s for s in everything if s.video_id == LONG]
-    assert [(s.part_index, s.frames, s.flows) for s in parts] == [(0, 7, 7), (1, 5, 4)]
+    pieces = [s for s in everything if s.video_id == LONG]
+    assert [(s.piece_index, s.frames, s.flows) for s in pieces] == [(0, 7, 7), (1, 5, 4)]
     whole = next(s for s in everything if s.video_id == "run%2F3")
     assert (whole.frames, whole.flows, whole.label, whole.label_id, whole.group) == (12, 11, "run", 1, "P0")
 
@@ -50,7 +52,7 @@ def test_a_fold_leaves_one_group_out(small_root):
 def test_frames_and_flow_come_in_the_order_asked_for(small_root):
     dataset = open_dataset(small_root)
     for sample in dataset.samples("train"):
-        first = 7 if (sample.video_id, sample.part_index) == (LONG, 1) else 0
+        first = 7 if (sample.video_id, sample.piece_index) == (LONG, 1) else 0
         asked = [3, 0, 3, sample.frames - 1]
         frames = dataset.rgb(sample, asked)
         assert frames.shape == (4, *SIZE, 3)
@@ -65,7 +67,7 @@ def test_frames_as_h264(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "data", rgb="h264", size=(47, 63)))
 
     for sample in dataset.samples("train"):
-        first = 7 if (sample.video_id, sample.part_index) == (LONG, 1) else 0
+        first = 7 if (sample.video_id, sample.piece_index) == (LONG, 1) else 0
         asked = [3, 0, 3, sample.frames - 1]
         frames = dataset.rgb(sample, asked)
         assert frames.shape == (4, 47, 63, 3)
@@ -137,12 +139,19 @@ def test_mistakes_are_sentences(small_root, tmp_path):
             open_dataset(str(uri), **options)
 
 
-def test_another_format_is_refused(small_root, tmp_path):
+@pytest.mark.parametrize(
+    ("found", "action"),
+    [(1, "prepare the videos again with `marey prepare`, to another folder"), (7, "update marey")],
+)
+def test_another_format_is_refused(small_root, tmp_path, found, action):
     root = shutil.copytree(small_root, tmp_path / "data")
     description = json.loads((root / "dataset.json").read_text())
-    (root / "dataset.json").write_text(json.dumps(description | {"format": 7}))
-    with pytest.raises(UserError, match="has format 7"):
+    (root / "dataset.json").write_text(json.dumps(description | {"format": found}))
+    refusal = f"{root}/dataset.json has format {found}, and this marey reads format 2: {action}"
+    with pytest.raises(UserError, match=f"^{re.escape(refusal)}$"):
         open_dataset(str(root))
+    with pytest.raises(UserError, match=f"^{re.escape(refusal)}$"):
+        check_output(str(root), description["manifest"], PrepareSettings())
 
 
 def test_an_unfinished_dataset_is_refused(small_root, tmp_path):

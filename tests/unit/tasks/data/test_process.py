@@ -58,13 +58,13 @@ def test_record_and_members(clip, decoder):
         "width": 43,
         "height": 32,
         "fps": 25.0,
-        "parts": [{"first": 0, "frames": 25, "flows": 24}],
+        "pieces": [{"first": 0, "frames": 25, "flows": 24}],
     }
     members = dict(done.members)
     assert list(members) == ["a%2Fclip.json", "a%2Fclip.rgb.arrow", "a%2Fclip.flow.arrow"]
     content = json.loads(members["a%2Fclip.json"])
     assert (content["label"], content["label_id"], content["group"], content["source"]) == ("a", 0, "p1", clip)
-    assert (content["frames"], content["flows"], content["part"], content["fps"]) == (25, 24, 1, 25.0)
+    assert (content["frames"], content["flows"], content["piece"], content["fps"]) == (25, 24, 1, 25.0)
     images = decode(clip, short_side=32).images
     stored = ArrowFile(members["a%2Fclip.rgb.arrow"]).rgb(range(25))
     assert np.abs(stored.astype(int) - images).mean() < 2
@@ -85,7 +85,7 @@ def test_flow_of_blocks_is_the_flow_of_the_whole(clip):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    ("limit", "frames", "parts"),
+    ("limit", "frames", "pieces"),
     [
         (10, 25, [(0, 10, 10), (10, 10, 10), (20, 5, 4)]),
         (12, 25, [(0, 12, 12), (12, 13, 12)]),
@@ -94,25 +94,25 @@ def test_flow_of_blocks_is_the_flow_of_the_whole(clip):
         (5, 10, [(0, 5, 5), (5, 5, 4)]),
     ],
 )
-def test_long_videos_become_parts_with_the_flow_across_each_cut(tmp_path, decoder, limit, frames, parts):
+def test_long_videos_become_pieces_with_the_flow_across_each_cut(tmp_path, decoder, limit, frames, pieces):
     clip = video(tmp_path / "clip.mp4", frames)
     whole = dict(process_video(row(clip), settings(), decoder).members)
     done = process_video(row(clip), settings(max_sample_frames=limit), decoder)
-    assert [(p["first"], p["frames"], p["flows"]) for p in done.record["parts"]] == parts
+    assert [(p["first"], p["frames"], p["flows"]) for p in done.record["pieces"]] == pieces
     assert (done.record["frames"], done.record["flows"]) == (frames, frames - 1)
     for suffix in ("rgb.arrow", "flow.arrow"):
         cut = [ArrowFile(data) for name, data in done.members if name.endswith(suffix)]
         rows = [bytes(image) for file in cut for i in range(len(file)) for image in file.row(i)]
         file = ArrowFile(whole[f"a%2Fclip.{suffix}"])
         assert rows == [bytes(image) for i in range(len(file)) for image in file.row(i)]
-    if len(parts) > 1:
+    if len(pieces) > 1:
         assert [name for name, _ in done.members][:4] == [
             "a%2Fclip~0001.json",
             "a%2Fclip~0001.rgb.arrow",
             "a%2Fclip~0001.flow.arrow",
             "a%2Fclip~0002.json",
         ]
-        assert [json.loads(d)["part"] for n, d in done.members if n.endswith("json")] == [*range(1, len(parts) + 1)]
+        assert [json.loads(d)["piece"] for n, d in done.members if n.endswith("json")] == [*range(1, len(pieces) + 1)]
 
 
 @pytest.mark.quick
@@ -120,8 +120,8 @@ def test_range_of_a_video(clip, decoder):
     done = process_video(row(clip, start_s=0.2, end_s=0.6), settings(max_sample_frames=6), decoder)
     assert (done.record["frames"], done.record["flows"]) == (10, 9)
     whole = ArrowFile(dict(process_video(row(clip), settings(), decoder).members)["a%2Fclip.rgb.arrow"])
-    part = ArrowFile(dict(done.members)["a%2Fclip~0001.rgb.arrow"])
-    assert [bytes(part.row(i)[0]) for i in range(6)] == [bytes(whole.row(i)[0]) for i in range(5, 11)]
+    piece = ArrowFile(dict(done.members)["a%2Fclip~0001.rgb.arrow"])
+    assert [bytes(piece.row(i)[0]) for i in range(6)] == [bytes(whole.row(i)[0]) for i in range(5, 11)]
 
 
 @pytest.mark.quick
@@ -165,7 +165,7 @@ def test_broken_videos_are_failed_records(tmp_path, decoder):
         done = process_video(row(uri, **fields), settings(min_frames=4), decoder)
         assert (done.record["status"], done.record["kind"]) == ("failed", kind)
         assert done.record["message"]
-        assert (done.record["frames"], done.record["flows"], done.record["parts"]) == (0, 0, [])
+        assert (done.record["frames"], done.record["flows"], done.record["pieces"]) == (0, 0, [])
         assert done.members == []
     assert process_video(row(short), settings(min_frames=3), decoder).record["status"] == "ok"
 
@@ -182,10 +182,12 @@ def test_frames_too_wide_to_be_stored_are_a_failed_record(tmp_path, decoder, rgb
 @pytest.mark.quick
 def test_frames_as_h264(clip, decoder):
     done = process_video(row(clip), settings(rgb="h264", max_sample_frames=10), decoder)
-    assert [name for name, _ in done.members if "rgb" in name] == [f"a%2Fclip~000{part}.rgb.mp4" for part in (1, 2, 3)]
+    assert [name for name, _ in done.members if "rgb" in name] == [
+        f"a%2Fclip~000{piece}.rgb.mp4" for piece in (1, 2, 3)
+    ]
     assert done.members == process_video(row(clip), settings(rgb="h264", max_sample_frames=10), decoder).members
     files = [data for name, data in done.members if name.endswith("mp4")]
-    lengths = [part["frames"] for part in done.record["parts"]]
+    lengths = [piece["frames"] for piece in done.record["pieces"]]
     stored = np.concatenate(
         [read_rgb(data, range(n), "h264", height=32, width=43) for data, n in zip(files, lengths, strict=True)]
     )

@@ -27,7 +27,7 @@ def flow():
 
 def test_keys():
     assert sample_key("a%2Fb", 1, 1) == "a%2Fb"
-    assert [sample_key("a", part, 2) for part in (1, 2)] == ["a~0001", "a~0002"]
+    assert [sample_key("a", piece, 2) for piece in (1, 2)] == ["a~0001", "a~0002"]
 
 
 def test_any_frame_in_any_order(rgb):

@@ -27,7 +27,7 @@ from tasks.video.codecs import write_mp4
 pytestmark = pytest.mark.quick
 SETTINGS = PrepareSettings(
     short_side=32,
-    shard_samples=4,
+    shard_videos=4,
     max_sample_frames=8,
     tvl1=TVL1(warps=1, scales=1, inner_iterations=3, outer_iterations=1),
 )
@@ -71,7 +71,7 @@ def made(source, tmp_path_factory):
 
 
 def fake(video_id, kind=""):
-    record = {"video_id": video_id, "status": "failed" if kind else "ok", "kind": kind, "parts": [], "seconds": 0.1}
+    record = {"video_id": video_id, "status": "failed" if kind else "ok", "kind": kind, "pieces": [], "seconds": 0.1}
     return Processed(record, [] if kind else [(f"{video_id}.json", b"{}")])
 
 
@@ -82,7 +82,7 @@ def test_plan_depends_on_manifest_and_seed_alone(source):
     assert sorted(row for shard in first for row in shard.rows) == list(range(8))
     assert [len(shard.rows) for shard in first] == [4, 4]
     assert first != plan(manifest, replace(SETTINGS, seed=1))
-    assert [len(shard.rows) for shard in plan(manifest, replace(SETTINGS, shard_samples=3))] == [3, 3, 2]
+    assert [len(shard.rows) for shard in plan(manifest, replace(SETTINGS, shard_videos=3))] == [3, 3, 2]
 
 
 def test_second_run_gives_the_same_bytes(made, source, tmp_path):

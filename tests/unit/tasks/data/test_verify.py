@@ -23,7 +23,7 @@ from tasks.video.codecs import jpeg_rgb, write_mp4
 pytestmark = pytest.mark.quick
 SETTINGS = PrepareSettings(
     short_side=32,
-    shard_samples=5,
+    shard_videos=5,
     max_sample_frames=8,
     tvl1=TVL1(warps=1, scales=1, inner_iterations=3, outer_iterations=1),
 )
@@ -146,7 +146,7 @@ def test_other_settings_and_provisional(dataset):
 def rewrite(pristine, root, change):
     """Write shard 0 again, committed as if nothing were wrong, with one member changed."""
     shard, videos = pristine[1][0]
-    video = next(v for v in videos if v.record["status"] == "ok" and len(v.record["parts"]) == 1)
+    video = next(v for v in videos if v.record["status"] == "ok" and len(v.record["pieces"]) == 1)
     position = videos.index(video)
     changed = [*videos]
     changed[position] = change(video)
@@ -192,7 +192,7 @@ def test_frames_as_h264(pristine, tmp_path):
         videos = [process_video(row, settings, decoder) for row in shard.take(manifest)]
     write_shard(root, shard, videos, settings_digest(settings))
     assert verify_shard(root, 0) == []
-    position = next(i for i, v in enumerate(videos) if len(v.record["parts"]) == 1)
+    position = next(i for i, v in enumerate(videos) if len(v.record["pieces"]) == 1)
     frames = videos[position].record["frames"]
     for content, sentence in [
         (write_rgb_h264(np.zeros((frames + 1, 32, 43, 3), np.uint8), fps=10, crf=18), f"has {frames + 1} frames"),
@@ -210,7 +210,7 @@ def test_lost_flow_is_noticed(dataset, pristine):
     def lose(video):
         record = json.loads(json.dumps(video.record))
         record["flows"] -= 1
-        record["parts"][0]["flows"] -= 1
+        record["pieces"][0]["flows"] -= 1
         return type(video)(record, video.members)
 
     rewrite(pristine, dataset, lose)

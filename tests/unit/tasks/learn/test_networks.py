@@ -10,7 +10,7 @@ from small_dataset import write_dataset
 import models
 from models.common.network import CHANNELS
 from models.dsts import specialization
-from tasks.clips import ClipSettings, ClipSource, ViewSource, views
+from tasks.clips import ClipLoader, ClipSettings, ViewLoader, views
 from tasks.data import open_dataset
 from tasks.learn.loop import fit
 from tasks.learn.settings import TrainSettings
@@ -75,8 +75,8 @@ def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, data
             if progress.checkpoint and progress.step == stop_at:
                 raise Stop
 
-        training = ClipSource(dataset, "train", clip, settings)
-        validation = ViewSource(dataset, "val", clip, views(1, 1), 4)
+        training = ClipLoader(dataset, "train", clip, settings)
+        validation = ViewLoader(dataset, "val", clip, views(1, 1), 4)
         try:
             fit(network, training, validation, settings, report, identity=identity, resume=resume, scratch=scratch)
         except Stop:

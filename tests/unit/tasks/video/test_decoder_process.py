@@ -66,9 +66,9 @@ def test_same_frames_as_in_process_and_one_child_for_many(child, clip):
 def test_a_video_in_parts_is_the_whole_video(child, clip, decoder):
     whole = child.decode(str(clip), decoder=decoder).images
     for count in (1, len(whole) // 2, len(whole) - 1, len(whole), len(whole) + 1):
-        parts = [part.images for part in child.parts(str(clip), count, decoder=decoder)]
-        assert len(parts) == -(-len(whole) // count)
-        assert np.array_equal(np.concatenate(parts), whole)
+        pieces = [piece.images for piece in child.pieces(str(clip), count, decoder=decoder)]
+        assert len(pieces) == -(-len(whole) // count)
+        assert np.array_equal(np.concatenate(pieces), whole)
 
 
 def test_parts_of_a_video_from_elsewhere_cost_one_transfer(child, clip, tmp_path):
@@ -87,11 +87,11 @@ def test_parts_of_a_video_from_elsewhere_cost_one_transfer(child, clip, tmp_path
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        parts = [child.decode(f"{address}/one.mp4", first=first, count=30).images for first in (0, 30, 60)]
+        pieces = [child.decode(f"{address}/one.mp4", first=first, count=30).images for first in (0, 30, 60)]
         child.decode(f"{address}/other.mp4", count=1)
         child.decode(f"{address}/one.mp4", decoder="pyav", count=1)
         server.shutdown()
-    assert np.array_equal(np.concatenate(parts), decode(clip).images)
+    assert np.array_equal(np.concatenate(pieces), decode(clip).images)
     assert asked == ["/one.mp4", "/other.mp4", "/one.mp4"]
 
 
