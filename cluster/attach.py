@@ -10,7 +10,7 @@ from cluster import token
 from cluster.errors import ClusterError
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The folder that holds models/, tasks/, pipelines/ and cluster/."""
+"""The folder that holds marey.py, models/, tasks/, pipelines/ and cluster/."""
 
 PROBE_SECONDS = 5.0
 """How long a cluster may take to answer; Ray itself would try for minutes."""

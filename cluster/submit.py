@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PACKAGES = ("models", "tasks", "pipelines", "cluster")
+SURFACE = "marey.py"
 LARGEST_FILE = 10 * 2**20
 """Bytes of the largest file that is sent along; Ray keeps what is sent in the head's memory."""
 
@@ -53,6 +54,7 @@ def submit(
         stage = Path(name)
         for package in PACKAGES:
             shutil.copytree(ROOT / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copy(ROOT / SURFACE, stage)
         here = Path.cwd()
         visible = sees_folder(target, shared)
         sent = list(words) if visible else [send(word, stage, seen) for word in words]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluster.attach import attach
 from pipelines.compute import Progress, bounded, capacity
@@ -27,20 +28,20 @@ class VerifyResult:
         return f"{found} in {self.shards} shards of {self.videos} videos: {self.dataset}"
 
 
-def verify(dataset: str, *, address: str | None = None, progress: bool = True) -> VerifyResult:
+def verify(dataset: str | Path, *, address: str | None = None, progress: bool = True) -> VerifyResult:
     """Compare every byte, count and image of a dataset with its sidecars, tables and description.
 
     Args:
         dataset: folder or fsspec URL.
-        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
-        progress: show it.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
         UserError: no prepared dataset is there.
     """
     import ray
 
-    root = storage.absolute(dataset)
+    root = storage.absolute(str(dataset))
     description = tables.read_description(root)
     differences = {-1: verify_dataset(root)}
     attach(address)

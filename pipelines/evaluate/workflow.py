@@ -60,8 +60,8 @@ class Protocol:
 
 
 def evaluate(
-    run: str,
-    dataset: str | None = None,
+    run: str | Path,
+    dataset: str | Path | None = None,
     settings: EvaluateSettings | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
@@ -74,24 +74,24 @@ def evaluate(
     """Score a run by one view and by the N views of its network's paper.
 
     Args:
-        run: what `pipelines.tracking.resolve` takes.
+        run: a run's id or name, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a checkpoint folder.
         dataset: folder or URL; None is the one the run was trained on.
         settings: None are those of the run's recipe.
         overrides: fields of the settings to change.
         split: None is the run's own, on its own dataset.
         fold: `group=NAME` instead of a split.
         workers: tasks at once; None is one a GPU, or one a CPU where there are no GPUs.
-        address: of a Ray cluster; None is this process's own.
-        progress: show it.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
         UserError: unknown run, other classes than the run's, or a part without videos.
     """
-    found = resolve(run)
+    found = resolve(str(run))
     identity = read_identity(found.checkpoint)
     trained = recipes.parse(identity.recipe)
     settings = replace(settings or trained.evaluate, **(overrides or {}))
-    uri = dataset or trained.data.dataset
+    uri = str(dataset or trained.data.dataset)
     if dataset is None or Path(dataset).absolute() == Path(trained.data.dataset):
         uri = trained.data.dataset
         if split is None and fold is None:

@@ -99,8 +99,8 @@ class _Predictor:
 
 
 def predict(
-    run: str,
-    videos: Sequence[str],
+    run: str | Path,
+    videos: Sequence[str | Path],
     *,
     top: int = 5,
     clips: int = 1,
@@ -111,13 +111,13 @@ def predict(
     """Name the action in videos.
 
     Args:
-        run: what `pipelines.tracking.resolve` takes.
+        run: a run's id or name, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a checkpoint folder.
         videos: files, URLs, or folders, of which every file below is taken but hidden ones.
         top: classes a video.
         clips: clips a video whose scores are averaged, evenly spread over it.
         crops: crops a clip, 1, 3 or 10.
-        address: of a Ray cluster for several videos; None is this process's own.
-        progress: show it.
+        address: for several videos, head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
 
     Returns:
         One prediction a video, in order of name within a folder.
@@ -125,11 +125,11 @@ def predict(
     Raises:
         UserError: unknown run, or a folder without files.
     """
-    found = resolve(run)
+    found = resolve(str(run))
     identity = read_identity(found.checkpoint)
     if not videos:
         raise UserError("no video is named: give files or folders")
-    files = [file for video in videos for file in _files(video)]
+    files = [file for video in videos for file in _files(str(video))]
     settings = recipes.parse(identity.recipe).prepare
     if identity.stream == "rgb":
         settings = replace(settings, flow="none")

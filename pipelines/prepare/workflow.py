@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -58,8 +59,8 @@ class PrepareResult:
 
 
 def prepare(
-    source: str,
-    out: str,
+    source: str | Path,
+    out: str | Path,
     *,
     layout: str = "folder",
     settings: PrepareSettings | None = None,
@@ -79,14 +80,15 @@ def prepare(
         group: regular expression searched in a video's path; its first bracket names the video's group.
         max_failed: share of failed videos above which `too_many_failed` is true.
         retry_failed: also make the shards again that hold a failed video, such as one that is repaired.
-        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
-        progress: show it.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
         UserError: nothing to prepare, nothing readable, `out` holds something else or cannot be written, or another
             call is at work on it, or has taken it over from this one.
     """
     started = time.monotonic()
+    source, out = str(source), str(out)
     settings = settings or PrepareSettings()
     root = storage.absolute(out)
     _refuse_inside(storage.absolute(source), root)

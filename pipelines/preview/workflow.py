@@ -37,7 +37,7 @@ class PreviewResult:
 
 
 def preview(
-    dataset: str, out: str, *, split: str | None = None, classes: int = CLASSES, samples: int = SAMPLES
+    dataset: str | Path, out: str | Path, *, split: str | None = None, classes: int = CLASSES, samples: int = SAMPLES
 ) -> PreviewResult:
     """Write a page about a dataset; nothing is read but its tables and the chosen videos.
 
@@ -51,8 +51,8 @@ def preview(
     Raises:
         UserError: no finished dataset is there, it has no such split, or the page cannot be written.
     """
-    page = _check(out)
-    reader = Reader(dataset)
+    page = _check(str(out))
+    reader = Reader(str(dataset))
     overview = read_overview(reader, split)
     shown = evenly(overview.num_classes, classes)
     places = [place for label_id in shown for place in overview.spread(label_id, samples)]

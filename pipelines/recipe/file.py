@@ -27,26 +27,30 @@ BUILT_IN = Path(__file__).parents[1] / "recipes"
 _ADAPTER = TypeAdapter(Recipe)
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file, or a built-in one by name.
+def load(given: Recipe | str | Path, overrides: Mapping[str, Any] | Iterable[str] | None = None) -> Recipe:
+    """Return a recipe: read from a file, a built-in one by name, or one that is loaded already.
 
     Args:
-        path: a YAML file, or the name of a file in `pipelines/recipes` without its ending.
-        overrides: `field=value` with the full name of the field and a YAML value, such as `train.lr=0.02`.
+        given: a YAML file, the name of a file in `pipelines/recipes` without its ending, or a recipe.
+        overrides: values by the full name of their fields, such as `{"train.lr": 0.02}`; or as on the command line,
+            `train.lr=0.02` with a YAML value.
 
     Raises:
         UserError: no such file, not YAML, an unknown or missing field, a value of the wrong type or out of range.
         ModelError: an unknown network.
     """
-    file = _find(Path(path))
-    where = f"recipe {file.name if file.parent == BUILT_IN else path}"
+    values = overrides if isinstance(overrides, Mapping) else dict(assignment(text) for text in overrides or ())
+    if isinstance(given, Recipe):
+        return replaced(given, values) if values else given
+    file = _find(Path(given))
+    where = f"recipe {file.name if file.parent == BUILT_IN else given}"
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{where} is not YAML: {_yaml_problem(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{where} holds no fields: it should read `name: ...`, `data: ...`, `model: ...`")
-    return parse(content, dict(assignment(text) for text in overrides), where)
+    return parse(content, values, where)
 
 
 def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, where: str = "recipe") -> Recipe:

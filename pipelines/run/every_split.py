@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,9 @@ class AverageResult:
 
 
 def average(
-    given: Sequence[Recipe],
+    given: Sequence[Recipe | str | Path],
     *,
+    overrides: Mapping[str, Any] | None = None,
     splits: Sequence[str] = (),
     folds: Sequence[str] = (),
     weights: Sequence[float] | None = None,
@@ -86,24 +87,27 @@ def average(
     """Run each recipe on each division; what was done before is not done again.
 
     Args:
-        given: with the same dataset; several are fused division by division.
+        given: recipes, their files, or names of built-in ones, with the same dataset; several are fused division by
+            division.
+        overrides: values of every recipe's fields, such as `{"train.lr": 0.02}`.
         splits: names of splits, or `all`.
         folds: `group=NAME` each, or `all` for every group in turn. Neither: the recipes' own divisions.
         weights: of the recipes' scores; None is 1 for rgb and 1.5 for flow.
-        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
-        progress: show it.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
         UserError: as `run` and `fuse` raise it; recipes of one name; splits and folds at once.
     """
-    names = [recipe.name for recipe in given]
+    loaded = [recipes.load(recipe, overrides) for recipe in given]
+    names = [recipe.name for recipe in loaded]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two of the recipes are named {twice}: their runs would be the same; rename one")
-    divisions = _divisions(given[0], splits, folds, address, progress)
+    divisions = _divisions(loaded[0], splits, folds, address, progress)
     runs, fused = [], []
     for division in divisions:
-        own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in given]
+        own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in loaded]
         runs.append(own)
         if len(own) > 1:
             fused.append(fusion.fuse([result.evaluation for result in own], weights))

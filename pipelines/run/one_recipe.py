@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.evaluate import EvaluateResult, evaluate
 from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.prepare.workflow import table as prepare_table
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, load
 from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.train import TrainResult, train
 from tasks.data import open_dataset
@@ -36,20 +38,29 @@ class RunResult:
         return self.prepared is not None and self.prepared.too_many_failed
 
 
-def run(recipe: Recipe, *, address: str | None = None, progress: bool = True) -> RunResult:
+def run(
+    recipe: Recipe | str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    address: str | None = None,
+    progress: bool = True,
+) -> RunResult:
     """Take a recipe from its videos to an evaluated network in the registry.
 
     Args:
-        recipe: with `data.source` the dataset is prepared first, else it must exist.
-        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
-        progress: show it.
+        recipe: a recipe, its file, or the name of a built-in one; with `data.source` the dataset is prepared first,
+            else it must exist.
+        overrides: values of the recipe's fields, such as `{"train.lr": 0.02}`.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
         UserError: as the steps raise it.
     """
+    recipe = load(recipe, overrides)
     prepared = prepare_source(recipe, address=address, progress=progress)
     log.info("training %s", recipe.name)
-    trained = train(recipe, address=address)
+    trained = train(recipe, address=address, progress=progress)
     evaluation = _evaluation(recipe, trained, address, progress)
     tracker = Tracker(tracking_uri(workspace()), trained.run_id)
     model = tracker.describe_version({key: f"{value:.4g}" for key, value in evaluation.metrics.items()})

@@ -7,8 +7,8 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,23 +59,28 @@ class TrainResult:
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     *,
+    overrides: Mapping[str, Any] | None = None,
     address: str | None = None,
+    progress: bool = True,
     parent_run_id: str | None = None,
     callbacks: tuple[Any, ...] = (),
 ) -> TrainResult:
     """Train a recipe's network; a run of the same name goes on where it was interrupted.
 
     Args:
-        recipe: what to train on what.
-        address: of a Ray cluster; None is this process's own.
+        recipe: a recipe, its file, or the name of a built-in one.
+        overrides: values of the recipe's fields, such as `{"train.lr": 0.02}`.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
+        progress: show a progress bar, or log lines where there is no terminal.
         parent_run_id: MLflow run of the sweep that this is a trial of; trials are not registered as models.
         callbacks: Ray Train callbacks (a trial's report to Ray Tune).
 
     Raises:
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
     """
+    recipe = recipes.load(recipe, overrides)
     attach(address)
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     check_dataset(dataset, recipe)
@@ -123,7 +128,7 @@ def train(
             clip=asdict(clip),
         )
         job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.shared())
-        checkpoint, metrics = _fit(job, has_val, callbacks)
+        checkpoint, metrics = _fit(job, has_val, callbacks, progress)
         result = Result(
             checkpoint=checkpoint.name,
             metrics=metrics,
@@ -153,7 +158,7 @@ def check_dataset(dataset: Any, recipe: Recipe) -> None:
         )
 
 
-def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dict[str, float]]:
+def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[Path, dict[str, float]]:
     """Run the workers to the end; return the chosen checkpoint and its metrics."""
     # Ray Train looks at its workers every two seconds, and each report waits for that look.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -184,7 +189,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...]) -> tuple[Path, dic
         ),
     )
     job.folder.clear_refusal()
-    with _own_interrupt(), Console(job.folder):
+    with _own_interrupt(), Console(job.folder) if progress else nullcontext():
         try:
             result = trainer.fit()
         except ActorDiedError as error:

@@ -51,17 +51,21 @@ class TuneResult:
     failed: int
 
 
-def tune(recipe: Recipe, *, address: str | None = None) -> TuneResult:
+def tune(
+    recipe: Recipe | str | Path, *, overrides: Mapping[str, Any] | None = None, address: str | None = None
+) -> TuneResult:
     """Run the recipe's `search`; a sweep of the same name goes on where it was interrupted.
 
     Args:
-        recipe: what is searched, and around which recipe.
-        address: of a Ray cluster; None is this process's own.
+        recipe: what is searched, and around what: a recipe, its file, or the name of a built-in one.
+        overrides: values of the recipe's fields, such as `{"search.trials": 50}`.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
 
     Raises:
         UserError: a wrong search space, a dataset or cluster that does not suit the recipe, a sweep of this name with
             another recipe, or no trial that came to an end.
     """
+    recipe = recipes.load(recipe, overrides)
     attach(address)
     space = check(recipe)
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from os import PathLike, fspath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,7 +79,7 @@ class Dataset(Reader):
         return [sample for samples in shards if samples for sample in samples]
 
 
-def open_dataset(uri: str, split: str | None = None, fold: str | None = None) -> Dataset:
+def open_dataset(uri: str | PathLike[str], split: str | None = None, fold: str | None = None) -> Dataset:
     """Open a prepared dataset at a path or URL.
 
     Args:
@@ -89,4 +90,4 @@ def open_dataset(uri: str, split: str | None = None, fold: str | None = None) ->
     Raises:
         UserError: there is no such dataset, split or group; it is of another format, or not finished.
     """
-    return Dataset(uri, split, fold)
+    return Dataset(fspath(uri), split, fold)

@@ -10,7 +10,7 @@ import pytest
 from cluster import jobs
 from cluster.attach import ROOT
 from cluster.errors import ClusterError
-from cluster.submit import PACKAGES
+from cluster.submit import PACKAGES, SURFACE
 from pipelines.commands.jobs import row
 
 pytestmark = pytest.mark.cluster
@@ -82,6 +82,7 @@ def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
     """In the driver, in tasks and in Ray Train workers, though another copy is installed and foreign ones are near."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / "stage" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / SURFACE, tmp_path / "stage")
     (tmp_path / "stage" / "models" / "marker.py").write_text("")
     (tmp_path / "stage" / "driver.py").write_text(
         textwrap.dedent(
@@ -94,7 +95,8 @@ def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
 
             @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
             def task():
-                import models.marker, tasks
+                import marey, models.marker, tasks
+                assert marey.__file__.startswith(tasks.__file__.removesuffix("tasks/__init__.py")), marey.__file__
                 return tasks.__file__
 
             def loop():

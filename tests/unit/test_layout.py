@@ -45,6 +45,11 @@ def test_imports_go_one_way(package: str) -> None:
         assert packages(file) & OURS <= {package}, file
 
 
+def test_nothing_imports_the_python_surface() -> None:
+    for file in (file for name in OURS for file in (ROOT / name).rglob("*.py")):
+        assert "marey" not in packages(file), file
+
+
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_packages_stay_with_their_libraries(folder: str) -> None:
     for file in (ROOT / folder).rglob("*.py"):
