@@ -1,78 +1,114 @@
-"""The charts of `marey preview`, as HTML that a style sheet draws and a screen reader reads."""
+"""The charts of `marey preview`: what the templates draw by a style sheet, and a screen reader reads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 BINS = 24
 TAIL = 0.99
-"""Share of the values that the axis of a histogram holds where the others lie far away; those share the last bar."""
+"""Fraction of the values that the axis of a histogram holds where the others lie far away; those share the last bar."""
 LISTED = 1000
 """Classes listed; of more, the largest and the smallest are."""
 SEGMENTS = ("train", "val", "test", "in no part", "failed")
 
 
-def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, things: str, note: str) -> str:
-    """Draw how `values` (in `unit`) spread over `things`; `note` is HTML."""
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram."""
+
+    height: str
+    """In percent of the tallest."""
+    title: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """What histogram.html.j2 draws."""
+
+    title: str
+    things: str
+    """What is counted."""
+    note: str
+    bars: list[Bar] = field(default_factory=list)
+    summary: str = ""
+    most: int = 0
+    """Count of the tallest bar."""
+    ticks: tuple[str, ...] = ()
+    """Labels at the left, the middle and the right of the axis."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class of a `ClassBars`."""
+
+    label: str
+    link: str | None
+    """Where on the page its samples are."""
+    total: int
+    counts: list[int]
+    """By segment."""
+    widths: dict[str, str]
+    """Segment -> percent of the longest bar, where it is not empty."""
+
+
+@dataclass(frozen=True)
+class ClassBars:
+    """What class_bars.html.j2 draws."""
+
+    segments: list[str]
+    rows: list[ClassRow | None]
+    """The largest class first; None where classes are left out."""
+    omitted: str = ""
+    """How many classes are left out, and of what size."""
+
+
+def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, things: str, note: str) -> Histogram:
+    """Return how `values` (in `unit`) spread over `things`."""
     values = np.asarray(values, float)
     if not len(values):
-        return f'<figure class="chart"><h3>{title}</h3><p>There is nothing to show.</p></figure>\n'
+        return Histogram(title, things, note)
     edges, cut = _edges(values)
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     low, middle, high = (float(v) for v in (values.min(), np.median(values), values.max()))
-    titles = [f"{_range(edges, i, cut, unit)}: {count:,} {things}" for i, count in enumerate(counts)]
     heights = 100 * counts / counts.max()
-    bars = "".join(f'<i style="height:{h:.2f}%" title="{t}"></i>' for h, t in zip(heights, titles, strict=True))
-    told = f"median {_short(middle)}, from {_short(low)} to {_short(high)} {unit}"
+    bars = [
+        Bar(f"{height:.2f}", f"{_range(edges, i, cut, unit)}: {count:,} {things}")
+        for i, (height, count) in enumerate(zip(heights, counts, strict=True))
+    ]
+    summary = f"median {_short(middle)}, from {_short(low)} to {_short(high)} {unit}"
     if _short(low) == _short(high):
-        told = f"all {_short(low)} {unit}"
-    return f"""<figure class="chart">
-<h3>{title} <small>{told}</small></h3>
-<div class="bars" role="img" aria-label="Histogram of {title.lower()}: {told}; at most {counts.max():,} {things} a bar">
-{bars}</div>
-<p class="axis" aria-hidden="true"><span>{_short(edges[0])}</span><span>{_short((edges[0] + edges[-1]) / 2)}</span>
-<span>{_short(edges[-1])} {unit}{" and more" if cut else ""}</span></p>
-<figcaption>{note}</figcaption>
-</figure>
-"""
+        summary = f"all {_short(low)} {unit}"
+    last = f"{_short(edges[-1])} {unit}{' and more' if cut else ''}"
+    ticks = (_short(edges[0]), _short((edges[0] + edges[-1]) / 2), last)
+    return Histogram(title, things, note, bars, summary, int(counts.max()), ticks)
 
 
-def share_bars(labels: Sequence[str], counts: np.ndarray) -> str:
-    """Draw a bar a class, divided into train, val, test, no part and failed.
+def class_bars(labels: Sequence[str], counts: np.ndarray, links: Mapping[int, str] | None = None) -> ClassBars:
+    """Return a bar per class, divided into train, val, test, no part and failed.
 
     Args:
-        labels: HTML, K.
+        labels: K names.
         counts: int [K, 5].
+        links: addresses on the page of some of the classes.
     """
     totals = counts.sum(1)
     order = np.argsort(-totals, kind="stable").tolist()
     used = [i for i in range(len(SEGMENTS)) if counts[:, i].any()]
-    row = [_class_row(labels[k], counts[k], used, int(totals.max())) for k in order]
-    if len(row) > LISTED:
-        half = LISTED // 2
-        between = f"{len(row) - 2 * half:,} classes of {totals[order[-half - 1]]:,} to {totals[order[half]]:,} videos"
-        row[half:-half] = [f'<tr><td colspan="{len(used) + 3}">… {between} are left out …</td></tr>\n']
-    heads = "".join(f'<th scope="col"><i class="key {_slug(i)}"></i>{SEGMENTS[i]}</th>' for i in used)
-    return f"""<div class="scroll" tabindex="0" role="region" aria-label="Videos of each class">
-<table class="balance" style="--numbers: {len(used) + 1}">
-<thead><tr><th scope="col">class</th><td></td><th scope="col">videos</th>{heads}</tr></thead>
-<tbody>
-{"".join(row)}</tbody>
-</table></div>
-"""
+    longest = int(totals.max())
 
+    def row(k: int) -> ClassRow:
+        widths = {SEGMENTS[i]: f"{100 * counts[k, i] / longest:.3f}" for i in used if counts[k, i]}
+        return ClassRow(labels[k], (links or {}).get(k), int(totals[k]), [int(counts[k, i]) for i in used], widths)
 
-def _class_row(label: str, counts: np.ndarray, used: Sequence[int], longest: int) -> str:
-    segments = "".join(
-        f'<i class="{_slug(i)}" style="width:{100 * counts[i] / longest:.3f}%"></i>' for i in used if counts[i]
-    )
-    numbers = "".join(f"<td>{counts[i]:,}</td>" for i in used)
-    return (
-        f'<tr><th scope="row"><bdi>{label}</bdi></th><td class="bar" aria-hidden="true"><div>{segments}</div></td>'
-        f"<td>{counts.sum():,}</td>{numbers}</tr>\n"
-    )
+    segments = [SEGMENTS[i] for i in used]
+    if len(order) <= LISTED:
+        return ClassBars(segments, [row(k) for k in order])
+    half = LISTED // 2
+    omitted = f"{len(order) - 2 * half:,} classes of {totals[order[-half - 1]]:,} to {totals[order[half]]:,} videos"
+    return ClassBars(segments, [*map(row, order[:half]), None, *map(row, order[-half:])], omitted)
 
 
 def _edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -91,10 +127,6 @@ def _edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
 def _range(edges: np.ndarray, index: int, cut: bool, unit: str) -> str:
     low, high = _short(edges[index]), _short(edges[index + 1])
     return f"{low} {unit} and more" if cut and index == len(edges) - 2 else f"{low} to {high} {unit}"
-
-
-def _slug(segment: int) -> str:
-    return SEGMENTS[segment].replace(" ", "-")
 
 
 def _short(value: float) -> str:

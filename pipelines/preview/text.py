@@ -1,17 +1,16 @@
-"""Words and numbers as they stand on a page."""
+"""Words and numbers as they stand on the page of `marey preview`."""
 
 from __future__ import annotations
 
 import re
-from html import escape
 
 
-def plain(text: str) -> str:
-    """Return any text as HTML that shows it: markup, control characters and broken Unicode are made visible."""
-    return escape(re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda match: f"\\x{ord(match[0]):02x}", text))
+def visible(text: str) -> str:
+    r"""Write control characters and broken Unicode as `\x1b`, so that any text can be shown."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-def count(number: int) -> str:
+def thousands(number: int) -> str:
     """Return a number with commas."""
     return f"{int(number):,}"
 

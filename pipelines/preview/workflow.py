@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.preview import page as html
+from pipelines.preview.page import page as page_of
 from pipelines.preview.pictures import look
 from tasks.data import storage
 from tasks.data.overview import evenly, read_overview
@@ -57,7 +57,7 @@ def preview(
     shown = evenly(overview.num_classes, classes)
     places = [place for label_id in shown for place in overview.spread(label_id, samples)]
     pictures = look(reader, overview, places)
-    content = html.render(reader, overview, shown, pictures).encode()
+    content = page_of(reader, overview, shown, pictures).encode()
     try:
         storage.publish(page, content)
     except OSError as error:

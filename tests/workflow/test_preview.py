@@ -123,7 +123,7 @@ def test_counts_and_settings(page: Page, awkward: str) -> None:
     assert (figures["frames"], figures["flow pairs"]) == (str(6 * 12 + 16), str(6 * 11 + 15))
     assert figures["Digest"] == f"<code>{dataset.digest}</code>"
     assert "34 pixels" in figures["Short side"]
-    assert figures["Flow"] == "TV-L1 (native), ±20 pixels a frame"
+    assert figures["Flow"] == "TV-L1 (native), ±20 pixels per frame"
     failed = {MARKUP: 2, UNICODE: 2, HOPELESS: 3}
     for label, number in failed.items():
         parts = {part: len({s.video_id for s in dataset.samples(part) if s.label == label}) for part in dataset.parts}
