@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from cluster import token
+from cluster import ray_internals, token
 from cluster.errors import ClusterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,5 @@ def probe(address: str) -> None:
 
 def _send_token() -> None:
     """Turn token authentication on, also when Ray was imported, and so configured, before."""
-    from ray._raylet import Config  # type: ignore[attr-defined]
-
     os.environ["RAY_AUTH_MODE"] = "token"
-    Config.initialize("")
+    ray_internals.reload_config()

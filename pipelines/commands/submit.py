@@ -60,7 +60,7 @@ def check(command: tuple[str, ...]) -> object:
     """Return the verb's arguments, so that a typing error is told here and not by a job minutes later."""
     from importlib import import_module
 
-    from pipelines import cli
+    from pipelines import arguments, cli
     from pipelines.errors import UserError, did_you_mean
 
     if not command:
@@ -70,7 +70,7 @@ def check(command: tuple[str, ...]) -> object:
     if verb not in possible:
         raise UserError(f"cannot submit {verb}{did_you_mean(verb, possible)}")
     words = [word for word in rest if word != "--debug"]
-    return cli.parse(import_module(f"pipelines.commands.{verb}").Args, verb, words)
+    return arguments.parse(import_module(f"pipelines.commands.{verb}").Args, verb, words)
 
 
 def refuse_lost(parsed: object) -> None:

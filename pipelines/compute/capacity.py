@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cluster import ray_internals
 from pipelines.errors import UserError
 from pipelines.recipe import ComputeSettings
 
@@ -15,9 +16,7 @@ def current_resources() -> dict[str, float]:
 
 def max_resources() -> dict[str, float]:
     """Return CPU, GPU and so on of the cluster, or of what it may grow to where it scales itself."""
-    from ray._private.state import state
-
-    return dict(state.get_max_resources_from_cluster_config() or current_resources())
+    return dict(ray_internals.max_resources() or current_resources())
 
 
 def current_cpus() -> int:

@@ -7,6 +7,7 @@ with two clusters on a machine, it ends with an error, and the next trial would 
 
 from __future__ import annotations
 
+from cluster import ray_internals
 from pipelines.tracking import RunFolder
 
 
@@ -27,11 +28,9 @@ class Leftovers:
 
     def _removed(self, folder: RunFolder) -> bool:
         import ray
-        from ray._private.state import actors
         from ray.util.placement_group import PlacementGroup
 
-        state = actors(folder.read_controller()).get("State", "DEAD")
-        if state != "DEAD":
+        if not ray_internals.is_actor_dead(folder.read_controller() or ""):
             return False
         group = folder.read_workers().placement_group
         ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))

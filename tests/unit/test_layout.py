@@ -77,6 +77,20 @@ def test_only_one_file_knows_what_lies_in_the_folder_of_a_run() -> None:
     assert users == {"pipelines/tracking/run_folder.py"}
 
 
+@pytest.mark.parametrize(
+    ("library", "owner"), [("ray", "cluster/ray_internals.py"), ("tyro", "pipelines/arguments.py")]
+)
+def test_only_one_file_uses_private_parts_of(library: str, owner: str) -> None:
+    private = re.compile(rf"\b{library}(\.\w+)*\._|\bfrom {library}(\.\w+)* import .*\b_")
+    users = [
+        str(file.relative_to(ROOT))
+        for name in sorted(OURS)
+        for file in (ROOT / name).rglob("*.py")
+        if private.search(file.read_text())
+    ]
+    assert users == [owner]
+
+
 def test_settings_need_the_standard_library_only() -> None:
     light = {"tasks.checks"}
     files = [file for name in OURS for file in (ROOT / name).rglob("*settings.py")]

@@ -87,7 +87,7 @@ def test_version() -> None:
         (["prepare", "videos"], "missing: OUT"),
         (["prepare", "videos", "out", "--shrot-side", "9"], "unknown flag --shrot-side; did you mean --short-side?"),
         (["prepare", "--shrot-side=9"], "unknown flag --shrot-side; did you mean --short-side?"),
-        (["prepare", "videos", "out", "more"], "what is more for?"),
+        (["prepare", "videos", "out", "more"], "unexpected argument: more"),
         (["prepare", "videos", "out", "--flow", "tvl2"], "--flow: unknown tvl2; did you mean tvl1?"),
         (["prepare", "videos", "out", "--short-side"], "--short-side needs a value"),
         (["prepare", "videos", "out", "--short-side", "many"], "--short-side: not a number: 'many'"),
