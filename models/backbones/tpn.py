@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.backbones.resnet import ResNet
 from models.backbones.resnet3d import Kernel, conv3d
+from models.backbones.shift import ShiftOptions, shifted
 from models.common.errors import ModelError
 from models.common.network import cross_entropy, last_linear
-from models.tsm import TSM, TSMOptions
 
 GROUPS = 32
 """Of the pyramid's grouped convolutions."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TPNOptions(TSMOptions):
+class TPNOptions(ShiftOptions):
     """Options of `tpn`."""
 
     placement: Literal["residual", "inplace"] = "inplace"
@@ -45,7 +46,7 @@ class TPNOptions(TSMOptions):
             raise ModelError(f"auxiliary_weight={self.auxiliary_weight} is not right; it is 0 or more.")
 
 
-class TPN(TSM):
+class TPN(ResNet):
     """[B, C, T, H, W] -> [B, K], any T. 63,673,808 parameters for 400 classes without the auxiliary head.
 
     41.23 GMACs at 8x224, 48.11 without the temporal pool.
@@ -54,7 +55,8 @@ class TPN(TSM):
     Options = TPNOptions
 
     def __init__(self, num_classes: int, *, stream: str, options: TPNOptions) -> None:
-        super().__init__(num_classes, stream=stream, options=options)
+        block = shifted(options)
+        super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
         third, fourth = self.third_stage_channels, self.fc.in_features
         self.fc = last_linear(fourth, num_classes, std=0.01)
         pool = options.temporal_pool if options.keep_temporal_pool else 1

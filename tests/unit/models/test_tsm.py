@@ -5,8 +5,8 @@ import torch
 from network_helpers import logits, ready
 
 import models
+from models.backbones.shift import shift
 from models.common.cost import cost, parameters
-from models.tsm import shift
 
 pytestmark = pytest.mark.quick
 
