@@ -1,8 +1,7 @@
-"""SoftPool over windows of 2 x 2 positions, which keeps its input alone for the way back.
+"""SoftPool over windows of 2 x 2 positions, which saves only its input for the backward pass.
 
 A. Stergiou, R. Poppe, G. Kalliatakis, "Refining activation downsampling with SoftPool", ICCV 2021: the values of a
-window weighed by their softmax, so that the result lies between their mean and their maximum. Both ways are operators
-of torch, `marey::soft_pool` and `marey::soft_pool_backward`, for which a host may bring kernels of its own.
+window weighted by their softmax, so that the result lies between their mean and their maximum.
 """
 
 from __future__ import annotations
@@ -15,20 +14,34 @@ from torch import Tensor
 
 def soft_pool(x: Tensor) -> Tensor:
     """[..., h, w] -> [..., h/2, w/2], both even; computed in float32 at least."""
-    # Double precision is for checks; what is compiled or exported is to be steps that everybody knows.
-    if x.dtype == torch.float64 or torch.compiler.is_compiling():
+    # What is compiled or exported must consist of operators that every runtime knows.
+    if torch.compiler.is_compiling():
         return forward(x)
-    pooled: Tensor = torch.ops.marey.soft_pool(x)
+    pooled: Tensor = _SoftPool.apply(x)  # type: ignore[no-untyped-call]
     return pooled
 
 
+class _SoftPool(torch.autograd.Function):
+    """SoftPool with its gradient written out: torch's own would save four arrays of the input's size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return backward(x, *grads)
+
+
 def forward(x: Tensor) -> Tensor:
-    """What `marey::soft_pool` is where nothing faster is at hand."""
+    """SoftPool under autograd: [..., h, w] -> [..., h/2, w/2]."""
     return softmax_average(windows(x))
 
 
 def backward(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of x from that of the pooled values: weight * (1 + value - pooled) of each."""
+    """Gradient of x given that of the pooled values: weight * (1 + value - pooled) of each, in float32 at least."""
     values = windows(x)
     weights = softmax(values)
     values = values.to(weights.dtype)
@@ -42,29 +55,10 @@ def windows(x: Tensor) -> Tensor:
 
 
 def softmax_average(values: Tensor) -> Tensor:
-    """[n, ...] -> [...]: each value weighed by its softmax."""
+    """[n, ...] -> [...]: each value weighted by its softmax."""
     return (softmax(values) * values).sum(0).to(values.dtype)
 
 
 def softmax(values: Tensor) -> Tensor:
-    """Over the first axis, in float32 at least."""
+    """Softmax over the first axis, in float32 at least."""
     return values.softmax(0, dtype=torch.promote_types(values.dtype, torch.float32))
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _gradient(ctx: Any, gradient: Tensor) -> Tensor:
-    (x,) = ctx.saved_tensors
-    if torch.is_grad_enabled():  # the gradient itself is to be differentiated: in steps that torch can follow
-        return backward(x, gradient)
-    of_x: Tensor = torch.ops.marey.soft_pool_backward(x, gradient)
-    return of_x
-
-
-torch.library.define("marey::soft_pool", "(Tensor x) -> Tensor")
-torch.library.define("marey::soft_pool_backward", "(Tensor x, Tensor gradient) -> Tensor")
-torch.library.impl("marey::soft_pool", "CompositeExplicitAutograd", forward)
-torch.library.impl("marey::soft_pool_backward", "CompositeExplicitAutograd", backward)
-torch.library.register_autograd("marey::soft_pool", _gradient, setup_context=_keep)

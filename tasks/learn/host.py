@@ -6,21 +6,18 @@ import ctypes
 
 import torch
 
-from tasks.learn import operators
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Of glibc's mallopt(3)."""
 
 
 def settle(threads: int) -> None:
-    """Give torch so many threads and our kernels, and keep freed memory for the next step.
+    """Give torch so many threads, and keep freed memory for the next step.
 
     glibc hands each large block back to the kernel when it is freed; the next step asks for the same blocks, and their
     page faults cost a CPU up to a quarter of a small network's step and two fifths of MTNet-M's pass (docs/results.md).
     The peak hardly grows, and a process that runs a network again and again is at its peak most of the time anyway.
     """
     torch.set_num_threads(threads)
-    operators.register()
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):  # another C library than glibc
         return

@@ -2,7 +2,7 @@
 
 numba leaves vectorisation to LLVM, which gives up where it cannot prove arrays apart. Here vectors are in the
 code: each operation below is one LLVM instruction on `<8 x float>`, rounded as IEEE 754 says and never contracted, so
-that every processor gives the same bits (but for `multiply_add`); one without AVX runs it as two halves.
+that every processor gives the same bits; one without AVX runs it as two halves.
 """
 
 from __future__ import annotations
@@ -120,37 +120,6 @@ def rotate(typing: Any, value: Any, by: Any) -> Any:
     return floats(floats, by), emit
 
 
-def _shuffle(order: list[int]) -> Any:
-    @intrinsic
-    def operation(typing: Any, a: Any, b: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.shuffle_vector(*args, ir.Constant(_INDICES, order))
-
-        return floats(floats, floats), emit
-
-    return operation
-
-
-# Of sixteen numbers in a row: those at even and at odd places; and back.
-evens, odds = (_shuffle([*range(first, 2 * LANES, 2)]) for first in (0, 1))
-first_pairs, last_pairs = (
-    _shuffle([lane + half for lane in range(start, start + LANES // 2) for half in (0, LANES)])
-    for start in (0, LANES // 2)
-)
-
-
-@intrinsic
-def power_of_two(typing: Any, exponent: Any) -> Any:
-    """2 to the power of whole numbers in [-126, 127]."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = ir.VectorType(ir.IntType(32), LANES)
-        biased = builder.add(builder.fptosi(args[0], bits), ir.Constant(bits, [127] * LANES))
-        return builder.bitcast(builder.shl(biased, ir.Constant(bits, [23] * LANES)), _FLOATS)
-
-    return floats(floats), emit
-
-
 @intrinsic
 def splat(typing: Any, number: Any) -> Any:
     """A float32 in all lanes."""
@@ -214,17 +183,6 @@ def _unary(name: str) -> Any:
         return floats(floats), emit
 
     return operation
-
-
-@intrinsic
-def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once where the processor can: the one operation whose bits depend on it."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32"), args)
-
-    return floats(floats, floats, floats), emit
 
 
 less = _binary(lambda builder, a, b: builder.fcmp_ordered("<", a, b), truths)

@@ -1,5 +1,5 @@
 """MTNet: what reducing frames and pixels adds to a forward pass, the pass beside a plain 3-D network of equal cost, and
-SoftPool's kernel.
+what SoftPool saves by keeping only its input.
 
     .venv/bin/python tests/bench/bench_mtnet.py [--repeats 9]
 
@@ -80,35 +80,15 @@ def passes_of(made: nn.Module, plain: nn.Module, clips: int, repeats: int) -> No
     )
 
 
-def soft_pools(repeats: int) -> None:
-    """The kernel beside torch's steps, on maps of MTNet-M's stages."""
-    print("\n| SoftPool kernel / torch's steps | its gradient | map of four clips | ms a clip |\n|---|---|---|---|")
-    for shape in ((47, 8, 56, 56), (94, 4, 28, 28), (189, 2, 14, 14), (378, 1, 8, 8)):
-        x = torch.randn(4, *shape).relu()
-        slope = torch.randn(4, *shape[:2], shape[2] // 2, shape[3] // 2)
-        ours, theirs, our_gradient, their_gradient = seconds(
-            [
-                partial(torch.ops.marey.soft_pool, x),
-                partial(soft_pool.forward, x),
-                partial(torch.ops.marey.soft_pool_backward, x, slope),
-                partial(soft_pool.backward, x, slope),
-            ],
-            4 * repeats,
-        )
-        ms = ", ".join(f"{1e3 * taken / 4:.2f}" for taken in (ours, theirs, our_gradient, their_gradient))
-        size = " x ".join(map(str, shape))
-        print(f"| **{ours / theirs:.2f}** | **{our_gradient / their_gradient:.2f}** | {size} | {ms} |", flush=True)
-
-
 def steps(repeats: int) -> None:
-    """What the operator takes and keeps in a training step, beside torch's steps under autograd."""
-    print("\n| operator / torch's steps | kept for the way back | step of MTNet-M | ms, MB a clip |\n|---|---|---|---|")
+    """Time and saved tensors of a training step, with SoftPool's own gradient and with autograd's."""
+    print("\n| own gradient / autograd's | saved tensors | step of MTNet-M | ms, MB per clip |\n|---|---|---|---|")
     for size, clips, side in (("tiny", 8, 64), ("full", 2, 112)):
         made = models.build("mtnet_m", 16, tiny=size == "tiny").train()
         clip = torch.randn(clips, 3, 16, side, side)
-        ways = [partial(step, made, clip, pool) for pool in (soft_pool.soft_pool, soft_pool.forward)]
-        ours, theirs = (1e3 * taken / clips for taken in seconds(ways, repeats))
-        kept, by_autograd = (kept_mb(way) / clips for way in ways)
+        variants = [partial(step, made, clip, pool) for pool in (soft_pool.soft_pool, soft_pool.forward)]
+        ours, theirs = (1e3 * taken / clips for taken in seconds(variants, repeats))
+        kept, by_autograd = (kept_mb(variant) / clips for variant in variants)
         print(
             f"| **{ours / theirs:.2f}** | **{kept / by_autograd:.2f}** | {size}, {clips} x 16 x {side} | "
             f"{ours:.0f}, {theirs:.0f}; {kept:.0f}, {by_autograd:.0f} |",
@@ -123,7 +103,7 @@ def step(made: nn.Module, clip: Tensor, pool: Callable[[Tensor], Tensor]) -> Non
 
 
 def kept_mb(step: Callable[[], None]) -> float:
-    """MB of the tensors that a step keeps from its forward pass."""
+    """MB of the tensors that the forward pass saves for the backward pass."""
     sizes: list[int] = []
 
     def keep(x: Tensor) -> Tensor:
@@ -136,4 +116,4 @@ def kept_mb(step: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    bench_models.run(__doc__, 9, passes, soft_pools, steps)
+    bench_models.run(__doc__, 9, passes, steps)

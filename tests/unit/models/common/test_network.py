@@ -216,7 +216,9 @@ def test_the_stride_is_on_the_3x3_convolution() -> None:
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_half_precision_gives_no_nan(name: str, precision: torch.dtype) -> None:
     network = models.build(name, 3, tiny=True)
-    clip, labels = 3 * clip_for(network, 2, 4, 48, 48), torch.tensor([0, 2])
+    # Not 4 frames, of which Swin keeps 2: then torch 2.13's bfloat16 weight gradient of a (3, 1, 1) kernel reads memory
+    # that it never wrote. On a CPU alone, where nothing trains in bfloat16.
+    clip, labels = 3 * clip_for(network, 2, 8, 48, 48), torch.tensor([0, 2])
     with torch.autocast("cpu", dtype=precision):
         losses = network.losses(clip, labels)
     losses["total"].backward()

@@ -1,1 +1,0 @@
-"""What networks compute with their operators, as machine code for a CPU."""
