@@ -15,7 +15,7 @@ from pipelines.compute import Progress, bounded, capacity
 from pipelines.run import RunResult, run
 from pipelines.tracking import workspace
 from tasks.stickfigures import FigureSettings
-from tasks.stickfigures import plan as figures
+from tasks.stickfigures import videos as figures
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from cluster.attach import attach
 from pipelines.prepare import prepare
 from tasks.data import PrepareSettings, layouts
 from tasks.data.manifest import Row
-from tasks.stickfigures import plan as figures
+from tasks.stickfigures import videos as figures
 from tasks.stickfigures import settings as figures_settings
 from tasks.video import decode, quantize, tvl1
 from tasks.video.codecs import jpeg_gray, jpeg_rgb, write_mp4

@@ -10,7 +10,7 @@ from bench_models import seconds
 from paths import VIDEOS
 
 from tasks.data.sample import read_rgb, write_rgb, write_rgb_h264
-from tasks.stickfigures import plan as figures
+from tasks.stickfigures import videos as figures
 from tasks.stickfigures import settings as figures_settings
 from tasks.video import decode
 from tasks.video.codecs import jpeg_rgb

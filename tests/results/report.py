@@ -12,7 +12,7 @@ from cells import Cell, Fusion, Study
 
 from pipelines.demo import pairs
 from pipelines.evaluate.fusion import WEIGHTS
-from tasks.stickfigures.plan import actions
+from tasks.stickfigures.videos import actions
 
 
 def tables(study: Study, cells: list[Cell], folder: Path) -> str:

@@ -15,7 +15,7 @@ import pytest
 from paths import ROOT
 
 from tasks.stickfigures import FigureSettings
-from tasks.stickfigures import plan as figures
+from tasks.stickfigures import videos as figures
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]

@@ -13,7 +13,7 @@ from pipelines.run import run
 from pipelines.tracking import resolve
 from tasks.data.settings import PrepareSettings
 from tasks.stickfigures import FigureSettings
-from tasks.stickfigures import plan as figures
+from tasks.stickfigures import videos as figures
 from tasks.video import TVL1
 
 FAST_FLOW = TVL1(scales=2, warps=1, outer_iterations=2)

@@ -15,7 +15,7 @@ import pytest
 from tasks.seeds import generator
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures.body import bend
-from tasks.stickfigures.plan import Action, FigureVideo, actions, plan, render, write
+from tasks.stickfigures.videos import Action, FigureVideo, actions, plan, render, write
 
 SMALL = FigureSettings(train_clips=1, val_clips=1, test_clips=1)
 PAIRS = [action for action in actions() if action.reverses and not action.backwards]
