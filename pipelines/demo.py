@@ -68,7 +68,7 @@ def draw(settings: FigureSettings, root: Path) -> Path:
     if done.exists() and json.loads(done.read_text()) == wanted:
         log.info("the videos are there")
         return root
-    videos = figures.plan(settings)
+    videos = figures.list_videos(settings)
     log.info("drawing %d videos of %d actions", len(videos), len({video.label for video in videos}))
     calls = ((videos[first : first + CHUNK], settings, root) for first in range(0, len(videos), CHUNK))
     with Progress(len(videos), "videos") as progress:

@@ -91,7 +91,7 @@ class FigureVideo:
         return f"{self.part}/{self.label}/person{self.person:03d}-clip{self.number:04d}.mp4"
 
 
-def plan(settings: FigureSettings) -> list[FigureVideo]:
+def list_videos(settings: FigureSettings) -> list[FigureVideo]:
     """List the videos: every person of a part does every action about equally often."""
     videos, first_person, first_clip = [], 0, 0
     for part, people, clips in (

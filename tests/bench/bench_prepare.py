@@ -27,8 +27,8 @@ from cluster.attach import attach
 from pipelines.prepare import prepare
 from tasks.data import PrepareSettings, layouts
 from tasks.data.manifest import Row
-from tasks.stickfigures import videos as figures
 from tasks.stickfigures import settings as figures_settings
+from tasks.stickfigures import videos as figures
 from tasks.video import decode, quantize, tvl1
 from tasks.video.codecs import jpeg_gray, jpeg_rgb, write_mp4
 from tasks.video.flow import to_gray
@@ -141,7 +141,7 @@ def main() -> None:
         print(f"| ms a frame: {' + '.join(STEPS)} | cores |")
         print("|---|---|---|---|---|---|---|", flush=True)
         small = figures_settings.FigureSettings(train_clips=1, val_clips=1, test_clips=1)
-        for video in figures.plan(small):
+        for video in figures.list_videos(small):
             figures.write(video, small, root / "figures")
         (root / "prepared").mkdir()
         tiny = PrepareSettings(short_side=64)

@@ -10,8 +10,8 @@ from bench_models import seconds
 from paths import VIDEOS
 
 from tasks.data.sample import read_rgb, write_rgb, write_rgb_h264
-from tasks.stickfigures import videos as figures
 from tasks.stickfigures import settings as figures_settings
+from tasks.stickfigures import videos as figures
 from tasks.video import decode
 from tasks.video.codecs import jpeg_rgb
 
@@ -23,7 +23,7 @@ RUNS = 3
 def sources() -> list[tuple[str, list[np.ndarray]]]:
     """Name of a set and the frames of its videos, uint8 [T,H,W,3]."""
     small = figures_settings.FigureSettings()
-    found = [("built-in, 64 pixels", [figures.render(video, small) for video in figures.plan(small)[::60]])]
+    found = [("built-in, 64 pixels", [figures.render(video, small) for video in figures.list_videos(small)[::60]])]
     if VIDEOS.is_dir():
         for name, pattern in (("ud810 PS7 gestures", "arm_gestures/*/*.avi"), ("surveillance", "fight_surv/*/*.mp4")):
             files = sorted(VIDEOS.glob(pattern))[::15]

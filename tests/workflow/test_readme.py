@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     """A folder as the reader has it: `videos` with class folders, and the recipe."""
     root = tmp_path_factory.mktemp("readme")
     settings = FigureSettings(train_clips=8, val_clips=0, test_clips=0, train_people=8, size=48, frames=12)
-    for video in figures.plan(settings):
+    for video in figures.list_videos(settings):
         if video.label in LABELS:
             figures.write(video, settings, root / "made")
     (root / "made" / "train").rename(root / "videos")

@@ -15,7 +15,7 @@ import pytest
 from tasks.seeds import generator
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures.body import bend
-from tasks.stickfigures.videos import Action, FigureVideo, actions, plan, render, write
+from tasks.stickfigures.videos import Action, FigureVideo, actions, list_videos, render, write
 
 SMALL = FigureSettings(train_clips=1, val_clips=1, test_clips=1)
 PAIRS = [action for action in actions() if action.reverses and not action.backwards]
@@ -47,7 +47,7 @@ def test_classes_come_in_twins():
 @pytest.mark.quick
 def test_parts_share_no_person_and_twins_share_scenes():
     settings = FigureSettings.demo()
-    videos = plan(settings)
+    videos = list_videos(settings)
     assert len({item.path for item in videos}) == len(videos)
     people = {part: {item.person for item in videos if item.part == part} for part in ("train", "val", "test")}
     sizes = settings.train_people, settings.val_people, settings.test_people
