@@ -42,14 +42,14 @@ def _problem(event: ParseErrorEvent, args: type, words: list[str]) -> str:
     given = [word.partition("=")[0] for word in before_dashes(words) if re.match(r"--?[a-zA-Z]", word)]
     unknown = next((flag for flag in given if flag.replace("_", "-") not in known), None)
     if unknown is not None:
-        return f"unknown flag {unknown}{did_you_mean(unknown, known)}"
+        return f"unknown flag {unknown!r}{did_you_mean(unknown, known)}"
     match event:
         case _errors.UnrecognizedArgs():
             return f"unexpected argument: {event.tokens[0]}"
         case _errors.MissingArgs():
             return f"missing: {', '.join(_name(context.arg) for context in event.missing_arguments)}"
         case _errors.InvalidChoice():
-            return f"{_name(event.argument)}: unknown {event.value}{did_you_mean(event.value, event.choices)}"
+            return f"{_name(event.argument)}: unknown {event.value!r}{did_you_mean(event.value, event.choices)}"
         case _errors.BadValue():
             return f"{_name(event.argument)} needs a value"
         case _errors.InstantiationFailure():

@@ -85,7 +85,7 @@ def dispatch(words: list[str]) -> int:
     if verb.startswith("-"):
         raise UserError(f"{verb} comes before a verb: write `marey VERB {verb}`, or see `marey --help`")
     if verb not in verbs():
-        raise UserError(f"unknown verb {verb}{did_you_mean(verb, verbs())}")
+        raise UserError(f"unknown verb {verb!r}{did_you_mean(verb, verbs())}")
     command = import_module(f"pipelines.commands.{verb}")
     args = parse(command.Args, verb, rest)
     # Ours from INFO, other libraries from WARNING; on stderr, so that stdout holds results only.

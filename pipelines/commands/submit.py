@@ -68,7 +68,7 @@ def check(command: tuple[str, ...]) -> object:
     verb, *rest = command
     possible = [each for each in cli.verbs() if each not in HERE_ONLY]
     if verb not in possible:
-        raise UserError(f"cannot submit {verb}{did_you_mean(verb, possible)}")
+        raise UserError(f"cannot submit {verb!r}{did_you_mean(verb, possible)}")
     words = [word for word in rest if word != "--debug"]
     return arguments.parse(import_module(f"pipelines.commands.{verb}").Args, verb, words)
 

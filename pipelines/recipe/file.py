@@ -162,7 +162,7 @@ def _check_names(content: Any, owner: type, path: str, where: str) -> None:
     for name, value in content.items():
         if name not in hints:
             known = [f"{path}{known}" for known in hints]
-            raise UserError(f"{where}: unknown field {path}{name}{did_you_mean(f'{path}{name}', known)}")
+            raise UserError(f"{where}: unknown field {path + name!r}{did_you_mean(f'{path}{name}', known)}")
         if dataclasses.is_dataclass(hints[name]):
             _check_names(value, hints[name], f"{path}{name}.", where)
 

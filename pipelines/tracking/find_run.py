@@ -109,7 +109,7 @@ def _from_runs(run: str, uri: str) -> ResolvedRun:
         if not found:
             names = sorted({one.info.run_name for one in every})
             raise UserError(
-                f"there is no run {run} (a run's id or name, models:/NAME@ALIAS or a checkpoint folder)"
+                f"there is no run {run!r} (a run's id or name, models:/NAME@ALIAS or a checkpoint folder)"
                 f"{did_you_mean(run, names)}"
             ) from None
     if len(found) > 1:

@@ -41,7 +41,7 @@ def _distribution(field: str, value: Any, fields: list[str]) -> tuple[str, list[
         )
     ((name, values),) = value.items()
     if name not in DISTRIBUTIONS:
-        raise UserError(f"search.space.{field}: unknown distribution {name}{did_you_mean(str(name), DISTRIBUTIONS)}")
+        raise UserError(f"search.space.{field}: unknown distribution {name!r}{did_you_mean(str(name), DISTRIBUTIONS)}")
     if not isinstance(values, list) or not values:
         raise UserError(f"search.space.{field}: {name} takes a list of values")
     if name == "choice":

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data import storage
-from tasks.data.errors import first_ten, unknown
 from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader, Sample
 from tasks.data.tables import read_table
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean, first_ten
 
 
 class Dataset(Reader):
@@ -51,7 +50,7 @@ class Dataset(Reader):
         if split is None:
             return self.splits[0]
         if split not in self.splits:
-            raise unknown(f"split of {self.uri}", split, self.splits)
+            raise UserError(f"{self.uri} has no split {split!r}{did_you_mean(split, self.splits)}")
         return split
 
     def _divide(self, manifest: pa.Table, fold: str) -> dict[str, str]:

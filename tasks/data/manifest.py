@@ -13,9 +13,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from tasks.data.errors import first_ten
 from tasks.data.settings import PrepareSettings
-from tasks.errors import UserError
+from tasks.errors import UserError, first_ten
 from tasks.seeds import generator
 
 Part = Literal["train", "val", "test"]

@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data import storage
-from tasks.data.errors import unknown
 from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader
 from tasks.data.shard import tar_bytes
 from tasks.data.tables import read_table
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 
 NO_PART, FAILED = len(PARTS), len(PARTS) + 1
 """Columns of `Overview.counts` behind train, val and test."""
@@ -119,7 +118,7 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
     table = read_table(root, "splits")
     names = sorted(table["split"].unique().to_pylist())
     if split is not None and split not in names:
-        raise unknown(f"split of {root}", split, names)
+        raise UserError(f"{root} has no split {split!r}{did_you_mean(split, names)}")
     readable = np.asarray(pc.equal(records["status"], "ok"))
     parts = {name: _parts(table.filter(pc.equal(table["split"], name)), manifest["video_id"]) for name in names}
     return Overview(

@@ -53,7 +53,7 @@ def test_a_typing_error_is_told_before_a_job_starts(marey, workspace, client):
     before = len(jobs.jobs(client))
     wrong = marey("submit", "--", "prepre", "a", "b", MAREY_WORK=workspace)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "did you mean prepare?" in wrong.stderr
+    assert "did you mean 'prepare'?" in wrong.stderr
     missing = marey("submit", "--", "prepare", "a", MAREY_WORK=workspace)
     assert (missing.returncode, missing.stdout) == (2, "")
     assert len(jobs.jobs(client)) == before

@@ -31,10 +31,10 @@ def read(layout: str, source: str, group: str | None = None) -> Listing:
     Raises:
         UserError: unknown layout, or a source that is not laid out so.
     """
-    from tasks.data.errors import unknown
+    from tasks.errors import UserError, did_you_mean
 
     if layout not in names():
-        raise unknown("layout", layout, names())
+        raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, names())}")
     return import_module(f"{__name__}.{layout}").read(source, group)
 
 

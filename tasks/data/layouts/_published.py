@@ -14,10 +14,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.data import storage
-from tasks.data.errors import first_ten
 from tasks.data.layouts import group_of
 from tasks.data.manifest import GIVEN, Listing, Part, Row, video_id_of
-from tasks.errors import UserError
+from tasks.errors import UserError, first_ten
 
 
 @dataclass

@@ -9,10 +9,9 @@ import sys
 from pathlib import PurePosixPath
 
 from tasks.data import storage
-from tasks.data.errors import first_ten, unknown
 from tasks.data.layouts import group_of
 from tasks.data.manifest import GIVEN, PARTS, Listing, Part, Row, video_id_of
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean, first_ten
 
 _KNOWN = ("path", "label", "group", "start_s", "end_s", "video_id", "part")
 
@@ -46,7 +45,7 @@ def read(source: str, group: str | None = None) -> Listing:
             raise UserError(f"{source} has no column {name!r}: its first line must name path and label.")
     for name in columns:
         if name not in _KNOWN and name not in splits:
-            raise unknown(f"csv column (in {source})", name, _KNOWN)
+            raise UserError(f"{source} has an unknown column {name!r}{did_you_mean(name, _KNOWN)}")
     folder = source.rpartition("/")[0]
     listing, absent = Listing([]), []
     shared: dict[tuple[tuple[str, Part], ...], dict[str, Part]] = {}  # a million rows have few different ones

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from tasks.data import storage
-from tasks.data.errors import first_ten
 from tasks.data.layouts import _published as published
 from tasks.data.layouts import group_of
 from tasks.data.manifest import GIVEN, Listing, Part, Row, video_id_of
-from tasks.errors import UserError
+from tasks.errors import UserError, first_ten
 
 _PARTS: dict[str, Part] = {"train": "train", "val": "test", "test": "val"}
 """As published -> as in the split; `_published.py` says why."""

@@ -82,13 +82,16 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trian"], "unknown verb trian; did you mean train?"),
+        (["trian"], "unknown verb 'trian'; did you mean 'train'?"),
         (["--workers", "2", "train"], "--workers comes before a verb"),
         (["prepare", "videos"], "missing: OUT"),
-        (["prepare", "videos", "out", "--shrot-side", "9"], "unknown flag --shrot-side; did you mean --short-side?"),
-        (["prepare", "--shrot-side=9"], "unknown flag --shrot-side; did you mean --short-side?"),
+        (
+            ["prepare", "videos", "out", "--shrot-side", "9"],
+            "unknown flag '--shrot-side'; did you mean '--short-side'?",
+        ),
+        (["prepare", "--shrot-side=9"], "unknown flag '--shrot-side'; did you mean '--short-side'?"),
         (["prepare", "videos", "out", "more"], "unexpected argument: more"),
-        (["prepare", "videos", "out", "--flow", "tvl2"], "--flow: unknown tvl2; did you mean tvl1?"),
+        (["prepare", "videos", "out", "--flow", "tvl2"], "--flow: unknown 'tvl2'; did you mean 'tvl1'?"),
         (["prepare", "videos", "out", "--short-side"], "--short-side needs a value"),
         (["prepare", "videos", "out", "--short-side", "many"], "--short-side: not a number: 'many'"),
         (["prepare", "videos", "out", "--short-side", "1"], "short_side is 1, but must be at least 16"),

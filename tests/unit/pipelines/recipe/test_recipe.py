@@ -60,9 +60,9 @@ def test_overrides_reach_every_field(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "says"),
     [
-        ("trian: {}", [], "unknown field trian; did you mean train?"),
-        ("train: {ler: 1}", [], "unknown field train.ler; did you mean train.lr?"),
-        ("prepare: {tvl1: {tauu: 1}}", [], "unknown field prepare.tvl1.tauu; did you mean prepare.tvl1.tau?"),
+        ("trian: {}", [], "unknown field 'trian'; did you mean 'train'?"),
+        ("train: {ler: 1}", [], "unknown field 'train.ler'; did you mean 'train.lr'?"),
+        ("prepare: {tvl1: {tauu: 1}}", [], "unknown field 'prepare.tvl1.tauu'; did you mean 'prepare.tvl1.tau'?"),
         ("train: {lr: fast}", [], "train.lr should be a valid number, but is 'fast'"),
         ("train: {epochs: 1.5}", [], "train.epochs should be a valid integer, but is 1.5"),
         ("train: {epochs: 0}", [], "train.epochs is 0, but must be at least 1"),
@@ -75,7 +75,7 @@ def test_overrides_reach_every_field(file: Path) -> None:
         ("prepare: {tvl1: {median: 4}}", [], "prepare.tvl1.median is 4, but must be 1, 3 or 5"),
         ("train: {lr: 1, lr: 2}", [], "is not YAML: line 5: lr is given twice"),
         ("train: [", [], "is not YAML: line 6"),
-        ("", ["train.ler=1"], "--set train.ler: unknown field train.ler; did you mean train.lr?"),
+        ("", ["train.ler=1"], "--set train.ler: unknown field 'train.ler'; did you mean 'train.lr'?"),
         ("", ["train.lr"], "--set train.lr: write it as field=value"),
         ("", ["train.lr=slow"], "train.lr should be a valid number, but is 'slow'"),
         ("", ["name.x=1"], "--set name.x: name is a value, not a section"),

@@ -49,10 +49,10 @@ def test_a_run_is_found_by_id_name_alias_and_version(by, work):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("finishd", "no run finishd .*did you mean finished"),
+        ("finishd", "no run 'finishd' .*did you mean 'finished'"),
         ("twice", "2 runs are named 'twice'"),
         ("failed", "no checkpoint, its status is FAILED"),
-        ("models:/gesture@best", "did you mean gestures"),
+        ("models:/gesture@best", "did you mean 'gestures'"),
         ("models:/gestures@bset", "no alias 'bset': its aliases are best"),
         ("models:/gestures/9", "no version '9'"),
         ("models:/gestures", "models:/NAME@ALIAS"),

@@ -36,10 +36,10 @@ def test_every_distribution_is_understood():
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("train.rl", {"uniform": [0, 1]}, "did you mean train.lr"),
+        ("train.rl", {"uniform": [0, 1]}, "did you mean 'train.lr'"),
         ("train.epochs", {"choice": [5, 10]}, "cannot vary"),
         ("data.dataset", {"choice": ["a"]}, "cannot vary"),
-        ("train.lr", {"loguniform": [1e-4, 1]}, "did you mean log_uniform"),
+        ("train.lr", {"loguniform": [1e-4, 1]}, "did you mean 'log_uniform'"),
         ("train.lr", 0.1, "one distribution"),
         ("train.lr", {"uniform": [1, 0]}, "lowest < highest"),
         ("train.lr", {"log_uniform": [0, 1]}, "0 < lowest"),

@@ -129,7 +129,7 @@ def test_it_reads_from_an_object_store(small_root):
 def test_mistakes_are_sentences(small_root, tmp_path):
     cases = [
         ((tmp_path / "nothing",), {}, "is no prepared dataset: it has no dataset.json"),
-        ((small_root,), {"split": "frist"}, r"no split of .* 'frist'; did you mean 'first'\?"),
+        ((small_root,), {"split": "frist"}, r"has no split 'frist'; did you mean 'first'\?"),
         ((small_root,), {"fold": "group=P9"}, r"has no group 'P9'; its groups are: P0, P1, P2\."),
         ((small_root,), {"fold": "P1"}, "The fold 'P1' is not understood: write group=NAME"),
         ((small_root,), {"fold": "group=P1", "split": "first"}, "give one of them"),
