@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tasks.lazy import importer
 
 if TYPE_CHECKING:
     from tasks.clips.augment import View as View
@@ -12,16 +13,11 @@ if TYPE_CHECKING:
     from tasks.clips.loader import ViewLoader as ViewLoader
     from tasks.clips.settings import ClipSettings as ClipSettings
 
-_HOME = {
+_MODULES = {
     "ClipSettings": "settings",
     "ClipLoader": "loader",
     "View": "augment",
     "ViewLoader": "loader",
     "views": "augment",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = importer(__name__, _MODULES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tasks.lazy import importer
 
 if TYPE_CHECKING:
     from tasks.learn.batch import Batch as Batch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.learn.score import measure as measure
     from tasks.learn.settings import TrainSettings as TrainSettings
 
-_HOME = {
+_MODULES = {
     "Batch": "batch",
     "Identity": "checkpoint",
     "Metrics": "score",
@@ -27,10 +28,5 @@ _HOME = {
     "measure": "score",
     "read_identity": "checkpoint",
 }
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__all__ = sorted(_MODULES)
+__getattr__ = importer(__name__, _MODULES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tasks.lazy import importer
 
 # Not on demand like the rest: the module of the same name would take the function's place once it is imported.
 from tasks.video.decode import decode as decode
@@ -17,16 +18,11 @@ if TYPE_CHECKING:
     from tasks.video.flow import tvl1 as tvl1
     from tasks.video.settings import TVL1 as TVL1
 
-_HOME = {
+_MODULES = {
     "DecoderProcess": "decoder_process",
     "dequantize": "flow",
     "quantize": "flow",
     "tvl1": "flow",
     "TVL1": "settings",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = importer(__name__, _MODULES)
