@@ -6,7 +6,6 @@ A folder's state tells a later start of the same name what it was started with, 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracking.tracker import flatten
 from pipelines.tracking.workspace import workspace
+from tasks.files import replacing
 
 FREE = ("train.log_every", "train.loader_threads", "train.keep_checkpoints")
 """Fields that may change from one start to the next, as `compute` may: they do not bear on the result."""
@@ -87,9 +87,8 @@ class _Folder:
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace a file in one step."""
         self.path.mkdir(parents=True, exist_ok=True)
-        aside = self.path / f".{name}.{os.getpid()}"
-        aside.write_text(json.dumps(content, indent=1) + "\n")
-        aside.rename(self.path / name)
+        with replacing(self.path / name) as aside:
+            Path(aside).write_text(json.dumps(content, indent=1) + "\n")
 
 
 class _StatefulFolder(_Folder):

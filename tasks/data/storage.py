@@ -6,7 +6,6 @@ import errno
 import logging
 import mmap
 import os
-import secrets
 import shutil
 import tempfile
 from collections import deque
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.files import replacing
 from tasks.remote import open_url, os_errors, reason
 
 CONDITIONAL = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
@@ -146,17 +146,8 @@ def writing(path: str) -> Iterator[str]:
     the old file, or none, until then; after an exception too.
     """
     if is_local(path):
-        folder, name = os.path.split(path)
-        aside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
-        try:
+        with replacing(path) as aside:
             yield aside
-            _sync(aside)
-            os.replace(aside, path)
-        except BaseException:
-            if os.path.exists(aside):
-                os.unlink(aside)
-            raise
-        _sync(folder)
         return
     with tempfile.TemporaryDirectory(prefix="marey-") as folder:
         local = os.path.join(folder, "file")
@@ -256,14 +247,6 @@ def _abort_uploads(folder: str) -> None:
             folder,
             reason(error),
         )
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _below(folder: str, listed: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:

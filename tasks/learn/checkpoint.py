@@ -21,6 +21,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from tasks.errors import UserError
+from tasks.files import move_into_place
 
 FORMAT = 1
 
@@ -70,8 +71,8 @@ def save(
         "scaler": scaler.state_dict(),
     }
     (aside / "checkpoint.json").write_text(json.dumps(document, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    return aside.rename(folder)
+    move_into_place(aside, folder)
+    return folder
 
 
 def read_identity(folder: Path) -> Identity:

@@ -26,6 +26,7 @@ from pipelines import recipe as recipes
 from pipelines.recipe import Recipe, clip_settings, view_settings
 from tasks.clips import ClipLoader, ViewLoader, views
 from tasks.data import open_dataset
+from tasks.files import replacing
 from tasks.learn import Identity, Progress, fit, host, measure
 from tasks.learn.score import Scores, score
 from tasks.seeds import seed
@@ -96,9 +97,8 @@ def main() -> None:
         "date": str(date.today()),
         "recipe": job["recipe"],
     }
-    aside = Path(f"{out}.json.new")
-    aside.write_text(json.dumps(told, indent=1) + "\n")
-    aside.rename(f"{out}.json")
+    with replacing(f"{out}.json") as aside:
+        Path(aside).write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""Local files that are there whole or not at all, also after a power cut."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Give the path of a new file, and move the file to `path` when the block ends well.
+
+    It lies in the same folder, as `.NAME.RANDOM.tmp`. Readers see the old file, or none, until then; after an exception
+    too.
+    """
+    folder, name = os.path.split(path)
+    aside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield aside
+        move_into_place(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def move_into_place(aside: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Move a finished file or folder to `path` in the same folder, and return when this is on the disk.
+
+    A file is replaced in one step; a folder that stands there is removed first.
+    """
+    if os.path.isdir(aside):
+        for entry in [*Path(aside).rglob("*"), Path(aside)]:
+            _sync(entry)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _sync(aside)
+    os.replace(aside, path)
+    _sync(os.path.dirname(path) or os.curdir)
+
+
+def _sync(path: str | os.PathLike[str]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
