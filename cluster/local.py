@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from cluster import dashboard, logs, ports, token
 from cluster.errors import ClusterError
@@ -221,6 +221,7 @@ def _stop(cluster: LocalCluster) -> None:
 
 def _write(workspace: Path, cluster: LocalCluster) -> None:
     path = workspace / "cluster.json"
+    # Not by `tasks.files`, which cluster may not import; and no cluster outlives a power cut, so nothing is synced.
     aside = path.with_suffix(".json.new")
     aside.write_text(json.dumps(asdict(cluster), indent=2) + "\n")
     aside.replace(path)
@@ -235,9 +236,9 @@ def _forget(workspace: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ClusterError("another `marey cluster up` is starting a cluster in this workspace") from error
+    try:
+        held = FileLock(path, blocking=False).acquire()
+    except Timeout as error:
+        raise ClusterError("another `marey cluster up` is starting a cluster in this workspace") from error
+    with held:
         yield

@@ -11,7 +11,6 @@ that a write which arrives late, as may happen in networks, changes nothing.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -22,10 +21,13 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
+
+from filelock import FileLock, Timeout
 
 from tasks.data import storage
 from tasks.errors import UserError
+from tasks.remote import reason
 
 REFRESH_S = 15.0
 """How often a holder says that it is at work."""
@@ -48,7 +50,7 @@ class Lock:
 
     def __init__(self, root: str) -> None:
         self.root = storage.absolute(root)
-        self._file: Any = None
+        self._file: FileLock | None = None
         self._lease: Lease | None = None
 
     def __enter__(self) -> Lock:
@@ -58,21 +60,19 @@ class Lock:
             return self
         try:
             storage.make_folder(self.root)
-            self._file = open(storage.join(self.root, ".lock"), "a")
+            self._file = FileLock(storage.join(self.root, ".lock"), blocking=False, thread_local=False)
+            self._file.acquire()
+        except Timeout:
+            raise UserError(f"{self.root} is being written by another marey process: wait for it to end") from None
         except OSError as error:
-            raise UserError(f"{self.root} cannot be written: {error.strerror or error}.") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UserError(f"{self.root} is being written by another marey process; wait for it to end.") from None
+            raise UserError(f"{self.root} cannot be written: {reason(error)}") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file:
-            self._file.close()
+            self._file.release()
         if self._lease:
             self._lease.give_back()
 
