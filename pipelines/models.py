@@ -12,6 +12,7 @@ import models
 from models.common.cost import cost, parameters
 from models.common.description import PublishedAccuracy, ReferenceCost
 from models.common.network import CHANNELS
+from pipelines.text import columns
 
 CLASSES = 400
 """Those of Kinetics-400: the number at which all networks' sizes are compared."""
@@ -60,7 +61,7 @@ def table(shown: Iterable[Entry]) -> str:
                 entry.paper,
             )
         )
-    lines = _columns(rows, right=(2, 4, 5))
+    lines = columns(rows, right=(2, 4, 5))
     lines += [
         "",
         f"Parameters: ours, exactly, at {CLASSES} classes, first stream, without heads for training only.",
@@ -72,7 +73,7 @@ def table(shown: Iterable[Entry]) -> str:
     results = [
         (entry.name, result.data, _percent(result), result.condition) for entry in shown for result in entry.accuracy
     ]
-    return "\n".join(lines + _columns([("network", "data", "top-1 / top-5 %", "condition"), *results])) + "\n"
+    return "\n".join(lines + columns([("network", "data", "top-1 / top-5 %", "condition"), *results])) + "\n"
 
 
 @cache  # networks with many small layers take seconds
@@ -113,14 +114,3 @@ def _percent(result: PublishedAccuracy) -> str:
     top5 = "" if result.top5_percent is None else f" / {result.top5_percent:g}"
     mean_class = "" if result.mean_class_percent is None else f", mean class {result.mean_class_percent:g}"
     return f"{result.top1_percent:g}{top5}{mean_class}"
-
-
-def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

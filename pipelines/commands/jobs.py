@@ -22,6 +22,7 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs
+    from pipelines.text import columns
     from pipelines.tracking import workspace
 
     found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client())
@@ -29,9 +30,7 @@ def main(args: Args) -> int:
         print("no jobs yet; `marey submit -- VERB ARGS` starts one")
         return 0
     rows = [("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for line in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(*columns(rows), sep="\n")
     return 0
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.evaluate.result import EvaluateResult, per_class_csv
+from pipelines.evaluate.result import EvaluateResult, per_class_csv, percentages
+from pipelines.text import columns
 from pipelines.tracking import workspace
 from tasks.learn import Metrics, measure
 
@@ -98,20 +99,15 @@ def to_dict(result: FusedResult) -> dict[str, Any]:
 
 def table(result: FusedResult) -> str:
     """Return the result as text."""
-    names = [*(run.run_name for run in result.runs), "together"]
-    width = max(map(len, names))
-    lines = [f"{'run':<{width}}  weight  views   top-1 %  top-5 %  mean class %"]
-    rows = zip(result.runs, result.weights, result.protocols, result.single, strict=True)
-    for run, weight, protocol, metrics in rows:
-        lines.append(f"{run.run_name:<{width}}  {weight:6g}  {run.views[protocol]:5}  {_columns(metrics)}")
-    lines.append(f"{'together':<{width}}  {'':6}  {'':5}  {_columns(result.fused)}")
-    return "\n".join(
-        [*lines, "", f"weighted sums of mean {result.score_space} of {result.videos} videos: {result.folder}"]
-    )
-
-
-def _columns(metrics: Metrics) -> str:
-    return f"{metrics.top1_percent:8.2f}  {metrics.top5_percent:7.2f}  {metrics.mean_class_percent:12.2f}"
+    rows = [("run", "weight", "views", "top-1 %", "top-5 %", "mean class %")]
+    for run, weight, protocol, metrics in zip(
+        result.runs, result.weights, result.protocols, result.single, strict=True
+    ):
+        rows.append((run.run_name, f"{weight:g}", str(run.views[protocol]), *percentages(metrics)))
+    rows.append(("together", "", "", *percentages(result.fused)))
+    lines = columns(rows, right=range(1, 6))
+    said = f"weighted sums of mean {result.score_space} of {result.videos} videos: {result.folder}"
+    return "\n".join([*lines, "", said])
 
 
 def _values(metrics: Metrics) -> dict[str, float]:

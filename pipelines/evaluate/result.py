@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.text import columns
 from tasks.learn import Metrics, measure
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
@@ -143,15 +144,17 @@ def table(result: EvaluateResult) -> str:
         f"{result.run_name}: {result.model}, {result.stream}, on {Path(result.dataset).name} "
         f"({result.division}, {result.part}): {result.videos} videos, {len(result.classes)} classes"
     )
-    width = max(len(protocol) for protocol in result.results)
-    lines = [head, "", f"{'protocol':<{width}}  views  mean of   top-1 %  top-5 %  mean class %"]
+    rows = [("protocol", "views", "mean of", "top-1 %", "top-5 %", "mean class %")]
     for protocol, metrics in result.results.items():
-        lines.append(
-            f"{protocol:<{width}}  {result.views[protocol]:5}  {result.score_space:<8}  {metrics.top1_percent:7.2f}  "
-            f"{metrics.top5_percent:7.2f}  {metrics.mean_class_percent:12.2f}"
-        )
-    lines.append(f"{'always the most frequent class':<{width + 17}}  {result.majority_percent:7.2f}")
-    return "\n".join([*lines, "", f"confusion matrix, per-class table, scores: {result.folder}"])
+        rows.append((protocol, str(result.views[protocol]), result.score_space, *percentages(metrics)))
+    rows.append(("always the most frequent class", "", "", f"{result.majority_percent:.2f}", "", ""))
+    lines = columns(rows, right=(1, 3, 4, 5))
+    return "\n".join([head, "", *lines, "", f"confusion matrix, per-class table, scores: {result.folder}"])
+
+
+def percentages(metrics: Metrics) -> tuple[str, str, str]:
+    """Return top-1, top-5 and mean class accuracy as cells of a table."""
+    return f"{metrics.top1_percent:.2f}", f"{metrics.top5_percent:.2f}", f"{metrics.mean_class_percent:.2f}"
 
 
 def to_dict(result: EvaluateResult) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError
 from pipelines.recipe import view_settings
+from pipelines.text import columns
 from pipelines.tracking import load_network, resolve
 from tasks.clips import ClipSettings, views
 from tasks.clips.clips import clip_of
@@ -195,14 +196,12 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
 def table(predictions: Sequence[Prediction]) -> str:
     """Return the predictions as text: all classes of one video, a line each of several."""
     if len(predictions) == 1 and predictions[0].top:
-        width = max(len(label) for label, _ in predictions[0].top)
-        return "\n".join(f"{label:<{width}}  {percent:6.2f} %" for label, percent in predictions[0].top)
-    width = max(len(one.video) for one in predictions)
-    lines = []
-    for one in predictions:
-        said = f"failed ({one.kind}): {one.message}" if one.kind else _line(one.top)
-        lines.append(f"{one.video:<{width}}  {said}")
-    return "\n".join(lines)
+        rows = [(label, f"{percent:6.2f} %") for label, percent in predictions[0].top]
+    else:
+        rows = [
+            (one.video, f"failed ({one.kind}): {one.message}" if one.kind else _line(one.top)) for one in predictions
+        ]
+    return "\n".join(columns(rows))
 
 
 def _line(top: Sequence[tuple[str, float]]) -> str:

@@ -17,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate import FusedResult, fusion
 from pipelines.recipe import Recipe
 from pipelines.run.one_recipe import RunResult, prepare_source, run
+from pipelines.text import columns
 from pipelines.tracking import Tracker, workspace
 from pipelines.tracking.run_folder import AverageFolder
 from tasks.data import open_dataset
@@ -179,14 +180,12 @@ def to_dict(result: AverageResult) -> dict[str, Any]:
 
 def table(result: AverageResult) -> str:
     """Return top-1 of each division and the means as text."""
-    width = max(map(len, result.rows))
-    columns = [max(len(name), 7) for name in result.divisions]
-    head = "  ".join(name.rjust(column) for name, column in zip(result.divisions, columns, strict=True))
-    lines = [f"{'top-1 %':<{width}}  {head}     mean  mean class %"]
+    rows = [["top-1 %", *result.divisions, "mean", "mean class %"]]
     for name, row in result.rows.items():
-        cells = (f"{metrics.top1_percent:{column}.2f}" for metrics, column in zip(row, columns, strict=True))
-        means = f"{result.mean(name, 'top1_percent'):7.2f}  {result.mean(name, 'mean_class_percent'):12.2f}"
-        lines.append(f"{name:<{width}}  {'  '.join(cells)}  {means}")
+        means = (result.mean(name, measure) for measure in ("top1_percent", "mean_class_percent"))
+        values = [*(metrics.top1_percent for metrics in row), *means]
+        rows.append([name, *(f"{value:7.2f}" for value in values)])
+    lines = columns(rows, right=range(1, len(rows[0])))
     evaluations = [one.evaluation for one in result.runs[0]]
     views = ", ".join(f"{one.run_name}: {one.protocol}, mean {one.score_space}" for one in evaluations)
     return "\n".join([*lines, "", f"views of a video: {views}"])
