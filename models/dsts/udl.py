@@ -1,8 +1,8 @@
 """Upstream-downstream learning: second-order gradients of the parameters that route (docs/papers/dsts.md, section 4).
 
-T. Li et al., ECCV 2022, section 4. Upstream parameters u choose the way of a sample (scoring kernels, gates),
-downstream parameters d are all others. A step simulates the learning of d on one half of a batch and asks on the other
-half how u should have chosen:
+T. Li et al., ECCV 2022; equations (6) to (8) of that page. Upstream parameters u choose the way of a sample (scoring
+kernels, gates), downstream parameters d are all others. A step simulates the learning of d on one half of a batch and
+asks on the other half how u should have chosen:
 
     simulate   d' = d - lr * grad_d L(u, d; train)
     meta       u <- u - lr * grad_u L(d'(u); held out)

@@ -20,7 +20,10 @@ ENDINGS = {".py", ".md", ".yaml", ".yml", ".toml", ".sh"}
 PAGE = re.compile(r"\bdocs/[\w./-]+\.md\b")
 CITATION = re.compile(r"\b(docs/[\w./-]+\.md), sections? ((?:\d+(?:, | and | to )?)+)")
 BARE = re.compile(r"(?<!docs/)\bpapers/[\w-]+\.md")
-EQUATION = re.compile(r"\b(?:[Ee]quations?|[Ee]qs?\.) \(?(\d+)")
+EQUATION = re.compile(r"\b[Ee]quations? \((\d+)\)(?: (?:and|to) \((\d+)\))?")
+NUMBERED = re.compile(r"\((\d+)\)\s*(?:\[.*\])?\s*(?:\$\$)?$", re.MULTILINE)
+"""An equation's number at the end of its line."""
+TEST_FILE = re.compile(r"`([\w/]*test_\w+\.py)`")
 
 
 def cited_from() -> list[Path]:
@@ -45,6 +48,16 @@ def numbers(named: str) -> set[int]:
     """`2, 3 and 7` or `2 to 5` as numbers."""
     first, *rest = (int(number) for number in re.findall(r"\d+", named))
     return set(range(first, rest[-1] + 1)) if " to " in named else {first, *rest}
+
+
+def equations(text: str) -> set[str]:
+    """Numbers of the equations that a text names."""
+    return {number for pair in EQUATION.findall(text) for number in pair if number}
+
+
+def numbered(page: str) -> set[str]:
+    """Numbers of the equations of a page."""
+    return set(NUMBERED.findall(page))
 
 
 def test_pages_that_are_named_exist() -> None:
@@ -75,15 +88,28 @@ def test_equations_of_docstrings_stand_on_the_page_that_the_file_cites() -> None
             tree = ast.parse(file.read_text())
             documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
             texts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
-            named = {number for text in texts for number in EQUATION.findall(text)}
-            pages = set(PAGE.findall(text_of(file)))
-            on_pages = {number for page in pages for number in EQUATION.findall((ROOT / page).read_text())}
-            assert named <= on_pages, (
-                f"{file.relative_to(ROOT)} names equations that {pages} do not: {named - on_pages}"
-            )
+            missing = equations(" ".join(texts)) - {
+                number for page in PAGE.findall(text_of(file)) for number in numbered((ROOT / page).read_text())
+            }
+            assert not missing, f"{file.relative_to(ROOT)} names equations {missing}, which no page that it cites has"
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs/papers").glob("*.md")), ids=lambda page: page.stem)
+PAGES = sorted((ROOT / "docs/papers").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_equations_named_on_a_page_are_numbered_on_it(page: Path) -> None:
+    assert equations(page.read_text()) <= numbered(page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tests_that_a_page_names_exist(page: Path) -> None:
+    for name in TEST_FILE.findall(page.read_text()):
+        found = (ROOT / name).is_file() if "/" in name else any((ROOT / "tests").rglob(name))
+        assert found, f"{page.name} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_sections_of_a_page_are_numbered_from_one(page: Path) -> None:
     found = [int(number) for number in re.findall(r"^## (\d+)\. ", page.read_text(), re.MULTILINE)]
     assert found == list(range(1, len(found) + 1))
