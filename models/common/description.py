@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,14 @@ class PublishedAccuracy:
     """Frames, start weights, views: what must be the same for a comparison."""
 
 
+STREAM_CLIP: Mapping[str, Mapping[str, Any]] = {
+    "rgb": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "flow": {"snippet": 5, "mean": (0.5,), "std": (0.226,), "scales": (1.0, 0.875, 0.75)},
+}
+"""Clips by stream in the TSN protocol (docs/papers/tsn-protocol.md, section 2): flow has 5 pairs per segment and three
+scales of crops."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """One network and its published protocol."""
@@ -42,24 +51,15 @@ class Description:
     title: str
     paper: str
     streams: tuple[str, ...] = ("rgb", "flow")
-    sampling: Literal["segments", "dense"] = "segments"
-    """TSN segments, or consecutive frames at a stride."""
-    stride: int = 1
-    """Distance of two frames of a dense clip."""
-    short: Literal["clamp", "loop"] = "clamp"
-    """What a dense clip longer than its video does: repeat the last frame, or start again."""
-    segments: int
-    """K segments (T) of a training clip."""
+    clip: Mapping[str, Any]
+    """How training clips of any stream are cut: fields of `tasks.clips.ClipSettings` and their values. A field that is
+    left out has its default there."""
+    stream_clip: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: STREAM_CLIP)
+    """The same by stream, where streams differ."""
     test_segments: int
     """K segments (T) of a test clip."""
-    snippet: dict[str, int] = field(default_factory=lambda: {"rgb": 1, "flow": 5})
-    """L consecutive items a segment, by stream: frames of rgb, pairs of flow."""
     test_snippet: dict[str, int] | None = None
     """L of a test clip where it differs: STIN's pairs of frames are for training."""
-    snippet_step: int = 1
-    """Distance of two items of a snippet."""
-    target: Literal["none", "flow"] = "none"
-    """What a training clip brings for `losses` beside its label: the flow between the frames of each pair."""
     parts: tuple[str, ...] = ()
     """Networks that this one is put together from; it is trained by them."""
     clips: int
@@ -72,9 +72,9 @@ class Description:
     """Height and width of the clips of that protocol where they are not those of training, 224."""
     score_space: Literal["logits", "softmax"]
     """What is averaged over views."""
-    mean: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"rgb": (0.485, 0.456, 0.406), "flow": (0.5,)})
-    """Subtracted from values in [0, 1], by stream: one a colour, or one for all channels."""
-    std: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"rgb": (0.229, 0.224, 0.225), "flow": (0.226,)})
-    """Divided by after `mean`, by stream."""
     cost: ReferenceCost
     accuracy: tuple[PublishedAccuracy, ...] = ()
+
+    def training_clip(self, stream: str) -> dict[str, Any]:
+        """Return the fields of a training clip of `rgb` or `flow`."""
+        return {**self.clip, **self.stream_clip[stream]}

@@ -18,7 +18,11 @@ def adapt_to(backbone: Backbone, description: Description) -> Description:
     """The description with the normalisation that the public weights of the trunk expect."""
     if backbone != "bninception":
         return description
-    return replace(description, mean=bninception.MEAN, std=bninception.STD)
+    clips = {
+        stream: {**clip, "mean": bninception.MEAN[stream], "std": bninception.STD[stream]}
+        for stream, clip in description.stream_clip.items()
+    }
+    return replace(description, stream_clip=clips)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +95,17 @@ class SpatialOptions(StreamOptions):
 
     def adapt(self, description: Description) -> Description:
         """Pairs of frames at their distance, or single ones; the flow between them where the head is to tell it."""
+        adapted = super().adapt(description)
+        clip = {
+            "snippet": 2 if self.ad_mode == "adjacent" else 1,
+            "snippet_step": self.ad_delta,
+            "target": "flow" if self.ad_target == "flow" and self.lambda_s else "none",
+        }
         return replace(
-            super().adapt(description),
-            snippet={"rgb": 2 if self.ad_mode == "adjacent" else 1},
-            snippet_step=self.ad_delta,
+            adapted,
+            stream_clip={**adapted.stream_clip, "rgb": {**adapted.stream_clip["rgb"], **clip}},
             # Auxiliary scores that are added come from pairs in a test too.
             test_snippet=None if self.fuse_aux and self.lambda_s else description.test_snippet,
-            target="flow" if self.ad_target == "flow" and self.lambda_s else "none",
         )
 
 

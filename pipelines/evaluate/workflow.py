@@ -19,8 +19,7 @@ from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluate.result import EvaluateResult, slug, write
 from pipelines.evaluate.result import table as table
 from pipelines.evaluate.result import to_dict as to_dict
-from pipelines.recipe import EvaluateSettings, view_settings
-from pipelines.recipe.clips import SIZE
+from pipelines.recipe import EvaluateSettings, published_clip, view_settings
 from pipelines.tracking import Tracker, load_network, resolve, tracking_uri, workspace
 from tasks.clips import ClipSettings, views
 from tasks.data import open_dataset
@@ -154,9 +153,10 @@ def _check(data: Any, identity: Identity, part: str, name: str) -> None:
 def protocols(network: Description, settings: EvaluateSettings, clip: ClipSettings) -> list[Protocol]:
     """Return the 1-view protocol of a clip and, where it is another, that of the settings or the network's paper."""
     # A recipe that trains on other than the published number of segments is tested on its own number too.
-    as_published = (clip.sampling, clip.segments) == (network.sampling, network.segments)
+    published = published_clip(network, clip.stream)
+    as_published = (clip.sampling, clip.segments) == (published.sampling, published.segments)
     segments = settings.segments or (network.test_segments if as_published else clip.segments)
-    size = settings.size or (network.test_size if clip.size == SIZE else None) or clip.size
+    size = settings.size or (network.test_size if clip.size == published.size else None) or clip.size
     stride = clip.stride if clip.sampling == "dense" else None
     clips, crops = settings.clips or network.clips, settings.crops or network.crops
     drawn = clips > 1 and (settings.clip_starts or network.clip_starts) == "random"

@@ -1,6 +1,7 @@
 """Recipes: their settings, reading and writing them as YAML, and the clips that they describe."""
 
 from pipelines.recipe.clips import clip_settings as clip_settings
+from pipelines.recipe.clips import published_clip as published_clip
 from pipelines.recipe.clips import view_settings as view_settings
 from pipelines.recipe.file import BUILT_IN as BUILT_IN
 from pipelines.recipe.file import assignment as assignment
@@ -13,7 +14,6 @@ from pipelines.recipe.file import to_dict as to_dict
 from pipelines.recipe.settings import ComputeSettings as ComputeSettings
 from pipelines.recipe.settings import DataSettings as DataSettings
 from pipelines.recipe.settings import EvaluateSettings as EvaluateSettings
-from pipelines.recipe.settings import InputSettings as InputSettings
 from pipelines.recipe.settings import ModelSettings as ModelSettings
 from pipelines.recipe.settings import Recipe as Recipe
 from pipelines.recipe.settings import SearchSettings as SearchSettings

@@ -19,7 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from models import describe
 from pipelines.errors import UserError, did_you_mean
-from pipelines.recipe.settings import WEIGHT_FILES, Recipe
+from pipelines.recipe.clips import check_fields
+from pipelines.recipe.settings import INPUT_FIELDS, WEIGHT_FILES, Recipe
+from tasks.clips import ClipSettings
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """A recipe in this folder is found by its name alone."""
@@ -64,10 +66,7 @@ def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
     for name, value in (overrides or {}).items():
         _assign(content, name, value)
         _check_names(content, Recipe, "", f"--set {name}")
-    try:
-        recipe = _ADAPTER.validate_python(content)
-    except ValidationError as error:
-        raise UserError(f"{where}: {_problem(error)}") from error
+    recipe = _validated(content, where)
     describe(recipe.model.name)
     data = dataclasses.replace(
         recipe.data,
@@ -88,7 +87,7 @@ def replaced(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return every field, the defaults too, as plain mappings and lists."""
     # Validated once more, because a default of 0 for a float field would differ from the 0.0 that is read back.
-    return _plain(_ADAPTER.validate_python(_plain(recipe)))
+    return _plain(_validated(_plain(recipe), "recipe"))
 
 
 def digest(recipe: Recipe) -> str:
@@ -154,11 +153,32 @@ def _assign(content: Any, name: str, value: Any) -> None:
     content[last] = value
 
 
+def _validated(content: Mapping[str, Any], where: str) -> Recipe:
+    """Return the recipe of these fields, each converted to its type."""
+    given = {name: value for name, value in content.get("input", {}).items() if value is not None}
+    try:
+        content = {**content, "input": check_fields(given)}
+    except ValidationError as error:
+        raise UserError(f"{where}: {_problem(error, 'input')}") from error
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_problem(error)}") from error
+
+
+def _fields(owner: type) -> dict[str, Any]:
+    """Return the types of a section's fields, a settings class for those that are sections themselves."""
+    hints = get_type_hints(owner)
+    if owner is Recipe:
+        return {**hints, "input": ClipSettings}
+    return {name: hints[name] for name in INPUT_FIELDS} if owner is ClipSettings else hints
+
+
 def _check_names(content: Any, owner: type, path: str, where: str) -> None:
     """Raise UserError for the first field, at any depth, that its settings class does not have."""
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: {path.rstrip('.')} should be a section of fields, not {content!r}")
-    hints = get_type_hints(owner)
+    hints = _fields(owner)
     for name, value in content.items():
         if name not in hints:
             known = [f"{path}{known}" for known in hints]
@@ -173,10 +193,11 @@ def _yaml_problem(error: Exception) -> str:
     return str(error)
 
 
-def _problem(error: ValidationError) -> str:
+def _problem(error: ValidationError, section: str = "") -> str:
     first = error.errors()[0]
+    place = (section, *first["loc"]) if section else first["loc"]
     # Branches of a union come as names such as `int` or `literal[1,3,10]`, after the field's own name.
-    field = ".".join(str(part) for part in first["loc"] if not re.search(r"[\[(]|^(int|float|str|bool)$", str(part)))
+    field = ".".join(str(part) for part in place if not re.search(r"[\[(]|^(int|float|str|bool)$", str(part)))
     match first["type"]:
         case "missing":
             return f"{field} is missing"

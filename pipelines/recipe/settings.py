@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from tasks.checks import above, at_least, within
+from tasks.clips.settings import ClipSettings
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 
@@ -55,33 +56,12 @@ class ModelSettings:
     """sha256 of that file, whole or its start."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputSettings:
-    """How clips are cut; a null field takes the network's published value."""
-
-    sampling: Literal["segments", "dense"] | None = None
-    """A frame from each of `segments` parts of the video, or so many frames at a stride."""
-    stride: int | None = None
-    """Distance of two frames when dense."""
-    short: Literal["clamp", "loop"] | None = None
-    """What a dense clip longer than its video does: repeat the last frame, or start again."""
-    segments: int | None = None
-    snippet: int | None = None
-    """Consecutive frames or flow pairs a segment in training."""
-    size: int | None = None
-    """Height and width of a clip in pixels; null is 224."""
-    scales: tuple[float, ...] | None = None
-    max_distort: int = 1
-    flip: float | None = None
-    """Probability of a horizontal flip; null is 0.5, and 0 where a class name holds left or right."""
-    color: float = 0.0
-    """Strength of the colour change of rgb clips in training, 0 to 1; 0 is none, as in TSN. Helps where few people, in
-    few clothes and lights, stand for all."""
-
-    def __post_init__(self) -> None:
-        at_least(self, 1, "stride", "segments", "snippet", "size")
-        at_least(self, 0, "max_distort")
-        within(self, 0, 1, "flip", "color")
+INPUT_FIELDS = tuple(
+    field.name
+    for field in fields(ClipSettings)
+    if field.name not in ("stream", "seed", "mean", "std", "snippet_step", "target")
+)
+"""Fields of a clip that a recipe's `input` may set; the others follow from `model` and `train`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +139,9 @@ class Recipe:
     data: DataSettings
     model: ModelSettings
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
-    input: InputSettings = field(default_factory=InputSettings)
+    input: dict[str, Any] = field(default_factory=dict)
+    """Fields of `tasks.clips.ClipSettings` that differ from the network's paper; null is the paper's value, and no flip
+    where a class name holds left or right."""
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
@@ -168,3 +150,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"name is {self.name!r}, but names a folder: use letters, digits, '.', '_' and '-'")
+        unknown = sorted(self.input.keys() - set(INPUT_FIELDS))
+        if unknown:
+            raise ValueError(f"input has no field {unknown[0]}; known: {', '.join(INPUT_FIELDS)}")
+        ClipSettings(**{name: value for name, value in self.input.items() if value is not None})  # its checks
+        object.__setattr__(self, "input", {name: self.input.get(name) for name in INPUT_FIELDS})

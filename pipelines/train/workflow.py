@@ -147,7 +147,7 @@ def check_dataset(dataset: Any, recipe: Recipe) -> None:
     if recipe.model.stream == "flow" and dataset.settings.flow == "none":
         raise UserError(f"{where} holds no flow: prepare it with --flow tvl1, or set model.stream=rgb")
     network = describe(recipe.model.name, recipe.model.options)
-    if network.target == "flow" and dataset.settings.flow == "none":
+    if network.training_clip(recipe.model.stream).get("target") == "flow" and dataset.settings.flow == "none":
         raise UserError(f"{where} holds no flow, which {network.name} is to learn here: prepare it with --flow tvl1")
     seen = {sample.label_id for sample in dataset.samples("train")}
     missing = [name for label_id, name in enumerate(dataset.classes) if label_id not in seen]

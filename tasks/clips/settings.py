@@ -10,39 +10,46 @@ from tasks.checks import at_least, within
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """How a clip is cut from a sample. Filled from the network's description and the recipe."""
+    """How a clip is cut from a sample, and changed in training.
+
+    The only declaration of these fields: a network's description and a recipe's `input` are sets of them, checked by
+    this class.
+    """
 
     stream: Literal["rgb", "flow"] = "rgb"
     sampling: Literal["segments", "dense"] = "segments"
-    """TSN segments, or consecutive frames at a stride."""
+    """One snippet from each of `segments` equal parts of the video, as in TSN, or that many frames at a stride."""
     segments: int = 8
-    """K segments (or T frames, when dense)."""
+    """Number of segments K, or of frames T when dense."""
     snippet: int = 1
-    """L consecutive items a segment: 1 frame, or 5 flow pairs."""
+    """Consecutive frames or flow pairs per segment, L."""
     snippet_step: int = 1
-    """Distance of two items of a segment."""
+    """Distance between two items of a snippet."""
     stride: int = 1
-    """Distance of two frames when dense."""
+    """Distance between two frames when dense."""
     short: Literal["clamp", "loop"] = "clamp"
-    """What a dense clip longer than its video does: repeat the last frame, or start again."""
+    """Where a dense clip is longer than its video: repeat the last frame, or start again."""
     target: Literal["none", "flow"] = "none"
-    """What a training clip brings beside its label: the flow between the two neighbouring frames (snippet 2) of each
-    segment."""
+    """What a training clip carries besides its label: the flow between the two frames of each segment (snippet 2)."""
     size: int = 224
-    """Height and width of the clip in pixels."""
+    """Height and width of a clip in pixels."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    """Subtracted from values in [0, 1], one a colour (rgb) or one for all (flow)."""
+    """Subtracted from values in [0, 1]: one per colour (rgb), or one for all channels (flow)."""
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    """Divided by after `mean`."""
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Relative sizes of the multi-scale training crop."""
+    """Sides of the multi-scale training crop, as fractions of the frame's shorter side."""
     max_distort: int = 1
-    """Largest difference of the indices of width and height among the scales."""
+    """How many places of `scales` the width and the height of a crop may lie apart; 0 crops squares."""
     flip: float = 0.5
     """Probability of a horizontal flip in training (x-flow is inverted with it)."""
     color: float = 0.0
-    """Strength of the colour change in training, of rgb alone; 0 is none, as in TSN."""
+    """Strength of the colour change of rgb clips in training, 0 to 1; 0 is none, as in TSN. It helps where few people,
+    in few clothes and lights, stand for all."""
     seed: int = 0
+    """Decides what is drawn in training, with the epoch and the video."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "segments", "snippet", "snippet_step", "stride", "size")
+        at_least(self, 0, "max_distort")
         within(self, 0, 1, "flip", "color")

@@ -39,7 +39,7 @@ def gradients_of(name, options, count, rank, world, group):
     table = Table(n=count, shape=(CHANNELS[network.stream], 2, 32, 32))
     (share,) = deal(torch.arange(count).numpy(), [count], rank, world)
     batch = table.batch(torch.from_numpy(share.indices), torch.full((len(share.indices),), 1.0 - share.filler), count)
-    if models.describe(name, options).target == "flow":
+    if models.describe(name, options).training_clip(network.stream).get("target") == "flow":
         flow = 20 * torch.randn(count, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
         batch = replace(batch, flow=flow[share.indices])
     model = parallel.wrap(network, torch.device("cpu"), group).train()

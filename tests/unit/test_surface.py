@@ -72,14 +72,14 @@ def test_type_checkers_see_every_name() -> None:
 def test_the_import_loads_nothing(tmp_path: Path) -> None:
     code = f"""
 import sys, time
-started = time.perf_counter()
+started = time.process_time()
 import marey
 import models
-print(time.perf_counter() - started, *sorted({HEAVY} & sys.modules.keys()))
+print(time.process_time() - started, *sorted({HEAVY} & sys.modules.keys()))
 """.replace(str(HEAVY), str(set(HEAVY)))
     runs = [python(code, tmp_path) for _ in range(3)]
     assert all(run.returncode == 0 and len(run.stdout.split()) == 1 for run in runs), runs
-    assert min(float(run.stdout) for run in runs) < 0.1
+    assert min(float(run.stdout) for run in runs) < 0.1  # of CPU: what else runs here is no matter of ours
 
 
 @pytest.mark.parametrize("name", ["models", "tasks", "pipelines", "cluster"])

@@ -14,7 +14,7 @@ from prepared import prepare_here
 from s3 import Proxy
 
 from pipelines import recipe as recipes
-from pipelines.recipe import DataSettings, InputSettings, ModelSettings, Recipe
+from pipelines.recipe import DataSettings, ModelSettings, Recipe
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator
@@ -95,7 +95,7 @@ def recipe(dataset) -> Recipe:
         name="squares",
         data=DataSettings(dataset=dataset),
         model=ModelSettings(name="tsn", options={"tiny": True}),
-        input=InputSettings(size=32, segments=2),
+        input={"size": 32, "segments": 2},
         train=TrainSettings(
             epochs=3, batch_size=8, lr=0.05, schedule="constant", log_every=1, loader_threads=1, keep_checkpoints=1
         ),

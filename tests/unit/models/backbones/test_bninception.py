@@ -178,6 +178,6 @@ def test_its_description_asks_for_what_the_weights_expect(name: str) -> None:
     """Red, green and blue less 128, 117 and 104; flow less 128; all in 0..255."""
     about = models.describe(name, {"backbone": "bninception"})
     for stream, expected in (("rgb", [128, 117, 104]), ("flow", [128])):
-        assert [255 * value for value in about.mean[stream]] == pytest.approx(expected)
-        assert about.std[stream] == (1 / 255,) * len(expected)
+        assert [255 * value for value in about.stream_clip[stream]["mean"]] == pytest.approx(expected)
+        assert about.stream_clip[stream]["std"] == (1 / 255,) * len(expected)
     assert models.describe(name, {"backbone": "resnet18"}) == models.describe(name)

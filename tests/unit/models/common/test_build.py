@@ -30,9 +30,10 @@ def test_descriptions_agree_with_the_networks(name: str) -> None:
     assert description.name == name
     for stream in description.streams:
         for each in stream.split("+"):
-            length = (description.test_snippet or description.snippet)[each]
+            clip = description.training_clip(each)
+            length = description.test_snippet[each] if description.test_snippet else clip.get("snippet", 1)
             assert length == {"rgb": 1, "flow": 5}[each]
-            assert len(description.mean[each]) == len(description.std[each])
+            assert len(clip["mean"]) == len(clip["std"])
         with torch.device("meta"):
             assert next(models.build(name, 4, stream=stream).parameters()).is_meta
 

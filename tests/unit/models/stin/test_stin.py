@@ -242,8 +242,9 @@ def test_losses_add_up(rgb: Tensor, flow: Tensor) -> None:
 )
 def test_options_decide_the_clip(options: dict, snippet: int, step: int, of_test: dict | None, target: str) -> None:
     about = models.describe("stin_spatial", options)
-    assert (about.snippet, about.snippet_step) == ({"rgb": snippet}, step)
-    assert (about.test_snippet, about.target) == (of_test, target)
+    clip = about.training_clip("rgb")
+    assert (clip["snippet"], clip["snippet_step"], clip["target"]) == (snippet, step, target)
+    assert about.test_snippet == of_test
 
 
 @pytest.mark.parametrize("name", ["stin_spatial", "stin_temporal"])

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_dataset import write_dataset
 
+import models
 from models import describe
 from models.common.errors import ModelError
 from pipelines import recipe
 from pipelines.errors import UserError
 from pipelines.evaluate.workflow import protocols
-from pipelines.recipe import EvaluateSettings, Recipe, clip_settings, view_settings
+from pipelines.recipe import (
+    DataSettings,
+    EvaluateSettings,
+    ModelSettings,
+    Recipe,
+    clip_settings,
+    published_clip,
+    view_settings,
+)
 from pipelines.recipe.clips import sided
 from pipelines.train.workflow import check_dataset
 from tasks.clips import ClipSettings
@@ -38,6 +47,46 @@ def test_takes_the_networks_published_values() -> None:
     flow = clip_settings(of(model__name="tsn", model__stream="flow"), ["a", "b"])
     assert (flow.segments, flow.snippet, flow.mean, flow.std) == (3, 5, (0.5,), (0.226,))
     assert len(flow.scales) == 3
+
+
+NETWORKS = [(name, stream) for name in models.names() for stream in "+".join(describe(name).streams).split("+")]
+
+
+@pytest.mark.parametrize(("name", "stream"), NETWORKS)
+def test_every_networks_description_is_a_set_of_a_clips_fields(name: str, stream: str) -> None:
+    told, clip = describe(name).training_clip(stream), published_clip(describe(name), stream)
+    assert {key: getattr(clip, key) for key in told} == told
+    assert [type(getattr(clip, key)) for key in told] == [type(value) for value in told.values()]
+    assert "segments" in told
+    assert {"seed", "stream"}.isdisjoint(told)
+
+
+def test_a_description_with_a_field_that_clips_do_not_have_is_found() -> None:
+    stm = describe("stm")
+    with pytest.raises(ValueError, match="a clip has no field segmnets"):
+        published_clip(replace(stm, clip={"segmnets": 8}), "rgb")
+    with pytest.raises(ValueError, match="valid integer"):
+        published_clip(replace(stm, clip={"segments": "many"}), "rgb")
+
+
+def test_a_field_of_a_clip_is_a_field_of_input_unless_model_or_train_decide_it() -> None:
+    elsewhere = {"stream", "seed", "mean", "std", "snippet_step", "target"}
+    assert {field.name for field in fields(ClipSettings)} - elsewhere == set(of().input)
+    assert set(recipe.to_dict(of())["input"].values()) == {None}
+    for name in elsewhere:
+        with pytest.raises(UserError, match=f"unknown field input.{name}"):
+            of(**{f"input__{name}": 1})
+
+
+def test_input_given_in_python_is_checked() -> None:
+    arguments = {"name": "x", "data": DataSettings(dataset="/d"), "model": ModelSettings(name="stm")}
+    given = Recipe(**arguments, input={"size": 32, "flip": 0})
+    assert (given.input["size"], given.input["segments"]) == (32, None)
+    assert recipe.digest(given) == recipe.digest(of(data__dataset="/d", input__size=32, input__flip=0.0))
+    with pytest.raises(ValueError, match=r"input has no field sise; known: sampling, .*size"):
+        Recipe(**arguments, input={"sise": 32})
+    with pytest.raises(ValueError, match="size is 0, but must be at least 1"):
+        Recipe(**arguments, input={"size": 0})
 
 
 def test_the_recipe_wins() -> None:
@@ -93,7 +142,7 @@ def test_a_recipe_chooses_the_sampling() -> None:
     dense = clip_settings(of(input__sampling="dense", input__stride=8, input__short="loop"), ["a"])
     assert (dense.sampling, dense.segments, dense.stride, dense.short) == ("dense", 8, 8, "loop")
     for field, value in (("stride", 8), ("short", "loop")):
-        with pytest.raises(UserError, match=f"input.{field} is of dense clips, and these are segments"):
+        with pytest.raises(UserError, match=f"input.{field} applies to dense clips, and these are segments"):
             clip_settings(of(**{f"input__{field}": value}), ["a"])
     with pytest.raises(UserError, match=r"input\.sampling should be 'segments' or 'dense', but is 'sparse'"):
         of(input__sampling="sparse")
