@@ -21,7 +21,7 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
     told = {cell.key: json.loads((folder / f"{cell.key}.json").read_text()) for cell in done}
     scores = {cell.key: dict(np.load(folder / f"{cell.key}.npz")) for cell in done}
     figures = study.drawn is not None
-    columns = ["configuration", "top-1 %"] + ["right way round %", "tempo %"] * figures
+    columns = ["configuration", "top-1 %"] + ["direction %", "tempo %"] * figures
     columns += ["train top-1 %", "parameters", "seeds", "minutes"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for one in study.configurations:

@@ -116,7 +116,7 @@ DSTS = Study(
     configurations=(
         Configuration("tpn", "tpn", options={"keep_temporal_pool": False}),
         Configuration("dsts_tpn", "dsts_tpn"),
-        Configuration("twice the clips a step", "dsts_tpn", fields={"train.batch_size": 32, "train.epochs": 24}),
+        Configuration("twice the clips per step", "dsts_tpn", fields={"train.batch_size": 32, "train.epochs": 24}),
         Configuration("without UDL", "dsts_tpn", options={"udl": False}),
         Configuration("without synapse", "dsts_tpn", options={"synapse": False}),
         Configuration("without gates", "dsts_tpn", options={"gates": False}),
