@@ -1,1 +1,1 @@
-"""Where the work runs: attach to Ray, start a cluster, submit to one, serve MLflow."""
+"""Where the work runs: attach to a Ray cluster, start one, submit jobs to it, serve MLflow."""

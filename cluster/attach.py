@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start one in this process, with our packages first on every worker's path."""
+"""Join a Ray cluster, or start one for this process, with our packages first on the path of every worker."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds marey.py, models/, tasks/, pipelines/ and cluster/."""
 
 PROBE_SECONDS = 5.0
-"""How long a cluster may take to answer; Ray itself would try for minutes."""
+"""Time that a cluster has to answer; Ray itself would try for minutes."""
 
 
 def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
-    """Connect this process to Ray; a process that is connected already stays as it is.
+    """Connect this process to Ray; one that is already connected stays as it is.
 
     Workers start in the folder that holds our packages (in a job: the submitted one), so paths sent to them must be
     absolute.
 
     Args:
         address: `host:port` of a cluster, or `local` for one that lives and dies with this process. None takes
-            RAY_ADDRESS (which a job's driver has), else `local`.
-        num_cpus: CPUs of a local one; None is all of this machine's.
+            RAY_ADDRESS (set for a job's driver), else `local`.
+        num_cpus: CPUs of a local cluster; None takes all of this machine.
 
     Raises:
-        ClusterError: no cluster at the address, or it refuses the token.
+        ClusterError: there is no cluster at the address, or it refuses the token.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -60,14 +60,14 @@ def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
 
 
 def probe(address: str) -> None:
-    """Raise ClusterError unless a Ray cluster at `host:port` answers, and takes our token."""
+    """Raise ClusterError unless a Ray cluster at `host:port` answers and accepts our token."""
     import grpc
 
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal():
         raise ClusterError(
-            f"{address} is not the address of a Ray cluster's head, which reads host:port "
-            "(from outside the cluster, use `marey submit --address`)"
+            f"{address} is not the address of a Ray cluster's head: give host:port, or from outside the cluster use "
+            "`marey submit --address`"
         )
     if os.environ.get("RAY_USE_TLS", "0") in ("1", "true"):
         return  # needs the certificates that only Ray itself loads
@@ -78,16 +78,16 @@ def probe(address: str) -> None:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 raise ClusterError(
-                    f"the Ray cluster at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the file that holds "
-                    "its token (`marey cluster status` names it for a local cluster)"
+                    f"the Ray cluster at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the file with its "
+                    "token (`marey cluster status` prints the path for a local cluster)"
                 ) from error
             raise ClusterError(
                 f"no Ray cluster answers at {address}: start one (`marey cluster up`), "
-                "or correct the address given or set in RAY_ADDRESS"
+                "or correct the address in --address or RAY_ADDRESS"
             ) from error
 
 
 def _send_token() -> None:
-    """Turn token authentication on, also when Ray was imported, and so configured, before."""
+    """Turn token authentication on, even where Ray has already been imported."""
     os.environ["RAY_AUTH_MODE"] = "token"
     ray_internals.reload_config()

@@ -14,13 +14,13 @@ ANSWER_SECONDS = 10.0
 
 
 def get(url: str, path: str, value: str | None) -> Any:
-    """Return the JSON that the dashboard at `url` gives for `path`, asked with the token `value`.
+    """Return the JSON that the dashboard at `url` answers for `path`, sending the token `value`.
 
     Raises:
-        ClusterError: nothing answers there, it is no Ray dashboard, or it refuses the token.
+        ClusterError: nothing answers there, it is not a Ray dashboard, or it refuses the token.
     """
     request = urllib.request.Request(url + path, headers=token.header(value))
-    # Never through a proxy of the environment: the token is for the cluster alone.
+    # Never through a proxy set in the environment: the token is for the cluster alone.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=ANSWER_SECONDS) as response:
@@ -28,20 +28,22 @@ def get(url: str, path: str, value: str | None) -> Any:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             raise ClusterError(
-                f"the Ray cluster at {url} refuses the token: set RAY_AUTH_TOKEN_PATH to the file that holds its token"
+                f"the Ray cluster at {url} refuses the token: set RAY_AUTH_TOKEN_PATH to the file with its token"
             ) from error
-        raise ClusterError(f"{url} answers, but not as a Ray dashboard does ({error.code} {error.reason})") from error
+        raise ClusterError(
+            f"{url} is not a Ray dashboard ({error.code} {error.reason}): give its address, such as http://HEAD:8265"
+        ) from error
     except ValueError as error:
-        raise ClusterError(f"{url} answers, but not as a Ray dashboard does") from error
+        raise ClusterError(f"{url} is not a Ray dashboard: give its address, such as http://HEAD:8265") from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise ClusterError(
             f"no Ray dashboard answers at {url} ({reason}): start a cluster (`marey cluster up`), "
-            "or correct the address given or set in RAY_ADDRESS, such as http://HEAD:8265"
+            "or correct the address in --address or RAY_ADDRESS, such as http://HEAD:8265"
         ) from error
 
 
 def nodes(url: str, value: str | None) -> list[dict[str, Any]]:
-    """Return Ray's record of every node, alive or dead: `state`, `node_ip`, `resources_total`, ..."""
+    """Return what Ray knows of every node, alive or dead: `state`, `node_ip`, `resources_total`, ..."""
     answer = get(url, "/api/v0/nodes?limit=10000", value)
     return list(answer["data"]["result"]["result"])

@@ -1,4 +1,4 @@
-"""Ray Jobs of one cluster: list, follow, stop."""
+"""The jobs of a Ray cluster: list, follow and stop them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 END_SECONDS = 60.0
+"""Time that a job has to end once its log has, or once it is told to stop."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A cluster that takes jobs."""
+    """A cluster that accepts jobs."""
 
     url: str
-    """Its dashboard."""
+    """URL of its dashboard."""
     token: str | None
     local: bool
-    """Started by `cluster up` in this workspace, so it sees this machine's files."""
+    """Whether `cluster up` started it in this workspace, so that it sees this machine's files."""
 
     def client(self) -> JobSubmissionClient:
-        """Connect.
+        """Return a connected client.
 
         Raises:
-            ClusterError: nothing answers there, it is no Ray dashboard, or it refuses the token.
+            ClusterError: nothing answers there, it is not a Ray dashboard, or it refuses the token.
         """
         dashboard.get(self.url, "/api/version", self.token)
         from ray.job_submission import JobSubmissionClient
@@ -48,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Job:
-    """One submitted job."""
+    """A submitted job."""
 
     job_id: str
     command: str
@@ -58,16 +59,16 @@ class Job:
     started: float | None
     """Seconds since 1970."""
     seconds: float | None
-    """How long it has run, or ran."""
+    """Run time so far, or in all."""
     exit_code: int | None
     message: str
 
 
 def target(address: str | None, environment: str | None, workspace: Path) -> Target:
-    """Return the cluster meant by the address given, else by RAY_ADDRESS, else the last one started by `cluster up`.
+    """Return the cluster at the address given, else at RAY_ADDRESS, else the last one started by `cluster up`.
 
     Raises:
-        ClusterError: none of the three, or an address of another kind.
+        ClusterError: there is none of the three, or the address is of another kind.
     """
     from cluster import local
 
@@ -77,17 +78,17 @@ def target(address: str | None, environment: str | None, workspace: Path) -> Tar
         return Target(mine.dashboard, mine.token, local=True)
     if address is None:
         raise ClusterError(
-            "no cluster to talk to: give --address, set RAY_ADDRESS, or start one here (`marey cluster up --local 2`)"
+            "no cluster given: give --address, set RAY_ADDRESS, or start one here (`marey cluster up --local 2`)"
         )
     if address.startswith(("http://", "https://")):
         return Target(address.rstrip("/"), token.read(), local=False)
     if "://" in address or address in ("auto", "local"):
-        raise ClusterError(f"{address} is not where a cluster takes jobs: that reads http://HEAD:8265, its dashboard")
+        raise ClusterError(f"{address} is not the address of a dashboard, which accepts jobs: give http://HEAD:8265")
     return Target(f"http://{address}", token.read(), local=False)
 
 
 def jobs(client: JobSubmissionClient) -> list[Job]:
-    """Return all submitted jobs, the oldest first."""
+    """Return all submitted jobs, oldest first."""
     details = [each for each in client.list_jobs() if each.submission_id]
     return [_job(each) for each in sorted(details, key=lambda each: each.start_time or 0)]
 
@@ -96,21 +97,21 @@ def find(client: JobSubmissionClient, job_id: str) -> Job:
     """Return a job by its id.
 
     Raises:
-        ClusterError: there is none; the nearest id is named.
+        ClusterError: there is none of that id.
     """
     known = {job.job_id: job for job in jobs(client)}
     if job_id not in known:
         near = difflib.get_close_matches(job_id, known, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else " (`marey jobs` lists them)"
-        raise ClusterError(f"no job {job_id} on this cluster{hint}")
+        hint = f"; did you mean {near[0]!r}?" if near else "; `marey jobs` lists them"
+        raise ClusterError(f"unknown job {job_id!r}{hint}")
     return known[job_id]
 
 
 def follow(client: JobSubmissionClient, job_id: str, write: Callable[[str], object]) -> Job:
-    """Write the job's log as it grows, from its start to its end, and return the ended job.
+    """Pass the job's log to `write` as it grows, from its start to its end; return the ended job.
 
     Raises:
-        ClusterError: the connection was lost, or the log ended long before the job.
+        ClusterError: the connection is lost, or the log ends long before the job.
     """
 
     async def tail() -> None:
@@ -122,29 +123,31 @@ def follow(client: JobSubmissionClient, job_id: str, write: Callable[[str], obje
     try:
         asyncio.run(tail())
     except (RuntimeError, aiohttp.ClientError) as error:
-        raise ClusterError(f"lost sight of job {job_id} ({error}); it may go on: see `marey jobs`") from error
+        raise ClusterError(
+            f"lost the connection to job {job_id} ({error}); it may still run: see `marey jobs`"
+        ) from error
     return wait(client, job_id)
 
 
 def stop(client: JobSubmissionClient, job_id: str) -> Job:
-    """Stop a job, wait until it has ended, and return it.
+    """Stop a job, and return it once it has ended.
 
     Raises:
-        ClusterError: no such job, or it had ended before.
+        ClusterError: there is no such job, or it had already ended.
     """
     job = find(client, job_id)
     if job.status in ENDED:
-        raise ClusterError(f"job {job_id} has ended already: {job.status}")
+        raise ClusterError(f"job {job_id} has already ended: {job.status}")
     client.stop_job(job_id)
     return wait(client, job_id)
 
 
 def wait(client: JobSubmissionClient, job_id: str) -> Job:
-    """Return the job as soon as it has ended, which the caller knows to be near."""
+    """Return the job once it has ended, which the caller expects soon."""
     deadline = time.monotonic() + END_SECONDS
     while (job := find(client, job_id)).status not in ENDED:
         if time.monotonic() > deadline:
-            raise ClusterError(f"job {job_id} is still {job.status} after {END_SECONDS:.0f} s")
+            raise ClusterError(f"job {job_id} is still {job.status} after {END_SECONDS:.0f} s: see `marey jobs`")
         time.sleep(0.2)
     return job
 

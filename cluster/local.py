@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine: `ray start` processes on loopback, with a token."""
+"""A real Ray cluster of several nodes on this machine: `ray start` processes on loopback, behind a token."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Node:
-    """The `ray start` process of one node; when it started tells it from a later process of the same id."""
+    """The `ray start` process of a node; its start time tells it from a later process of the same id."""
 
     pid: int
     started: int
-    """Clock ticks from the machine's start, as in /proc/PID/stat: no change of the clock moves it."""
+    """Clock ticks since boot, as in /proc/PID/stat: setting the clock does not change them."""
     log: str
 
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """What `cluster.json` in the workspace says of the last cluster started here."""
+    """The last cluster started here, as `cluster.json` in the workspace describes it."""
 
     address: str
     """`host:port` of the head, for RAY_ADDRESS."""
     dashboard: str
-    """URL of the dashboard, which also takes jobs."""
+    """URL of the dashboard, which also accepts jobs."""
     token_path: str
     temp: str
-    """Ray's folder of sockets and logs; below /tmp, because the path of a socket is limited to 107 bytes."""
+    """Ray's folder of sockets and logs; below /tmp, because the path of a socket has at most 107 bytes."""
     nodes: list[Node]
     """The head first."""
 
@@ -77,27 +77,27 @@ def current(workspace: Path) -> LocalCluster | None:
 
 
 def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCluster:
-    """Start a cluster and wait until all its nodes are alive and it takes jobs.
+    """Start a cluster, and return it once all its nodes are alive and it accepts jobs.
 
     The head gets all GPUs: Ray nodes on one machine do not share them.
 
     Args:
         workspace: folder of the state file, the token and the nodes' logs.
-        nodes: how many, the head included.
-        cpus_per_node: None divides this machine's CPUs, and gives at least one.
+        nodes: number of nodes, including the head.
+        cpus_per_node: None divides this machine's CPUs, with at least one per node.
 
     Raises:
-        ClusterError: one is running already, or a node does not start; nothing is left running then.
+        ClusterError: a cluster is already running, or a node does not start; nothing is left running then.
     """
     if nodes < 1:
-        raise ClusterError(f"a cluster of {nodes} nodes is none: --local takes 1 or more")
+        raise ClusterError(f"--local must be at least 1, not {nodes}")
     folder = workspace / "cluster"
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder / "lock"):
         if running := current(workspace):
             raise ClusterError(
-                f"a local cluster of {len(running.nodes)} nodes runs already at {running.address}: "
-                "use it, or end it first (`marey cluster down`)"
+                f"a local cluster of {len(running.nodes)} nodes is already running at {running.address}: "
+                "use it, or stop it first (`marey cluster down`)"
             )
         _forget(workspace)
         token.create(folder / "token")
@@ -105,7 +105,7 @@ def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCl
         temp = tempfile.mkdtemp(prefix="marey-", dir="/tmp")
         address = f"{HOST}:{head_port}"
         cpus = cpus_per_node or max(1, (os.cpu_count() or 1) // nodes)
-        # Ray would give 30 % of the memory to each node's object store.
+        # Ray would give 30 % of the memory to the object store of each node.
         store = max(80 * 2**20, int(psutil.virtual_memory().available * 0.3 / nodes))
         common = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={HOST}"),
@@ -127,9 +127,9 @@ def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCl
             for index in range(nodes):
                 role = [f"--address={address}", "--num-gpus=0"] if index else head
                 cluster.nodes.append(_start([*common, *role], folder / f"node-{index}.log", folder))
-                # At once: whatever happens to this process, `down` finds what it started.
+                # At once, so that `down` finds what this process started, whatever happens to it.
                 _write(workspace, cluster)
-                # One after the other: Ray gives a node 30 s to register, too little for several on few cores.
+                # One after another: Ray gives a node 30 s to register, too little for several on few cores.
                 _wait(cluster, index + 1)
         except BaseException:
             _stop(cluster)
@@ -139,7 +139,7 @@ def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCl
 
 
 def down(workspace: Path) -> int:
-    """End exactly the processes that `up` started, and return how many nodes that were."""
+    """Stop exactly the processes that `up` started, and return how many nodes they were."""
     cluster = last(workspace)
     if cluster is None:
         return 0
@@ -152,7 +152,7 @@ def down(workspace: Path) -> int:
 def _start(command: list[str], log: Path, folder: Path) -> Node:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = inherited | {
-        # A job's entry point is `python`; it must be this one.
+        # A job starts as `python`, which must be this one.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
@@ -205,7 +205,7 @@ def _started(pid: int) -> int | None:
 
 
 def _stop(cluster: LocalCluster) -> None:
-    # Workers first: a head that goes first makes them complain. Their children are noted while they have a parent.
+    # Workers first: they complain when the head stops first. Their children are listed while they have a parent.
     nodes = [process for node in reversed(cluster.nodes) if (process := _process(node))]
     family = []
     for process in nodes:
@@ -239,6 +239,6 @@ def _lock(path: Path) -> Iterator[None]:
     try:
         held = FileLock(path, blocking=False).acquire()
     except Timeout as error:
-        raise ClusterError("another `marey cluster up` is starting a cluster in this workspace") from error
+        raise ClusterError("another `marey cluster up` is starting a cluster in this workspace: wait for it") from error
     with held:
         yield

@@ -1,4 +1,4 @@
-"""The MLflow server of one user, on loopback."""
+"""An MLflow server on loopback, for one user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers."""
+    """A running server."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -37,28 +37,28 @@ def serve(uri: str, port: int, folder: Path) -> Iterator[Server]:
     """Serve the UI and API of a tracking database while the context lasts.
 
     Args:
-        uri: the database, such as `sqlite:////absolute/mlflow.db`.
-        port: 0 takes a free one.
-        folder: where the server runs, and keeps artifacts sent to it.
+        uri: address of the database, such as `sqlite:////absolute/mlflow.db`.
+        port: port to serve on; 0 takes a free one.
+        folder: working folder of the server, which keeps artifacts sent to it there.
 
     Raises:
-        ClusterError: no database yet, the port is taken, or the server ends before it answers.
+        ClusterError: there is no database yet, the port is taken, or the server ends before it answers.
     """
     database = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not database.is_file():
         raise ClusterError(
-            f"there are no runs yet: {database} does not exist; `marey train` or `marey demo` makes it "
-            "(MAREY_WORK names another workspace)"
+            f"there are no runs yet: {database} does not exist; run `marey train` or `marey demo`, or set "
+            "MAREY_WORK to another workspace"
         )
     port = _claim(port)
     url = f"http://{HOST}:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
         *("--artifacts-destination", (folder / "mlartifacts").as_uri(), "--workers", "1"),
-        # Names that a browser on this machine, or at the other end of a tunnel to it, sends; no page of another site.
+        # The host names that a browser sends on this machine or at the other end of a tunnel; no page of another site.
         *("--host", HOST, "--port", str(port), "--allowed-hosts", "localhost:*,127.0.0.1:*"),
     ]
-    # Its queue of background jobs, for judging text, would be eight idle processes.
+    # Its background jobs, which evaluate text, would be eight idle processes.
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -83,7 +83,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    # Its own session, so that its workers end with it, and Ctrl-C in the terminal reaches it through us alone.
+    # It has its own session, so that its workers end with it and Ctrl-C in the terminal reaches it only through us.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     try:

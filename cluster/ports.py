@@ -10,7 +10,7 @@ from cluster.errors import ClusterError
 
 
 def free(count: int) -> list[int]:
-    """Return ports that nobody listens on, and that the kernel gives to nobody who asks for any."""
+    """Return ports that nobody listens on, outside the range that the kernel assigns from."""
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     candidates = [port for port in range(20_000, 65_536) if not low <= port <= high] or range(20_000, 65_536)
     found: list[int] = []
@@ -23,4 +23,4 @@ def free(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise ClusterError(f"no {count} free ports above 20,000: end what holds them")
+    raise ClusterError(f"fewer than {count} ports above 20,000 are free: stop what uses them")

@@ -1,4 +1,4 @@
-"""Send a command line of ours to a cluster, as a Ray Job."""
+"""Send a command line of marey to a cluster, as a Ray job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGES = ("models", "tasks", "pipelines", "cluster")
 SURFACE = "marey.py"
 LARGEST_FILE = 10 * 2**20
-"""Bytes of the largest file that is sent along; Ray keeps what is sent in the head's memory."""
+"""Size in bytes of the largest file that is sent along; Ray keeps what is sent in the memory of the head."""
 
 
 def submit(
@@ -39,14 +39,14 @@ def submit(
     so that every relative path means the same; elsewhere the files named in `words` are sent too.
 
     Args:
-        client: of the cluster.
+        client: client of the cluster.
         target: the same cluster.
         words: a verb and its arguments.
-        environment: variables of the job.
-        shared: folders that the cluster's machines see under the same path.
+        environment: environment variables of the job.
+        shared: folders that the cluster's machines see at the same path.
 
     Raises:
-        ClusterError: an argument names a local folder, or a large file, that the cluster does not see.
+        ClusterError: an argument names a local folder or a large file that the cluster does not see.
     """
     job_id = f"{words[0]}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     seen = _seen(target, shared)
@@ -69,12 +69,12 @@ def submit(
 
 
 def sees_folder(target: Target, shared: Sequence[str] = ()) -> bool:
-    """Tell whether the cluster sees the current folder, so that a job can run in it."""
+    """Return whether the cluster sees the current folder, so that a job can run in it."""
     return _below(Path.cwd(), _seen(target, shared))
 
 
 def forwarded(workspace: Path) -> dict[str, str]:
-    """Return the variables a job takes over from this process: the workspace and MLflow's address, both absolute."""
+    """Return the variables that a job inherits from this process: the workspace and the address of MLflow, absolute."""
     variables = {"MAREY_WORK": str(workspace)}
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
@@ -83,9 +83,9 @@ def forwarded(workspace: Path) -> dict[str, str]:
 
 
 def send(word: str, stage: Path, seen: Sequence[Path]) -> str:
-    """Return what the job is given for a word; a file that it names is copied to `stage`.
+    """Return what the job gets for a word; a file that it names is copied to `stage`.
 
-    `--flag=PATH` and `--set field=PATH` name a path too.
+    `--flag=PATH` and `--set field=PATH` also name a path.
 
     Args:
         word: one argument.
@@ -93,7 +93,7 @@ def send(word: str, stage: Path, seen: Sequence[Path]) -> str:
         seen: folders that the cluster sees.
 
     Raises:
-        ClusterError: it names a local folder, or a large file, that the cluster does not see.
+        ClusterError: it names a local folder or a large file that the cluster does not see.
     """
     head, equals, value = word.rpartition("=")
     if "://" in value or not value or not os.path.exists(value):
@@ -103,13 +103,13 @@ def send(word: str, stage: Path, seen: Sequence[Path]) -> str:
         return f"{head}{equals}{path}"
     if path.is_dir():
         raise ClusterError(
-            f"the cluster does not see the folder {value} of this machine: give a URL (s3://...), or name the folder "
-            f"it shares with the cluster (`--shared {path}`)"
+            f"the cluster does not see the folder {value} of this machine: give a URL (s3://...), or a folder that "
+            f"both see (`--shared {path}`)"
         )
     if path.stat().st_size > LARGEST_FILE:
         raise ClusterError(
-            f"{value} is larger than the {LARGEST_FILE // 2**20} MiB that are sent with a job: put it where the "
-            "cluster sees it, and give its URL or name its folder with `--shared`"
+            f"{value} must have at most {LARGEST_FILE // 2**20} MiB to be sent with a job: put it where the cluster "
+            "sees it, and give its URL, or its folder with `--shared`"
         )
     folder = Path(tempfile.mkdtemp(prefix="sent-", dir=stage))
     shutil.copy(path, folder)

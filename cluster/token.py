@@ -1,4 +1,4 @@
-"""The token that a Ray cluster asks of everyone who talks to it."""
+"""The token that a Ray cluster requires of every request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def read() -> str | None:
-    """Return the token this user's environment names, looked for where Ray looks: variable, named file, home."""
+    """Return this user's token from where Ray looks: a variable, a file named by another, the home folder."""
     if value := os.environ.get("RAY_AUTH_TOKEN"):
         return value
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
@@ -16,7 +16,7 @@ def read() -> str | None:
 
 
 def create(path: Path) -> str:
-    """Write a new token to `path`, readable by its owner alone, and return it."""
+    """Write a new token to `path`, readable by its owner only, and return it."""
     value = secrets.token_hex(32)
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -39,13 +39,13 @@ class Args:
 def main(args: Args) -> int:
     """Prepare, print the table, and tell by the exit code whether too many videos failed."""
     from pipelines.prepare import prepare
-    from pipelines.prepare.workflow import listing, table
+    from pipelines.prepare.workflow import listing, to_text
 
     if args.dry_run:
         from pipelines.prepare import estimate
 
         found = listing(args.layout, args.source, args.group)
-        print(estimate.table(estimate.estimate(found, args.out, args.settings, address=args.address)))
+        print(estimate.to_text(estimate.estimate_preparation(found, args.out, args.settings, address=args.address)))
         return 0
     result = prepare(
         args.source,
@@ -57,5 +57,5 @@ def main(args: Args) -> int:
         retry_failed=args.retry_failed,
         address=args.address,
     )
-    print(table(result))
+    print(to_text(result))
     return 3 if result.too_many_failed else 0

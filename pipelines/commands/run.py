@@ -45,7 +45,7 @@ def main(args: Args) -> int:
         [load(recipe, args.overrides) for recipe in args.recipes],
         splits=args.splits,
         folds=args.folds,
-        weights=args.weights,
+        score_weights=args.weights,
         address=args.address,
     )
     for one in (one for runs in result.runs for one in runs):
@@ -53,5 +53,5 @@ def main(args: Args) -> int:
     for fused in result.fused:
         print(fusion.table(fused) + "\n")
     if len(result.divisions) > 1:
-        print(average.table(result))
+        print(average.to_text(result))
     return 3 if result.too_many_failed else 0

@@ -1,4 +1,4 @@
-"""Many calls of one Ray task, few at a time."""
+"""Many calls of one Ray task, a bounded number at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, else a line in the log every ten seconds."""
+"""Progress of long work: a bar on a terminal, else a line in the log every ten seconds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from types import TracebackType
 from tqdm import tqdm
 
 EVERY_S = 10.0
+"""Seconds between two lines in the log."""
 
 log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts units of work; a context manager."""
+    """A bar that counts units of work; a context manager."""
 
     def __init__(self, total: int, unit: str, *, shown: bool = True) -> None:
-        """Start counting to `total`; `unit` is a plural such as `videos`; not `shown`, it is silent."""
+        """Start counting to `total`, silently unless `shown`; `unit` is a plural such as `videos`."""
         self.total, self.unit, self.shown = total, unit, shown
         self.done = 0
         self._note = ""
@@ -48,7 +49,7 @@ class Progress:
             )
 
     def tick(self) -> None:
-        """Say that nothing new is done, so that waiting shows too."""
+        """Refresh what is shown while nothing new is done."""
         self.update(0, self._note)
 
     def __enter__(self) -> Progress:

@@ -227,6 +227,6 @@ def _track(result: EvaluateResult, *, own: bool) -> None:
     assert result.run_id is not None
     place = result.part if own else f"{result.part}-{slug(Path(result.dataset).name)}-{slug(result.division)}"
     tracker = Tracker(tracking_uri(workspace()), result.run_id)
-    tracker.metrics({f"{place}/{key.partition('/')[2]}": value for key, value in result.metrics.items()}, step=0)
-    tracker.tags({f"{place}.score_space": result.score_space})
-    tracker.artifact(result.folder, f"evaluate/{result.folder.name}")
+    tracker.log_metrics({f"{place}/{key.partition('/')[2]}": value for key, value in result.metrics.items()}, step=0)
+    tracker.set_tags({f"{place}.score_space": result.score_space})
+    tracker.log_artifact(result.folder, f"evaluate/{result.folder.name}")

@@ -1,4 +1,4 @@
-"""What a preparation would take in time and disk, from a few of its videos."""
+"""The time and disk space that a preparation would take, estimated from a few of its videos."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tasks.data.assembly import Piece, Request
 from tasks.data.settings import PrepareSettings
 from tasks.seeds import generator
 
-SAMPLE = 24
+SAMPLED_VIDEOS = 24
 """Videos that are prepared, and thrown away, for an estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Sums over the videos that are still to be prepared; `spread` is one standard error, as a share of them."""
+    """Totals over the videos still to be prepared; `spread` is one standard error, as a fraction of the time."""
 
     videos: int
     prepared: int
-    """Videos that an earlier call has prepared, and that would stay."""
+    """Videos that an earlier call has prepared, which would stay."""
     sampled: int
     kinds: dict[str, int]
-    """Failed videos of the sample by kind."""
+    """Failed videos of the sample, by kind."""
     frames: float
     pairs: float
     bytes: float
@@ -39,15 +39,15 @@ class Estimate:
     spread: float
     cpus: int
     free: int | None
-    """Bytes left where the dataset would be, if that is this machine."""
+    """Free bytes on the disk of the dataset; None where it is not on this machine."""
 
     @property
     def seconds(self) -> float:
-        """On all CPUs of the cluster as it is."""
+        """Time on all CPUs of the cluster as it is."""
         return self.core_seconds / self.cpus
 
 
-def estimate(
+def estimate_preparation(
     listed: manifest.Listing,
     out: str,
     settings: PrepareSettings,
@@ -55,7 +55,14 @@ def estimate(
     address: str | None = None,
     progress: bool = True,
 ) -> Estimate:
-    """Prepare a seeded sample of videos (of a long one the first part), and extrapolate; nothing is written.
+    """Prepare a seeded sample of videos (of a long one the first piece) and extrapolate; nothing is written.
+
+    Args:
+        listed: the videos of the source.
+        out: folder or fsspec URL of the dataset.
+        settings: how to prepare.
+        address: address of a Ray cluster; None for RAY_ADDRESS, else this machine.
+        progress: whether to show progress.
 
     Raises:
         UserError: as `prepare`.
@@ -68,7 +75,7 @@ def estimate(
     tables.check_output(root, manifest.digest(videos), settings)
     pending = shard.pending(root, shard.plan(videos, settings), shard.settings_digest(settings))
     rows = sorted(row for plan in pending for row in plan.rows)
-    chosen = generator("estimate", settings.seed).permutation(len(rows))[:SAMPLE]
+    chosen = generator("estimate", settings.seed).permutation(len(rows))[:SAMPLED_VIDEOS]
     attach(address)
     cpus = capacity.current_cpus()
     sizes, seconds, frames, kinds = [], [], [], Counter[str]()
@@ -101,29 +108,29 @@ def estimate(
         core_seconds=usable * mean[2],
         spread=error / mean[2] if mean[2] else 0.0,
         cpus=cpus,
-        free=_free(root),
+        free=_free_bytes(root),
     )
 
 
-def table(result: Estimate) -> str:
-    """Return the estimate as text for people."""
+def to_text(result: Estimate) -> str:
+    """Return the estimate as text for the terminal."""
     total = result.videos + result.prepared
-    lines = [f"videos      {result.videos:,} to prepare of {total:,}, judged by {result.sampled}"]
+    lines = [f"videos      {result.videos:,} to prepare of {total:,}, estimated from {result.sampled}"]
     lines += [f"  {kind:<9} {count} of the sample" for kind, count in result.kinds.items()]
     lines += [
         f"frames      {result.frames:,.0f}",
         f"flow pairs  {result.pairs:,.0f}",
         f"size        {result.bytes / 1e9:,.2f} GB"
         + ("" if result.free is None else f", {result.free / 1e9:,.0f} GB free"),
-        f"time        {_clock(result.seconds)} on {result.cpus} cores, {result.core_seconds / 3600:,.1f} core-hours",
-        f"give or take {result.spread:.0%}",
+        f"time        {_duration(result.seconds)} on {result.cpus} cores, {result.core_seconds / 3600:,.1f} core-hours",
+        f"standard error {result.spread:.0%}",
     ]
     if result.free is not None and result.bytes > result.free:
-        lines.append("the disk is too small for it")
+        lines.append("the disk is too small")
     return "\n".join(lines)
 
 
-def _free(root: str) -> int | None:
+def _free_bytes(root: str) -> int | None:
     if not storage.is_local(root):
         return None
     while not os.path.exists(root):
@@ -131,5 +138,5 @@ def _free(root: str) -> int | None:
     return shutil.disk_usage(root).free
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))

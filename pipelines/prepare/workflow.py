@@ -1,4 +1,4 @@
-"""Source videos -> manifest -> frames and flow -> shards: a workflow that may be interrupted at any point."""
+"""`marey prepare`: source videos -> manifest -> frames and flow -> shards; it may be interrupted at any point."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareResult:
-    """What became of the videos."""
+    """The outcome of a preparation."""
 
     dataset: str
     """Absolute path, or URL."""
     digest: str
-    """Of videos, labels, splits and settings."""
+    """Digest of videos, labels, splits and settings."""
     ok: int
     failed: int
     kinds: dict[str, int]
-    """Failed videos by kind."""
+    """Number of failed videos by kind."""
     max_failed: float
     frames: int
     pairs: int
     """Flow pairs."""
     bytes: int
-    """Of the shards."""
+    """Size of the shards."""
     new_videos: int
-    """Prepared by this call; the others were there."""
+    """Videos prepared by this call; the others were there."""
     seconds: float
     """Duration of this call."""
     pairs_per_s: float
     """Flow pairs of this call over its duration."""
     provisional: int
-    """Shards with a failure that may pass: the next call makes them again."""
+    """Shards with a transient failure, which the next call makes again."""
 
     @property
     def too_many_failed(self) -> bool:
-        """Whether more than the allowed share of the videos failed."""
+        """Whether more than the allowed fraction of the videos failed."""
         return self.failed > self.max_failed * (self.ok + self.failed)
 
 
@@ -70,22 +70,22 @@ def prepare(
     address: str | None = None,
     progress: bool = True,
 ) -> PrepareResult:
-    """Prepare the videos of `source` as the dataset `out`; what an earlier call committed is kept.
+    """Prepare the videos of `source` as the dataset `out`; shards of an earlier call are kept.
 
     Args:
-        source: what the layout reads.
+        source: the videos, as the layout reads them.
         out: folder or fsspec URL.
         layout: name of a module in `tasks/data/layouts`.
-        settings: decide the bytes of the dataset.
-        group: regular expression searched in a video's path; its first bracket names the video's group.
-        max_failed: share of failed videos above which `too_many_failed` is true.
-        retry_failed: also make the shards again that hold a failed video, such as one that is repaired.
+        settings: how to prepare; they decide the bytes of the dataset.
+        group: regular expression searched in a video's path; its first group names the video's group.
+        max_failed: fraction of failed videos above which `too_many_failed` is true.
+        retry_failed: also make the shards again that hold a failed video, such as one repaired since.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
         progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
-        UserError: nothing to prepare, nothing readable, `out` holds something else or cannot be written, or another
-            call is at work on it, or has taken it over from this one.
+        UserError: there is nothing to prepare, or nothing readable; `out` holds something else or cannot be written;
+            another call is working on it, or has taken it over from this one.
     """
     started = time.monotonic()
     source, out = str(source), str(out)
@@ -104,25 +104,25 @@ def prepare(
         )
         done = Counter[str]()
         if pending:
-            done = _work(root, pending, videos, settings, address, progress, lock)
+            done = _make_shards(root, pending, videos, settings, address, progress, lock)
             # Workers of a killed driver live some seconds longer than it, and may have left files since the first one.
             storage.sweep(storage.join(root, "shards"))
         else:
-            log.info("all %d videos are prepared already", videos.num_rows)
+            log.info("all %d videos are already prepared", videos.num_rows)
         lock.confirm()
         records = tables.write_records(root)
     result = _result(root, description["digest"], records, done, max_failed, time.monotonic() - started)
     if not result.ok:
         failure = records.slice(0, 1).to_pylist()[0]
         raise UserError(
-            f"none of the {result.failed} videos of {source} can be used ({_by_kind(result.kinds)}), "
-            f"the first, {failure['video_id']}, because: {failure['message']}"
+            f"none of the {result.failed} videos of {source} can be used ({_by_kind(result.kinds)}); the first, "
+            f"{failure['video_id']}: {failure['message']}"
         )
     return result
 
 
-def table(result: PrepareResult) -> str:
-    """Return the result as text for people."""
+def to_text(result: PrepareResult) -> str:
+    """Return the result as text for the terminal."""
     total = result.ok + result.failed
     lines = [f"videos      {result.ok} of {total} ok"]
     lines += [f"  {kind:<9} {count}" for kind, count in result.kinds.items()]
@@ -135,16 +135,16 @@ def table(result: PrepareResult) -> str:
         lines.append(f"time        {result.seconds:.1f} s, {result.pairs_per_s:.1f} pairs/s")
     lines.append(f"dataset     {result.dataset}")
     if result.failed:
-        lines.append(f"failures    {storage.join(result.dataset, 'records.parquet')} says why, video by video")
+        lines.append(f"failures    reasons per video in {storage.join(result.dataset, 'records.parquet')}")
     if result.provisional:
-        lines.append(f"{result.provisional} shards hold failures that may pass: the same command tries them again")
+        lines.append(f"{result.provisional} shards hold transient failures: the same command tries them again")
     if result.too_many_failed:
         lines.append(f"more than {result.max_failed:.1%} of the videos failed (--max-failed)")
     return "\n".join(lines)
 
 
 def listing(layout: str, source: str, group: str | None) -> manifest.Listing:
-    """List the videos of a source, and say what is left out."""
+    """List the videos of a source, and log what is left out."""
     found = layouts.read(layout, source, group)
     if found.ignored:
         log.info("ignored in %s: %d files, such as %s", source, len(found.ignored), found.ignored[0])
@@ -156,7 +156,7 @@ def _tables(found: manifest.Listing, group: str | None, settings: PrepareSetting
     log.info("%d videos in %d classes", videos.num_rows, len(manifest.classes_of(videos)))
     if manifest.SEEDED in splits["split"].unique().to_pylist():
         log.info(
-            "the source brings no split: one named %r is made by %s, with seed %d",
+            "the source has no split: making one named %r by %s, with seed %d",
             manifest.SEEDED,
             "group" if group or videos["group"].null_count < videos.num_rows else "video",
             settings.seed,
@@ -164,7 +164,7 @@ def _tables(found: manifest.Listing, group: str | None, settings: PrepareSetting
     return videos, splits
 
 
-def _work(
+def _make_shards(
     root: str,
     pending: list[shard.ShardPlan],
     videos: pa.Table,
@@ -173,13 +173,13 @@ def _work(
     progress: bool,
     lock: Lock,
 ) -> Counter[str]:
-    # Only now, so that a call with nothing to do answers within a second.
+    # Imported only now, so that a call with nothing to do answers within a second.
     from cluster.attach import attach
     from pipelines.prepare.scheduler import Scheduler
 
     total = sum(len(plan.rows) for plan in pending)
     if total < videos.num_rows:
-        log.info("%d of %d videos are prepared already", videos.num_rows - total, videos.num_rows)
+        log.info("%d of %d videos are already prepared", videos.num_rows - total, videos.num_rows)
     attach(address)
     cpus = capacity.current_cpus()
     done = Counter[str]()
@@ -191,7 +191,7 @@ def _work(
             if video is not None:
                 done.update(videos=1, failed=int(video.record["status"] == "failed"))
             rate = done["pairs"] / bar.seconds
-            note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} a core), {done['failed']} failed"
+            note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} per core), {done['failed']} failed"
             bar.update(0 if video is None else 1, note)
 
         Scheduler(root, pending, videos, settings, finished).run()
@@ -225,6 +225,6 @@ def _by_kind(kinds: dict[str, int]) -> str:
 
 
 def _refuse_inside(source: str, root: str) -> None:
-    # The next call would take the shards for videos.
+    # The next call would take shards for videos.
     if f"{root}/".startswith(f"{source.rstrip('/')}/"):
-        raise UserError(f"the output {root} lies inside the source {source}: choose one beside it")
+        raise UserError(f"the output {root} lies inside the source {source}: choose a folder beside it")

@@ -9,9 +9,9 @@ import numpy as np
 
 BINS = 24
 TAIL = 0.99
-"""Fraction of the values that the axis of a histogram holds where the others lie far away; those share the last bar."""
+"""Fraction of the values that the axis of a histogram holds where the rest lie far away; those share the last bar."""
 LISTED = 1000
-"""Classes listed; of more, the largest and the smallest are."""
+"""Most classes listed; of more, only the largest and the smallest are."""
 SEGMENTS = ("train", "val", "test", "in no part", "failed")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a prepared dataset: of some videos, the frame in the middle and the motion from there to the next."""
+"""Pictures of a prepared dataset: the middle frame of some videos, and the motion from there to the next frame."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tasks.video.codecs import jpeg_rgb
 from tasks.video.colours import flow_colours
 
 THUMBNAIL = 256
-"""Longer side of a picture in pixels, at most."""
+"""Longest side of a picture in pixels, at most."""
 QUALITY = 82
 READERS = 16
-"""Videos read at once; on an object store each costs round trips."""
+"""Videos read at once: on an object store each costs several round trips."""
 WITHIN_SCALE = 0.75
-"""Share of the pictures whose fastest percent of pixels the colour scale holds."""
+"""Fraction of the pictures whose fastest percent of pixels lies within the colour scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A chosen video: a frame from its middle, and the motion from there to the next."""
+    """A video that is shown: its middle frame, and the motion from there to the next frame."""
 
     video_id: str
     label_id: int
@@ -41,23 +41,23 @@ class Picture:
     """train, val or test; None where the split leaves it out."""
     frames: int
     seconds: float | None
-    """None where the frame rate is not known."""
+    """None where the frame rate is unknown."""
     size: tuple[int, int]
     """Width and height of the stored frames."""
     rgb: bytes
     """JPEG."""
     flow: NDArray[np.float16] | None
-    """[2, h, w] in pixels a frame, at the size of the JPEG; None without flow."""
+    """[2, h, w] in pixels per frame, at the size of the JPEG; None without flow."""
     speed: float = 0.0
-    """Mean of the whole field, in pixels a frame."""
+    """Mean over the whole field, in pixels per frame."""
     fastest: float = 0.0
-    """What 99 of 100 of its pixels stay below."""
+    """99th percentile over the field, in pixels per frame."""
     clipped: float = 0.0
-    """Share of the pixels at the bound of quantisation."""
+    """Fraction of the pixels at the bound of quantisation."""
 
 
-def look(reader: Reader, overview: Overview, places: list[int]) -> list[Picture]:
-    """Read the middle frame and its flow of the videos at these places of the overview."""
+def read_pictures(reader: Reader, overview: Overview, places: list[int]) -> list[Picture]:
+    """Read the middle frame and its flow of each video at these places of the overview."""
     wanted = overview.videos.take(pa.array(places, pa.int64())).to_pylist()
     facts = overview.facts({row["shard"] for row in wanted})
     with ThreadPoolExecutor(READERS, thread_name_prefix="marey-preview") as pool:
@@ -75,7 +75,7 @@ def look(reader: Reader, overview: Overview, places: list[int]) -> list[Picture]
 
 
 def colour_scale(pictures: Sequence[Picture]) -> float:
-    """Return pixels a frame of a full colour: one scale for all pictures, a round number."""
+    """Return the pixels per frame of a full colour: a round number, the same for all pictures."""
     fastest = [picture.fastest for picture in pictures if picture.flow is not None]
     top = max(float(np.quantile(fastest, WITHIN_SCALE)) if fastest else 0.0, 1.0)
     unit = 10.0 ** math.floor(math.log10(top))
@@ -83,11 +83,11 @@ def colour_scale(pictures: Sequence[Picture]) -> float:
 
 
 def coloured(picture: Picture, scale: float) -> bytes | None:
-    """Return the flow of a picture as JPEG, None without."""
+    """Return the flow of a picture as a JPEG; None without flow."""
     if picture.flow is None:
         return None
     image = flow_colours(picture.flow.astype(np.float32), scale)
-    full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # colour is what it says
+    full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # the colours are the content
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY, *full])[1].tobytes()
 
@@ -95,8 +95,8 @@ def coloured(picture: Picture, scale: float) -> bytes | None:
 def _picture(reader: Reader, parts: list[Sample], row: dict[str, Any], part: int) -> Picture:
     if sum(sample.frames for sample in parts) != row["frames"]:
         raise UserError(
-            f"{reader.uri} is not finished, records.parquet tells of another {row['video_id']} than its shard: run the "
-            "same `marey prepare` again."
+            f"{reader.uri} is not finished: records.parquet and its shard differ about {row['video_id']}; run the same "
+            "`marey prepare` again"
         )
     sample, index = parts[0], row["frames"] // 2
     for sample in parts:
@@ -122,7 +122,7 @@ def _picture(reader: Reader, parts: list[Sample], row: dict[str, Any], part: int
 
 def _motion(quantized: NDArray[np.uint8], bound: float, size: tuple[int, int]) -> dict[str, Any]:
     flow = dequantize(quantized, bound)
-    # No value stands for exactly 0: the nearest ones on both sides are no motion.
+    # No quantised value stands for exactly 0: the nearest ones on both sides count as no motion.
     flow[np.abs(flow) < 2 * bound / 255] = 0
     speed = np.hypot(*flow)
     small = cv2.resize(flow.transpose(1, 2, 0), size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""A page to look at: what a prepared dataset holds, some of its videos, and every video that failed."""
+"""`marey preview`: a page about what a prepared dataset holds, with some of its videos and all failed ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.preview.page import page as page_of
-from pipelines.preview.pictures import look
+from pipelines.preview.pictures import read_pictures
 from tasks.data import storage
 from tasks.data.overview import evenly, read_overview
 from tasks.data.reader import Reader
 
 CLASSES, SAMPLES = 40, 4
-"""Classes that are shown with pictures, and videos of each."""
+"""Classes shown with pictures, and videos shown of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,42 +26,43 @@ class PreviewResult:
     ok: int
     failed: int
     classes: int
-    """Shown with pictures."""
+    """Classes shown with pictures."""
     pictures: int
+    """Videos shown."""
 
     def __str__(self) -> str:
         return (
-            f"{self.ok} videos ok, {self.failed} failed; {self.pictures} of them in {self.classes} classes are shown: "
-            f"{self.page} ({self.bytes / 1e6:.1f} MB)"
+            f"{self.ok} videos ok, {self.failed} failed; {self.pictures} of them, in {self.classes} classes, are shown "
+            f"in {self.page} ({self.bytes / 1e6:.1f} MB)"
         )
 
 
 def preview(
     dataset: str | Path, out: str | Path, *, split: str | None = None, classes: int = CLASSES, samples: int = SAMPLES
 ) -> PreviewResult:
-    """Write a page about a dataset; nothing is read but its tables and the chosen videos.
+    """Write a page about a dataset; only its tables and the videos shown are read.
 
     Args:
         dataset: folder or fsspec URL.
         out: path or URL of the HTML file.
-        split: whose parts are counted; None takes the first.
-        classes: so many are shown with pictures, evenly spread.
-        samples: so many videos of each of them are shown, evenly spread.
+        split: the split whose parts are counted; None takes the first.
+        classes: number of classes shown with pictures, evenly spread.
+        samples: number of videos shown of each of them, evenly spread.
 
     Raises:
-        UserError: no finished dataset is there, it has no such split, or the page cannot be written.
+        UserError: there is no finished dataset, it has no such split, or the page cannot be written.
     """
-    page = _check(str(out))
+    page = _checked(str(out))
     reader = Reader(str(dataset))
     overview = read_overview(reader, split)
     shown = evenly(overview.num_classes, classes)
     places = [place for label_id in shown for place in overview.spread(label_id, samples)]
-    pictures = look(reader, overview, places)
+    pictures = read_pictures(reader, overview, places)
     content = page_of(reader, overview, shown, pictures).encode()
     try:
         storage.publish(page, content)
     except OSError as error:
-        raise UserError(f"{page} cannot be written: {error.strerror or error}; choose another place.") from error
+        raise UserError(f"{page} cannot be written: {error.strerror or error}; choose another place") from error
     ok = int(overview.ok.sum())
     return PreviewResult(
         page=page,
@@ -73,14 +74,14 @@ def preview(
     )
 
 
-def _check(out: str) -> str:
-    """Return where the page goes; refuse now what would fail after the work, or overwrite something else."""
+def _checked(out: str) -> str:
+    """Return the path or URL of the page; refuse now what would fail after the work, or overwrite something else."""
     page = storage.absolute(out)
     if Path(page).suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"{out} does not end in .html: name the page to write, such as preview.html.")
+        raise UserError(f"{out} does not end in .html: name the page to write, such as preview.html")
     if storage.is_local(page):
         if Path(page).is_dir():
-            raise UserError(f"{page} is a folder: name the page to write, such as {page}/preview.html.")
+            raise UserError(f"{page} is a folder: name the page to write, such as {page}/preview.html")
         if not Path(page).parent.is_dir():
-            raise UserError(f"{Path(page).parent} is no folder: make it, or choose another place for the page.")
+            raise UserError(f"{Path(page).parent} is not a folder: create it, or choose another place for the page")
     return page

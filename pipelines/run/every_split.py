@@ -1,6 +1,6 @@
-"""Recipes on every split of one preparation: each trained and scored, the streams fused, the splits averaged.
+"""Recipes on every split of one dataset: each trained and scored, the streams fused, the splits averaged.
 
-UCF101 and HMDB51 are reported as the mean over three official splits, small sets as that over the groups left out.
+UCF101 and HMDB51 are reported as the mean over three official splits, small datasets as the mean over groups left out.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ MEASURES = ("top1_percent", "top5_percent", "mean_class_percent")
 
 @dataclass(frozen=True)
 class Division:
-    """A split by its name, a fold as `group=NAME`, or what a recipe says itself (neither)."""
+    """A split by its name, a fold as `group=NAME`, or neither: what the recipe says itself."""
 
     split: str | None = None
     fold: str | None = None
 
     @property
     def name(self) -> str:
-        """As it ends the names of its runs."""
+        """Suffix of the names of its runs."""
         return re.sub(r"[^\w.-]", "_", self.split or (self.fold or "").partition("=")[2])
 
 
 @dataclass(frozen=True)
 class AverageResult:
-    """What the recipes are worth, alone and together."""
+    """The scores of the recipes, each and fused, on each division."""
 
     recipes: list[str]
     divisions: list[str]
@@ -53,11 +53,11 @@ class AverageResult:
     fused: list[FusedResult]
     """By division; empty for one recipe."""
     folder: Path | None
-    """Holds average.json; None where there is one division."""
+    """Folder of the average in the workspace; None where there is one division."""
 
     @property
     def rows(self) -> dict[str, list[Metrics]]:
-        """Metrics of each division, by recipe, and of the sums as `together`; of the protocol with the most views."""
+        """Metrics per division, by recipe and `together` for the fused scores; by the protocol with the most views."""
         rows = {
             name: [runs[index].evaluation.results[runs[index].evaluation.protocol] for runs in self.runs]
             for index, name in enumerate(self.recipes)
@@ -81,37 +81,38 @@ def average(
     overrides: Mapping[str, Any] | None = None,
     splits: Sequence[str] = (),
     folds: Sequence[str] = (),
-    weights: Sequence[float] | None = None,
+    score_weights: Sequence[float] | None = None,
     address: str | None = None,
     progress: bool = True,
 ) -> AverageResult:
-    """Run each recipe on each division; what was done before is not done again.
+    """Run each recipe on each division; what was done before is not repeated.
 
     Args:
-        given: recipes, their files, or names of built-in ones, with the same dataset; several are fused division by
+        given: recipes of the same dataset, their files, or names of built-in ones; several are fused division by
             division.
         overrides: values of every recipe's fields, such as `{"train.lr": 0.02}`.
         splits: names of splits, or `all`.
-        folds: `group=NAME` each, or `all` for every group in turn. Neither: the recipes' own divisions.
-        weights: of the recipes' scores; None is 1 for rgb and 1.5 for flow.
+        folds: `group=NAME` each, or `all` for every group in turn; without splits and folds, the recipes' own
+            divisions.
+        score_weights: weights of the recipes' scores in the sum; None is 1 for rgb and 1.5 for flow.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
         progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
-        UserError: as `run` and `fuse` raise it; recipes of one name; splits and folds at once.
+        UserError: as `run` and `fuse` raise it; two recipes have one name; splits and folds are both given.
     """
     loaded = [recipes.load(recipe, overrides) for recipe in given]
     names = [recipe.name for recipe in loaded]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"two of the recipes are named {twice}: their runs would be the same; rename one")
+        raise UserError(f"two recipes are named {twice}, so their runs would be the same: rename one")
     divisions = _divisions(loaded[0], splits, folds, address, progress)
     runs, fused = [], []
     for division in divisions:
         own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in loaded]
         runs.append(own)
         if len(own) > 1:
-            fused.append(fusion.fuse([result.evaluation for result in own], weights))
+            fused.append(fusion.fuse([result.evaluation for result in own], score_weights))
     shown = [runs[0][0].evaluation.division] if divisions == [Division()] else [one.name for one in divisions]
     folder = AverageFolder.of(f"{'+'.join(names)}-{'+'.join(shown)}") if len(divisions) > 1 else None
     result = AverageResult(names, shown, runs, fused, folder.path if folder else None)
@@ -124,7 +125,7 @@ def _divisions(
     recipe: Recipe, splits: Sequence[str], folds: Sequence[str], address: str | None, progress: bool
 ) -> list[Division]:
     if splits and folds:
-        raise UserError("--splits and --folds exclude each other: give one of them")
+        raise UserError("--splits and --folds exclude each other: give one")
     if not splits and not folds:
         return [Division()]
     if list(splits) != [ALL] and list(folds) != [ALL]:
@@ -134,7 +135,7 @@ def _divisions(
     if splits:
         return [Division(split=name) for name in dataset.splits]
     if not dataset.groups:
-        raise UserError(f"{dataset.uri} has no groups to leave out: prepare it with --group, or name splits")
+        raise UserError(f"{dataset.uri} has no groups to leave out: prepare it with --group, or give --splits")
     return [Division(fold=f"group={name}") for name in dataset.groups]
 
 
@@ -146,8 +147,8 @@ def _divided(recipe: Recipe, division: Division) -> Recipe:
 
 
 def _track(result: AverageResult, folder: AverageFolder) -> None:
-    """Log the means as an MLflow run of their own, which names the runs they are of."""
-    told = to_dict(result)
+    """Log the means as an MLflow run of their own, which names the runs that they average."""
+    content = to_dict(result)
     runs = [one.trained.run_id for runs in result.runs for one in runs]
     tracker = Tracker.start(
         workspace(),
@@ -157,14 +158,14 @@ def _track(result: AverageResult, folder: AverageFolder) -> None:
         run_id=folder.read_run_id(),
     )
     with tracker:
-        for name, row in told["rows"].items():
-            tracker.metrics({f"mean/{name}/{measure}": row["mean"][measure] for measure in MEASURES}, step=0)
-        tracker.note(f"```\n{table(result)}\n```")
-        tracker.artifact(folder.write(told, tracker.run_id))
+        for name, row in content["rows"].items():
+            tracker.log_metrics({f"mean/{name}/{measure}": row["mean"][measure] for measure in MEASURES}, step=0)
+        tracker.set_note(f"```\n{to_text(result)}\n```")
+        tracker.log_artifact(folder.write(content, tracker.run_id))
 
 
 def to_dict(result: AverageResult) -> dict[str, Any]:
-    """Return the result as JSON takes it."""
+    """Return the result as plain values for JSON."""
     rows = {
         name: {
             "divisions": {
@@ -178,7 +179,7 @@ def to_dict(result: AverageResult) -> dict[str, Any]:
     return {"divisions": result.divisions, "rows": rows}
 
 
-def table(result: AverageResult) -> str:
+def to_text(result: AverageResult) -> str:
     """Return top-1 of each division and the means as text."""
     rows = [["top-1 %", *result.divisions, "mean", "mean class %"]]
     for name, row in result.rows.items():
@@ -188,4 +189,4 @@ def table(result: AverageResult) -> str:
     lines = columns(rows, right=range(1, len(rows[0])))
     evaluations = [one.evaluation for one in result.runs[0]]
     views = ", ".join(f"{one.run_name}: {one.protocol}, mean {one.score_space}" for one in evaluations)
-    return "\n".join([*lines, "", f"views of a video: {views}"])
+    return "\n".join([*lines, "", f"views per video: {views}"])

@@ -1,4 +1,4 @@
-"""`marey run`: prepare, train, evaluate, register; a step that was done with the same inputs is not done again."""
+"""`marey run`: prepare, train, evaluate, register; a step already done with the same inputs is not repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.evaluate import EvaluateResult, evaluate
 from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
-from pipelines.prepare.workflow import table as prepare_table
+from pipelines.prepare.workflow import to_text
 from pipelines.recipe import Recipe, load
 from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.train import TrainResult, train
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a recipe."""
+    """The outcome of a recipe."""
 
     prepared: PrepareResult | None
-    """None where the recipe names no source: its dataset was there."""
+    """None where the recipe names no source, only a prepared dataset."""
     trained: TrainResult
     evaluation: EvaluateResult
     model: str
@@ -68,7 +68,7 @@ def run(
 
 
 def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool = True) -> PrepareResult | None:
-    """Prepare the videos that a recipe names; None where it names none."""
+    """Prepare the source that a recipe names; return None where it names none."""
     if recipe.data.source is None:
         return None
     log.info("preparing %s", recipe.data.source)
@@ -82,7 +82,7 @@ def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool
         address=address,
         progress=progress,
     )
-    log.info("%s", prepare_table(prepared))
+    log.info("%s", to_text(prepared))
     return prepared
 
 
@@ -99,7 +99,7 @@ def _evaluation(recipe: Recipe, trained: TrainResult, address: str | None, progr
             found = evaluations.read(Path(kept["folder"]))
             # `marey evaluate` with other settings leaves its files in the same folder.
             if (found.views, found.score_space) == (kept["views"], kept["score_space"]):
-                log.info("run %s has been evaluated before; this is its result", recipe.name)
+                log.info("run %s has already been evaluated; this is its result", recipe.name)
                 return found
     log.info("evaluating %s", recipe.name)
     result = evaluate(trained.run_id, settings=recipe.evaluate, address=address, progress=progress)

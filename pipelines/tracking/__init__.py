@@ -1,4 +1,4 @@
-"""MLflow, the folders of runs, and their plots."""
+"""MLflow runs, their folders in the workspace, and their plots."""
 
 from pipelines.tracking.find_run import ResolvedRun as ResolvedRun
 from pipelines.tracking.find_run import load_network as load_network

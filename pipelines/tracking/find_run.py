@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.learn import Identity
 
 CHECKPOINT = "checkpoint"
-"""Folder of a run's artifacts that holds the network it is known by."""
+"""Folder of a run's artifacts that holds its chosen checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ def resolve(run: str) -> ResolvedRun:
     """Find a trained network.
 
     Raises:
-        UserError: nothing, or more than one run, goes by that name, or the run has no checkpoint.
+        UserError: no run or more than one has that name, or the run has no checkpoint.
     """
     folder = Path(run)
     if folder.is_dir():
         return _from_folder(folder)
     uri = tracking_uri(workspace())
     if uri.startswith("sqlite") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UserError(f"there is no run {run!r}: {workspace()} holds no run yet (`marey train` makes one)")
+        raise UserError(f"there is no run {run!r}: {workspace()} holds no runs yet; `marey train` makes one")
     if run.startswith("models:/"):
         return _from_registry(run, uri)
     return _from_runs(run, uri)
@@ -77,7 +77,7 @@ def _from_registry(reference: str, uri: str) -> ResolvedRun:
     names = [model.name for model in store.search_registered_models()]
     if name not in names:
         raise UserError(
-            f"{reference} names no registered model (models:/NAME@ALIAS or models:/NAME/VERSION)"
+            f"{reference} is not a registered model (models:/NAME@ALIAS or models:/NAME/VERSION)"
             f"{did_you_mean(name or path, names)}"
         )
     try:
@@ -85,11 +85,13 @@ def _from_registry(reference: str, uri: str) -> ResolvedRun:
     except MlflowException as error:
         model = store.get_registered_model(name)
         raise UserError(
-            f"model {name!r} has no {f'alias {alias!r}' if at else f'version {number!r}'}: "
-            f"its aliases are {', '.join(sorted(model.aliases)) or 'none'}"
+            f"model {name!r} has no {f'alias {alias!r}' if at else f'version {number!r}'}; "
+            f"its aliases: {', '.join(sorted(model.aliases)) or 'none'}"
         ) from error
     if not version.run_id:
-        raise UserError(f"{reference} was registered without a run: only models that `marey train` made can be used")
+        raise UserError(
+            f"{reference} was registered without a run: only models registered by `marey train` can be used"
+        )
     return _from_runs(version.run_id, uri)
 
 
@@ -101,7 +103,7 @@ def _from_runs(run: str, uri: str) -> ResolvedRun:
         found = [store.get_run(run)]
     except MlflowException:
         experiments = [experiment.experiment_id for experiment in store.search_experiments()]
-        # A sweep often has the name of the training it set out from, but holds no network itself.
+        # A sweep often has the name of the recipe that it varies, but holds no network itself.
         every = [
             one for one in store.search_runs(experiments, max_results=10_000) if one.data.tags.get("sweep") != "parent"
         ]
@@ -114,18 +116,18 @@ def _from_runs(run: str, uri: str) -> ResolvedRun:
             ) from None
     if len(found) > 1:
         ids = ", ".join(one.info.run_id for one in found[:5])
-        raise UserError(f"{len(found)} runs are named {run!r}: name one by its id ({ids})")
+        raise UserError(f"{len(found)} runs are named {run!r}: give the id of one ({ids})")
     info = found[0].info
     if not store.list_artifacts(info.run_id, CHECKPOINT):
         raise UserError(
             f"run {info.run_name!r} has no checkpoint, its status is {info.status}: "
-            "`marey train` with the same recipe goes on with it"
+            "`marey train` with the same recipe resumes it"
         )
     return ResolvedRun(info.run_id, info.run_name, _local(store, info))
 
 
 def _local(store: MlflowClient, info: RunInfo) -> Path:
-    """Return the run's checkpoint on this machine; from a server it is downloaded once."""
+    """Return the run's checkpoint on this machine, downloaded once where it lies on a server."""
     uri = urlparse(info.artifact_uri)
     if uri.scheme == "file":
         return Path(url2pathname(uri.path)) / CHECKPOINT

@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves and its confusion matrix. matplotlib without a display."""
+"""Plots of a run: its curves and its confusion matrix, by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ STYLES = {
     "val top-5": ("tab:orange", ":"),
     "val mean class": ("tab:green", "--"),
 }
-"""Colour and dashes of a line."""
+"""Label of a line -> its colour and dashes."""
 POINTS = 60
-"""A line of fewer points shows each of them."""
+"""A line of fewer points than this has a marker at each."""
 LABELLED = 80
-"""Most classes whose names are written along a confusion matrix."""
+"""Most classes for which names are written along a confusion matrix."""
 COUNTED = 30
-"""Most classes whose counts are written into its cells."""
+"""Most classes for which counts are written into its cells."""
 
 
 def curves(history: Mapping[str, Sequence[tuple[int, float]]], title: str, path: Path) -> None:
@@ -78,10 +78,10 @@ def _panel(axes: Axes, name: str, unit: str, lines: Mapping[str, Sequence[tuple[
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
-    """Draw a confusion matrix: colour is the share of the true class, the numbers are videos.
+    """Draw a confusion matrix: colour is the fraction of the true class, numbers are videos.
 
     Args:
-        counts: int [K, K]; row = true class, column = predicted class.
+        counts: int [K, K]; rows are true classes, columns predicted ones.
         classes: K names.
         title: heading.
         path: PNG file to write.
@@ -95,10 +95,10 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     figure = Figure(figsize=(side + text + 2.2, side + text + 1.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     # Hundreds of classes leave a pixel or two for each: weak shades are drawn darker there, so that errors show.
     norm = PowerNorm(1.0 if labelled else 0.4, vmin=0, vmax=100)
-    image = axes.imshow(100 * shares, cmap="Blues", norm=norm, interpolation="nearest")
+    image = axes.imshow(100 * fractions, cmap="Blues", norm=norm, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="percent of the true class")
     axes.set_title(title, fontsize=11, wrap=True)
     axes.set_xlabel("predicted")
@@ -114,6 +114,6 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
         axes.set_ylabel("true (class number)")
     if num_classes <= COUNTED:
         for row, column in np.argwhere(counts > 0):
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
     figure.savefig(path)

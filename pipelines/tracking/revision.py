@@ -1,4 +1,4 @@
-"""Which state of this code is running."""
+"""The revision of this code that is running."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def git_tags() -> dict[str, str]:
-    """Return commit and state of the checkout this code runs from; nothing where it runs from an installed copy."""
+    """Return commit and state of the checkout that this code runs from; {} where it runs from an installed copy."""
     here = Path(__file__)
 
     def git(*arguments: str) -> str:

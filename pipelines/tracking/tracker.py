@@ -1,4 +1,4 @@
-"""MLflow behind one class: the driver opens a run, rank 0 of the training writes its metrics, the driver ends it.
+"""MLflow behind one class: the driver opens a run, rank 0 of a training logs its metrics, the driver ends it.
 
 Everything goes through `MlflowClient` and an explicit run id, so that drivers, workers and trials never share state.
 """
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "marey"
 BATCH = 100
-"""Parameters or tags that MLflow takes in one request."""
+"""Most parameters or tags per request to MLflow."""
 VALUE_LENGTH = 6000
-"""Characters of a parameter that MLflow keeps; the recipe is an artifact as well, so nothing is lost."""
+"""Most characters of a parameter that MLflow stores; the recipe is an artifact as well, so nothing is lost."""
 SYSTEM_SECONDS = 5
-"""Between two samples of CPU, memory, disk, network and GPU."""
+"""Seconds between two samples of CPU, memory, disk, network and GPU."""
 
 
 def tracking_uri(workspace: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or else the workspace's own database under its absolute path."""
+    """Return MLFLOW_TRACKING_URI, or else the workspace's own database by its absolute path."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.resolve() / 'mlflow.db'}"
 
 
@@ -40,7 +40,7 @@ def refuse_shared_sqlite(uri: str, machines: int) -> None:
     """Raise UserError where workers on several machines would write to one SQLite file."""
     if uri.startswith("sqlite") and machines > 1:
         raise UserError(
-            f"the cluster has {machines} machines and MLflow's database is a file of this one "
+            f"the cluster has {machines} machines, and MLflow's database is a file on this one "
             f"({uri.removeprefix('sqlite:///')}): start a server (`mlflow server`) and set MLFLOW_TRACKING_URI to it"
         )
 
@@ -64,7 +64,7 @@ def runs_page(uri: str) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn a nested recipe into parameters such as `train.lr`."""
+    """Turn nested settings into parameters such as `train.lr`."""
     flat: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
@@ -98,28 +98,28 @@ class Tracker:
         """Open a run in the driver.
 
         Args:
-            workspace: folder of database and artifacts where MLFLOW_TRACKING_URI names no server.
-            name: the run's name.
-            params: nested settings; logged flattened.
-            tags: logged beside the commit of this code.
-            parent_run_id: the sweep this run is a trial of.
-            run_id: an interrupted run to go on with; it keeps its parameters.
+            workspace: folder of the database and artifacts where MLFLOW_TRACKING_URI names no server.
+            name: name of the run.
+            params: nested settings, logged flattened.
+            tags: tags to set beside the commit of this code.
+            parent_run_id: sweep that this run is a trial of.
+            run_id: interrupted run to resume; it keeps its parameters.
         """
         uri = tracking_uri(workspace)
         workspace.mkdir(parents=True, exist_ok=True)
         if run_id is None:
             run_id = _create_run(uri, workspace, name, parent_run_id)
             tracker = cls(uri, run_id)
-            tracker.params(params)
+            tracker.log_params(params)
         else:
             tracker = cls(uri, run_id)
             tracker._reopen(name)
-        tracker.tags({**git_tags(), **tags})
+        tracker.set_tags({**git_tags(), **tags})
         return tracker
 
     @classmethod
     def attach(cls, uri: str, run_id: str, *, system_metrics: bool = False) -> Tracker:
-        """Go on writing to a run from another process; what it holds already is not written again."""
+        """Resume logging to a run from another process; points that it has already are not logged again."""
         tracker = cls(uri, run_id)
         logged = tracker._client.get_run(run_id).data.to_proto().metrics
         tracker._last_step = {metric.key: metric.step for metric in logged}
@@ -139,19 +139,19 @@ class Tracker:
             self._client.update_run(self.run_id, status="RUNNING")
         except MlflowException as error:
             raise UserError(
-                f"{name} was started before as MLflow run {self.run_id}, which {self.uri} does not hold any more: "
-                "start under another name, restore it in MLflow, or delete the folder of that name in the workspace"
+                f"{name} was started before as MLflow run {self.run_id}, which {self.uri} no longer holds: "
+                "choose another name, restore the run in MLflow, or delete the folder of that name in the workspace"
             ) from error
 
     def detach(self) -> None:
-        """Stop the system metrics and leave the run open."""
+        """Stop logging system metrics, and leave the run open."""
         if self._monitor is not None:
             self._monitor.finish()
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log one point of several metrics, but for those that have one at this step or a later one.
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log one point of several metrics, except those that have one at this step or a later one.
 
-        A training that restarts from a checkpoint repeats the steps since then; they were logged the first time.
+        A training that restarts from a checkpoint repeats the steps since then, which were logged the first time.
         """
         from mlflow.entities import Metric
 
@@ -160,7 +160,7 @@ class Tracker:
         self._client.log_batch(self.run_id, metrics=[Metric(key, float(values[key]), now, step) for key in fresh])
         self._last_step.update(dict.fromkeys(fresh, step))
 
-    def params(self, tree: Mapping[str, Any]) -> None:
+    def log_params(self, tree: Mapping[str, Any]) -> None:
         """Log nested settings as flattened parameters."""
         from mlflow.entities import Param
 
@@ -168,45 +168,45 @@ class Tracker:
         for first in range(0, len(params), BATCH):
             self._client.log_batch(self.run_id, params=params[first : first + BATCH])
 
-    def tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags, over earlier ones of the same name."""
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, replacing earlier ones of the same name."""
         from mlflow.entities import RunTag
 
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    def note(self, markdown: str) -> None:
+    def set_note(self, markdown: str) -> None:
         """Set the description at the head of the run's page."""
-        self.tags({"mlflow.note.content": markdown})
+        self.set_tags({"mlflow.note.content": markdown})
 
-    def dataset(self, uri: str, digest: str) -> None:
-        """Name the dataset as the run's input; MLflow holds 36 characters of a digest, the tag holds all 64."""
+    def log_dataset(self, uri: str, digest: str) -> None:
+        """Log the dataset as the run's input; MLflow keeps 36 characters of a digest, the tag all 64."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         entity = Dataset(name=Path(uri).name, digest=digest[:32], source_type="local", source=uri)
         self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
-        self.tags({"dataset.digest": digest, "dataset.uri": uri})
+        self.set_tags({"dataset.digest": digest, "dataset.uri": uri})
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or all files of a folder, under `folder` of the run's artifacts."""
         if path.is_dir():
             self._client.log_artifacts(self.run_id, str(path), folder)
         else:
             self._client.log_artifact(self.run_id, str(path), folder)
 
-    def history(self) -> dict[str, list[tuple[int, float]]]:
-        """Return every metric but the system's as (step, value) points in order of step."""
+    def read_history(self) -> dict[str, list[tuple[int, float]]]:
+        """Return every metric except the system metrics as (step, value) points in order of step."""
         keys = [key for key in self._client.get_run(self.run_id).data.metrics if not key.startswith("system/")]
         points = {key: self._client.get_metric_history(self.run_id, key) for key in sorted(keys)}
         return {key: sorted((point.step, point.value) for point in line) for key, line in points.items()}
 
-    def model(self, network: nn.Module, example: Tensor, name: str, alias: str) -> str:
-        """Log the network as a `torch.export` programme (no pickle) and register it; return its version.
+    def log_model(self, network: nn.Module, example: Tensor, name: str, alias: str) -> str:
+        """Log the network as a `torch.export` program (no pickle) and register it; return its version.
 
         Args:
             network: in eval mode, on the CPU.
-            example: a clip [2, C, T, H, W]; the batch size stays free, the other sizes are fixed.
-            name: of the registered model.
-            alias: moved to the new version.
+            example: clips [2, C, T, H, W]; the batch size stays free, the other sizes are fixed.
+            name: name of the registered model.
+            alias: alias to move to the new version.
         """
         import mlflow.pytorch
         import numpy as np
@@ -248,18 +248,18 @@ class Tracker:
         return version
 
     def describe_version(self, tags: Mapping[str, str]) -> str:
-        """Set tags of the registered model that came out of this run; return its `models:/NAME/VERSION`."""
+        """Set tags of the model version registered from this run; return its `models:/NAME/VERSION`."""
         (version,) = self._client.search_model_versions(f"run_id = '{self.run_id}'")
         for key, value in tags.items():
             self._client.set_model_version_tag(version.name, version.version, key, value)
         return f"models:/{version.name}/{version.version}"
 
-    def running(self) -> bool:
-        """Tell whether nobody has ended the run."""
+    def is_running(self) -> bool:
+        """Return whether nobody has ended the run."""
         return bool(self._client.get_run(self.run_id).info.status == "RUNNING")
 
-    def settle(self) -> None:
-        """End a run whose process was stopped on purpose, whatever that process made of it on its way out."""
+    def mark_finished(self) -> None:
+        """End the run as FINISHED: its process was stopped on purpose, whatever status that process set as it ended."""
         if "error" in self._client.get_run(self.run_id).data.tags:
             self._client.delete_tag(self.run_id, "error")
         self.end("FINISHED")
@@ -278,7 +278,7 @@ class Tracker:
             self.end("FINISHED")
         elif isinstance(error, Exception):
             reason = user_error(error) or error
-            self.tags({"error": f"{type(reason).__name__}: {reason}"[-VALUE_LENGTH:]})
+            self.set_tags({"error": f"{type(reason).__name__}: {reason}"[-VALUE_LENGTH:]})
             self.end("FAILED")
         else:  # KeyboardInterrupt, SystemExit by a signal
             self.end("KILLED")

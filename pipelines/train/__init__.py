@@ -1,4 +1,4 @@
-"""`marey train`: Ray Train's workers around `tasks.learn.fit`."""
+"""`marey train`: `tasks.learn.fit` on the workers of Ray Train."""
 
 from pipelines.train.workflow import TrainResult as TrainResult
 from pipelines.train.workflow import train as train

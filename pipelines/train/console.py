@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.3
 EVERY_S = 10.0
-"""Between two lines within an epoch."""
+"""Seconds between two lines within an epoch."""
 
 
 class Console:
-    """While the context is open, logs a line an epoch, and one every ten seconds within an epoch."""
+    """Logs a line per epoch, and one every ten seconds within an epoch, while its context is open."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._progress = folder.follow_progress()
@@ -44,7 +44,7 @@ class Console:
     def _follow(self) -> None:
         stopping = False
         while not stopping:
-            stopping = self._stop.wait(POLL_S)  # what was written before the stop is still shown
+            stopping = self._stop.wait(POLL_S)  # reports from before the stop are still shown
             for report in self._progress.new_reports():
                 self._show(report)
 
@@ -54,7 +54,7 @@ class Console:
             self._started = (now, step)
         if report["kind"] == "epoch" or now - self._shown >= EVERY_S:
             self._shown = now
-            log.info("%s", describe(report, self._left(now, step, steps)))
+            log.info("%s", progress_line(report, self._left(now, step, steps)))
 
     def _left(self, now: float, step: int, steps: int) -> float | None:
         assert self._started is not None
@@ -62,8 +62,8 @@ class Console:
         return (now - began) / (step - first) * (steps - step) if first < step < steps else None
 
 
-def describe(report: Mapping[str, float | str], left_s: float | None) -> str:
-    """Return one line: epoch, loss, accuracies, speed, time left."""
+def progress_line(report: Mapping[str, float | str], left_s: float | None) -> str:
+    """Return one line with the epoch, the loss, the accuracies, the speed and the time left."""
     width = len(str(report["epochs"]))
     epoch = float(report["epoch"])
     words = [

@@ -1,4 +1,4 @@
-"""`model.weights` of a recipe: a file, a URL or a run whose weights a training starts from."""
+"""`model.weights` of a recipe: the file, URL or run whose weights a training starts from."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER = "weights"
-"""Folder of the workspace that keeps what was downloaded."""
+"""Folder of the workspace that keeps downloaded weights."""
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What a training starts from."""
+class InitialWeights:
+    """The weights that a training starts from."""
 
     state: dict[str, Tensor]
     tags: dict[str, str]
-    """What the run says of it: source, sha256, and what the network took."""
+    """Tags of the run: their source and sha256, and which of them the network took."""
 
-    def shared(self) -> Any:
-        """Put the tensors where all workers find them."""
+    def put(self) -> Any:
+        """Put the tensors into Ray's object store, for all workers; return the reference."""
         import ray
 
         return ray.put(self.state)
 
 
-def start_of(model: ModelSettings, num_classes: int) -> Weights | None:
-    """Return the weights that a recipe names, None where it names none.
+def load_initial_weights(model: ModelSettings, num_classes: int) -> InitialWeights | None:
+    """Return the weights that a recipe names; None where it names none.
 
     Raises:
-        UserError: there is no such file or run, or its sha256 is another.
+        UserError: there is no such file or run, or its sha256 differs from the recipe's.
         ModelError: it holds no weights, or those of another network.
     """
     if model.weights is None:
@@ -53,9 +53,7 @@ def start_of(model: ModelSettings, num_classes: int) -> Weights | None:
     sha256 = _sha256(file)
     wanted = model.weights_sha256 or _hash_in_name(model.weights)
     if wanted and not sha256.startswith(wanted.lower()):
-        raise UserError(
-            f"{file} has sha256 {sha256}, and {wanted} is expected: it is another file, or damaged; get it again"
-        )
+        raise UserError(f"{file} has sha256 {sha256}, not {wanted}: it is another file, or damaged; download it again")
     import torch
 
     from models import build
@@ -66,7 +64,7 @@ def start_of(model: ModelSettings, num_classes: int) -> Weights | None:
         network = build(model.name, num_classes, stream=model.stream, **model.options)
     adopted = adopt(network, state, model.weights)
     log.info("weights of %s: %s", model.weights, adopted)
-    return Weights(state, {"weights": model.weights, "weights.sha256": sha256, "weights.taken": str(adopted)})
+    return InitialWeights(state, {"weights": model.weights, "weights.sha256": sha256, "weights.taken": str(adopted)})
 
 
 def _find(source: str) -> Path:
@@ -75,7 +73,7 @@ def _find(source: str) -> Path:
     if not source.endswith(WEIGHT_FILES):
         return resolve(source).checkpoint / "weights.safetensors"
     if not Path(source).is_file():
-        raise UserError(f"model.weights: there is no file {source}")
+        raise UserError(f"model.weights: there is no file {source}; give a file, a URL or a run")
     return Path(source)
 
 
@@ -85,14 +83,14 @@ def _download(url: str) -> Path:
     name = url.rpartition("/")[2] or "weights"
     place: Path = workspace() / FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if not place.exists():
-        log.info("fetching %s", url)
+        log.info("downloading %s", url)
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = place.with_name(place.name + ".new")
         try:
             with fsspec.open(url, "rb") as there, aside.open("wb") as here:
                 shutil.copyfileobj(there, here, _BLOCK)
         except (OSError, ImportError, ValueError) as error:
-            raise UserError(f"model.weights: {url} cannot be fetched ({error})") from error
+            raise UserError(f"model.weights: {url} cannot be downloaded ({error})") from error
         aside.replace(place)
     return place
 
@@ -103,7 +101,7 @@ def _sha256(file: Path) -> str:
 
 
 def _hash_in_name(source: str) -> str | None:
-    """Return the start of the sha256 that torchvision puts into names: resnet50-0676ba61.pth."""
+    """Return the start of the sha256 that torchvision puts into file names, as in resnet50-0676ba61.pth."""
     found = re.search(r"-([0-9a-f]{8})\.pth$", source)
     return found[1] if found else None
 
@@ -116,7 +114,7 @@ def _load(file: Path) -> Any:
         try:
             return load_file(file)
         except SafetensorError as error:
-            raise UserError(f"{file} is no safetensors file ({error})") from error
+            raise UserError(f"{file} is not a safetensors file ({error}); download it again") from error
     import pickle
 
     import torch
@@ -125,4 +123,6 @@ def _load(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{file} holds more than weights, or is damaged ({reason})") from error
+        raise UserError(
+            f"{file} holds more than weights, or is damaged ({reason}); save its state dict alone, or download it again"
+        ) from error

@@ -1,4 +1,4 @@
-"""What each worker of a training does: Ray Train's side of `tasks.learn.fit`."""
+"""What each worker of a training does: `tasks.learn.fit` within Ray Train."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORE = "selection_score"
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker has to know."""
+    """What a worker needs to know."""
 
     recipe: Recipe
     identity: Identity
@@ -31,7 +31,7 @@ class Job:
     tracking_uri: str
     run_id: str
     weights: Any = None
-    """Reference to the tensors that training starts from, in Ray's object store."""
+    """Reference to the tensors in Ray's object store that the training starts from; None for none."""
 
 
 def work(config: dict[str, Any]) -> None:
@@ -96,42 +96,42 @@ def work(config: dict[str, Any]) -> None:
 
 
 class _Reporter:
-    """Takes the loop's progress to MLflow and to the driver (rank 0), and to Ray Train (all ranks)."""
+    """Passes the reports of the loop on: from rank 0 to MLflow and the driver, from all ranks to Ray Train."""
 
     def __init__(self, job: Job, steps: int) -> None:
         self.job = job
         self.steps = steps
         self.tracker: Any = None
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, report: Progress) -> None:
         import ray.train
 
         if self.tracker is not None:
-            self.tracker.metrics(progress.metrics, progress.step)
-            self._tell_driver(progress)
-        if progress.kind == "epoch":
+            self.tracker.log_metrics(report.metrics, report.step)
+            self._tell_driver(report)
+        if report.kind == "epoch":
             metrics = {
-                **progress.metrics,
-                "step": progress.step,
-                SCORE: progress.metrics.get("val/top1_percent", -1.0),
+                **report.metrics,
+                "step": report.step,
+                SCORE: report.metrics.get("val/top1_percent", -1.0),
             }
             checkpoint = None
-            if progress.checkpoint is not None:
-                checkpoint = ray.train.Checkpoint.from_directory(str(progress.checkpoint))
+            if report.checkpoint is not None:
+                checkpoint = ray.train.Checkpoint.from_directory(str(report.checkpoint))
             ray.train.report(
                 metrics,
                 checkpoint=checkpoint,
-                checkpoint_dir_name=self.job.folder.checkpoint_name(progress.step),
+                checkpoint_dir_name=self.job.folder.checkpoint_name(report.step),
                 delete_local_checkpoint_after_upload=True,
             )
 
-    def _tell_driver(self, progress: Progress) -> None:
-        report = {
-            "kind": progress.kind,
+    def _tell_driver(self, report: Progress) -> None:
+        line = {
+            "kind": report.kind,
             "time": time.time(),
             "epochs": self.job.recipe.train.epochs,
-            "step": progress.step,
+            "step": report.step,
             "steps": self.steps,
-            **progress.metrics,
+            **report.metrics,
         }
-        self.job.folder.append_progress(report)
+        self.job.folder.append_progress(line)

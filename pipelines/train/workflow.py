@@ -1,4 +1,4 @@
-"""`marey train`: one training, from recipe to tracked, registered network, by Ray Train."""
+"""`marey train`: one training by Ray Train, from a recipe to a tracked and registered network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pipelines.recipe import Recipe, clip_settings
 from pipelines.tracking import RunFolder, Tracker, load_network, tracking_uri, workspace
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.tracker import refuse_shared_sqlite
-from pipelines.train import initial_weights as weights
 from pipelines.train.console import Console
+from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.worker import SCORE, Job, work
 from tasks.data import open_dataset
 from tasks.learn import Identity
@@ -38,24 +38,24 @@ NOTED = (
     "train/top1_percent",
     "train/loss",
 )
-"""Metrics of the checkpoint at the head of the run's page."""
+"""Metrics of the checkpoint that stand at the head of the run's page."""
 SECTIONS = ("model", "input", "train", "prepare")
-"""Of the recipe: what a run of the same name must share with its earlier start."""
+"""Sections of the recipe that a later start of the same name must leave as they were."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What became of a training."""
+    """The outcome of a training."""
 
     run_id: str
     run_name: str
     checkpoint: Path
     metrics: dict[str, float]
-    """Of the checkpoint."""
+    """Metrics of the checkpoint."""
     chosen: str
     """Why this checkpoint."""
     finished_before: bool = False
-    """Nothing was trained: the run of this name had finished."""
+    """Whether the run of this name had finished before, so that nothing was trained."""
 
 
 def train(
@@ -67,7 +67,7 @@ def train(
     parent_run_id: str | None = None,
     callbacks: tuple[Any, ...] = (),
 ) -> TrainResult:
-    """Train a recipe's network; a run of the same name goes on where it was interrupted.
+    """Train a recipe's network; an interrupted run of the same name is resumed.
 
     Args:
         recipe: a recipe, its file, or the name of a built-in one.
@@ -75,7 +75,7 @@ def train(
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
         progress: show a progress bar, or log lines where there is no terminal.
         parent_run_id: MLflow run of the sweep that this is a trial of; trials are not registered as models.
-        callbacks: Ray Train callbacks (a trial's report to Ray Tune).
+        callbacks: callbacks of Ray Train, such as a trial's report to Ray Tune.
 
     Raises:
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
@@ -88,17 +88,17 @@ def train(
     folder = RunFolder.of(recipe.name)
     state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
     if state and state.result:
-        log.info("run %s has finished before; this is its result (another name trains anew)", recipe.name)
+        log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
         return _train_result(folder, state, state.result, finished_before=True)
     capacity.refuse_too_large(recipe.compute)
     refuse_shared_sqlite(tracking_uri(workspace()), capacity.count_machines())
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
     if state:
-        log.info("going on with run %s", recipe.name)
+        log.info("resuming run %s", recipe.name)
     if not has_val:
-        log.info("the dataset has no val part: the last checkpoint is kept as the result, not the best one")
-    start = weights.start_of(recipe.model, len(dataset.classes))
+        log.info("the dataset has no val part: the result is the last checkpoint, not the best one")
+    start = load_initial_weights(recipe.model, len(dataset.classes))
     tracker = Tracker.start(
         workspace(),
         recipe.name,
@@ -114,7 +114,7 @@ def train(
     )
     with tracker:
         if state is None:
-            tracker.dataset(recipe.data.dataset, dataset.digest)
+            tracker.log_dataset(recipe.data.dataset, dataset.digest)
             state = State(tracker.run_id, dataset.digest, recipes.to_dict(recipe))
             folder.write_state(state)
         identity = Identity(
@@ -127,7 +127,7 @@ def train(
             run_id=tracker.run_id,
             clip=asdict(clip),
         )
-        job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.shared())
+        job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.put())
         checkpoint, metrics = _fit(job, has_val, callbacks, progress)
         result = Result(
             checkpoint=checkpoint.name,
@@ -140,7 +140,7 @@ def train(
 
 
 def check_dataset(dataset: Any, recipe: Recipe) -> None:
-    """Raise UserError where the dataset cannot train the recipe's network, ModelError for wrong options of that."""
+    """Raise UserError where the dataset cannot train the recipe's network, ModelError where its options are wrong."""
     where = f"dataset {dataset.uri}" + (f", split {dataset.split}" if dataset.split else "")
     if not dataset.parts.get("train"):
         raise UserError(f"{where} has no train part: choose another data.split, or data.fold=group=NAME")
@@ -148,22 +148,22 @@ def check_dataset(dataset: Any, recipe: Recipe) -> None:
         raise UserError(f"{where} holds no flow: prepare it with --flow tvl1, or set model.stream=rgb")
     network = describe(recipe.model.name, recipe.model.options)
     if network.training_clip(recipe.model.stream).get("target") == "flow" and dataset.settings.flow == "none":
-        raise UserError(f"{where} holds no flow, which {network.name} is to learn here: prepare it with --flow tvl1")
+        raise UserError(f"{where} holds no flow, which {network.name} learns to predict: prepare it with --flow tvl1")
     seen = {sample.label_id for sample in dataset.samples("train")}
     missing = [name for label_id, name in enumerate(dataset.classes) if label_id not in seen]
     if missing:
         raise UserError(
-            f"{where}: no video to train on for {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}: "
-            "choose another split, or add videos to these classes"
+            f"{where} has no training videos of {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}: "
+            "choose another split, or add videos of these classes"
         )
 
 
 def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[Path, dict[str, float]]:
     """Run the workers to the end; return the chosen checkpoint and its metrics."""
-    # Ray Train looks at its workers every two seconds, and each report waits for that look.
+    # Ray Train polls its workers every two seconds by default, and each report waits for that.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     if capacity.count_machines() == 1:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for every training
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process per training
     import ray.train
     from ray.exceptions import ActorDiedError
     from ray.train.torch import TorchTrainer
@@ -193,7 +193,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
         try:
             result = trainer.fit()
         except ActorDiedError as error:
-            # What is left of Ctrl-C: Ray Train takes the signal and ends its controller.
+            # All that is left of Ctrl-C: Ray Train handles the signal and ends its controller.
             if "exit_actor" not in str(error):
                 raise
             raise KeyboardInterrupt from error
@@ -207,7 +207,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
 
 @contextmanager
 def _own_interrupt() -> Iterator[None]:
-    """Give Ctrl-C back as it was: Ray Train takes it and keeps it."""
+    """Restore the handler of Ctrl-C, which Ray Train replaces for good."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -226,17 +226,17 @@ def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Result, *, re
     with tempfile.TemporaryDirectory() as scratch:
         text, picture = Path(scratch, "recipe.yaml"), Path(scratch, "curves.png")
         text.write_text(recipes.dump(recipe))
-        curves(tracker.history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
-        tracker.artifact(text)
-        tracker.artifact(picture)
+        curves(tracker.read_history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
+        tracker.log_artifact(text)
+        tracker.log_artifact(picture)
     for name in ("checkpoint.json", "weights.safetensors"):  # the optimiser's state serves a resume only
-        tracker.artifact(checkpoint / name, "checkpoint")
-    tracker.note(_note(job, result))
+        tracker.log_artifact(checkpoint / name, "checkpoint")
+    tracker.set_note(_note(job, result))
     if register:
         import torch
 
         clips = torch.zeros(2, *clip_shape(job.clip))
-        tracker.model(load_network(job.identity, checkpoint), clips, recipe.name, "best")
+        tracker.log_model(load_network(job.identity, checkpoint), clips, recipe.name, "best")
 
 
 def _note(job: Job, result: Result) -> str:

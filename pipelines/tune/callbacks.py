@@ -1,4 +1,4 @@
-"""The driver's view of a sweep: a line a trial, and order after trials that were stopped."""
+"""The driver's callback for Ray Tune: logs a line per trial, and cleans up after stopped trials."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 
 from pipelines.recipe import Recipe
 from pipelines.tracking import RunFolder, Tracker
-from pipelines.tune.cleanup import Leftovers
+from pipelines.tune.cleanup import PlacementGroupCleaner
 
 log = logging.getLogger(__name__)
 
 
 def trial_name(recipe: Recipe, trial_id: str) -> str:
-    """Return the name of a trial's run."""
+    """Return the name of the run of a trial."""
     return f"{recipe.name}.{trial_id}"
 
 
-def watcher(recipe: Recipe, uri: str) -> Any:
-    """Return a Tune callback that says how the sweep goes, and ends the MLflow runs of trials that were stopped."""
+def sweep_callback(recipe: Recipe, uri: str) -> Any:
+    """Return a callback that logs how the sweep goes, and ends the runs and frees the workers of stopped trials."""
     from ray.tune import Callback
 
-    class Watcher(Callback):
-        """Lives in the driver."""
+    class SweepCallback(Callback):
+        """Runs in the driver."""
 
         def __init__(self) -> None:
             self.done = 0
             self.best: float | None = None
-            self.leftovers = Leftovers()
+            self.placement_groups = PlacementGroupCleaner()
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            self.leftovers.remove()
+            self.placement_groups.remove_orphans()
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             search, result = recipe.search, trial.last_result
@@ -40,9 +40,9 @@ def watcher(recipe: Recipe, uri: str) -> Any:
             pruned = epochs < recipe.train.epochs
             run = self._run(trial)
             assert run is not None  # it has reported
-            run.tags({"pruned": str(pruned).lower()})
-            run.settle()
-            self.leftovers.watch(self._folder(trial))
+            run.set_tags({"pruned": str(pruned).lower()})
+            run.mark_finished()
+            self.placement_groups.watch(self._folder(trial))
             self.done += 1
             if score is not None:
                 choose = max if search.mode == "max" else min
@@ -55,15 +55,15 @@ def watcher(recipe: Recipe, uri: str) -> Any:
                 search.metric,
                 score,
                 self.best,
-                "  ".join(f"{field}={short(value)}" for field, value in trial.config.items()),
+                "  ".join(f"{field}={format_value(value)}" for field, value in trial.config.items()),
             )
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self.done += 1
             run = self._run(trial)
-            if run is not None and run.running():  # its process died
+            if run is not None and run.is_running():  # its process died
                 run.end("FAILED")
-            self.leftovers.watch(self._folder(trial))
+            self.placement_groups.watch(self._folder(trial))
             log.warning("trial %d/%d failed: %s", self.done, recipe.search.trials, trial.error_file)
 
         def _folder(self, trial: Any) -> RunFolder:
@@ -73,9 +73,9 @@ def watcher(recipe: Recipe, uri: str) -> Any:
             state = self._folder(trial).read_state()
             return Tracker(uri, state.run_id) if state else None
 
-    return Watcher()
+    return SweepCallback()
 
 
-def short(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a field's value for a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What a stopped trial leaves behind: the placement group of its workers, with their CPUs.
+"""Removes what a stopped trial leaves behind: the placement group of its workers, with their CPUs.
 
 Ray Tune ends the process of a stopped trial, and the trial's Ray Train controller dies with it; but the placement group
 belongs to the whole job and stays. Ray's own cleaner asks the dashboard whether the controller lives: without one, or
@@ -11,7 +11,7 @@ from cluster import ray_internals
 from pipelines.tracking import RunFolder
 
 
-class Leftovers:
+class PlacementGroupCleaner:
     """Removes the placement groups of stopped trials."""
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class Leftovers:
         if folder.read_controller() is not None:
             self._folders.append(folder)
 
-    def remove(self) -> None:
+    def remove_orphans(self) -> None:
         """Remove the groups of those trials whose controller is dead; a live one would start its workers anew."""
-        self._folders = [folder for folder in self._folders if not self._removed(folder)]
+        self._folders = [folder for folder in self._folders if not self._remove_if_dead(folder)]
 
-    def _removed(self, folder: RunFolder) -> bool:
+    def _remove_if_dead(self, folder: RunFolder) -> bool:
         import ray
         from ray.util.placement_group import PlacementGroup
 

@@ -1,4 +1,4 @@
-"""The `search.space` of a recipe: which fields a sweep varies, and over what."""
+"""The `search.space` of a recipe: the fields that a sweep varies, and their distributions."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pipelines.errors import UserError, did_you_mean
 from pipelines.recipe import Recipe
 
 DISTRIBUTIONS = ("uniform", "log_uniform", "int_uniform", "choice")
-OPEN = ("model.options.",)
-"""Free-form parts of a recipe, whose fields the network knows and checks."""
+FREE_FORM = ("model.options.",)
+"""Sections of a recipe whose fields the network knows and checks."""
 
 FIXED = ("name", "search", "evaluate", "data", "prepare", "compute", "train.epochs")
-"""What a trial does not vary: what it is judged on, what it takes, and the length that trials are compared over."""
+"""Fields that trials must not vary: what they are scored on, their resources, and the epochs they are compared over."""
 
 
-def check(recipe: Recipe) -> dict[str, tuple[str, list[Any]]]:
-    """Return field -> (distribution, its values).
+def parse_space(recipe: Recipe) -> dict[str, tuple[str, list[Any]]]:
+    """Return the space as field -> (distribution, its values).
 
     Raises:
-        UserError: an empty space, an unknown field or distribution, or values that make none.
+        UserError: the space is empty, names an unknown field or distribution, or has values that make none.
     """
     if not recipe.search.space:
         raise UserError(
-            "the recipe has no search.space: name the fields to vary, as in `train.lr: {log_uniform: [1e-4, 1e-1]}`"
+            "the recipe has no search.space: give the fields to vary, as in `train.lr: {log_uniform: [1e-4, 1e-1]}`"
         )
     fields = _fields(asdict(recipe))
     return {field: _distribution(field, value, fields) for field, value in recipe.search.space.items()}
 
 
 def _distribution(field: str, value: Any, fields: list[str]) -> tuple[str, list[Any]]:
-    if field not in fields and not field.startswith(OPEN):
-        raise UserError(f"search.space names {field}, which a sweep cannot vary{did_you_mean(field, fields)}")
+    if field not in fields and not field.startswith(FREE_FORM):
+        raise UserError(f"search.space has {field}, which a sweep cannot vary{did_you_mean(field, fields)}")
     if not isinstance(value, Mapping) or len(value) != 1:
         raise UserError(
-            f"search.space.{field} is {value!r}: write one distribution with its values, as in "
-            f"{{uniform: [0.1, 0.9]}}; there are {', '.join(DISTRIBUTIONS)}"
+            f"search.space.{field} must be one distribution with its values, such as {{uniform: [0.1, 0.9]}}, not "
+            f"{value!r}; known: {', '.join(DISTRIBUTIONS)}"
         )
     ((name, values),) = value.items()
     if name not in DISTRIBUTIONS:
@@ -63,6 +63,6 @@ def _fields(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
-def overrides(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sampled point with plain Python values, as a recipe takes them."""
+def plain_values(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sampled point with plain Python values, as recipes take them."""
     return {field: value.item() if hasattr(value, "item") else value for field, value in point.items()}

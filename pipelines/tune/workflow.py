@@ -1,4 +1,4 @@
-"""`marey tune`: a search over a recipe's fields by Ray Tune, each trial a whole training of its own."""
+"""`marey tune`: a search over a recipe's fields by Ray Tune; each trial is a training of its own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.train import train
 from pipelines.train.workflow import check_dataset
-from pipelines.tune.callbacks import short, trial_name, watcher
-from pipelines.tune.space import check, overrides
+from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
+from pipelines.tune.space import parse_space, plain_values
 from tasks.data import open_dataset
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SECTIONS = ("model", "input", "train", "search")
+"""Sections of the recipe that a later start of the same name must leave as they were."""
 SHOWN = 10
 """Best trials listed on the sweep's page."""
 
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a sweep found."""
+    """The outcome of a sweep."""
 
     run_id: str
     """The parent run in MLflow."""
@@ -43,9 +44,9 @@ class TuneResult:
     best_run: str
     """Name of the best trial's run."""
     values: dict[str, Any]
-    """Its fields."""
+    """The fields of the best trial that the sweep varied."""
     score: float
-    """Its best value of the sweep's metric."""
+    """The best value of the sweep's metric in that trial."""
     metric: str
     trials: int
     failed: int
@@ -54,24 +55,26 @@ class TuneResult:
 def tune(
     recipe: Recipe | str | Path, *, overrides: Mapping[str, Any] | None = None, address: str | None = None
 ) -> TuneResult:
-    """Run the recipe's `search`; a sweep of the same name goes on where it was interrupted.
+    """Run the recipe's `search`; an interrupted sweep of the same name is resumed.
 
     Args:
-        recipe: what is searched, and around what: a recipe, its file, or the name of a built-in one.
+        recipe: the recipe whose fields are varied, its file, or the name of a built-in one.
         overrides: values of the recipe's fields, such as `{"search.trials": 50}`.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
 
     Raises:
-        UserError: a wrong search space, a dataset or cluster that does not suit the recipe, a sweep of this name with
-            another recipe, or no trial that came to an end.
+        UserError: the search space is wrong; the dataset or the cluster does not suit the recipe; a sweep of this name
+            had another recipe; or every trial failed.
     """
     recipe = recipes.load(recipe, overrides)
     attach(address)
-    space = check(recipe)
+    space = parse_space(recipe)
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     check_dataset(dataset, recipe)
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):
-        raise UserError(f"search.metric is {recipe.search.metric} and the dataset has no val part")
+        raise UserError(
+            f"search.metric is {recipe.search.metric}, and the dataset has no val part: choose another split"
+        )
     capacity.refuse_too_large(recipe.compute)
     folder = SweepFolder.of(recipe.name)
     state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
@@ -84,14 +87,14 @@ def tune(
     )
     with tracker:
         if state is None:
-            tracker.dataset(recipe.data.dataset, dataset.digest)
+            tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
         grid = _tuner(recipe, space, folder.path, tracker).fit()
         return _conclude(recipe, grid, folder, tracker)
 
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
-    """Return how many trials run at once: what the recipe says, at most what fits."""
+    """Return how many trials run at once: as many as fit, at most what the recipe says."""
     fit = min(int(have.get(kind, 0) // need) for kind, need in capacity.training_resources(recipe.compute).items())
     return min(fit, recipe.search.concurrent or fit, recipe.search.trials)
 
@@ -108,12 +111,12 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: P
     def trial(point: dict[str, Any]) -> None:
         run_trial(recipe, point, parent, environment)
 
-    # The workers hold the CPUs: a trial's driver that held one too would deadlock small clusters. Tune does not take
-    # a request for nothing, hence one byte of memory.
+    # The workers hold the CPUs: a trial's driver that held one too would deadlock small clusters. Tune does not accept
+    # an empty request, hence one byte of memory.
     trainable = ray_tune.with_resources(trial, {"cpu": 0, "memory": 1})
     distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
     if ray_tune.Tuner.can_restore(str(folder)):
-        log.info("going on with sweep %s", recipe.name)
+        log.info("resuming sweep %s", recipe.name)
         return ray_tune.Tuner.restore(str(folder), trainable, resume_errored=True, param_space=distributions)
     return ray_tune.Tuner(
         trainable,
@@ -131,7 +134,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: P
             name=folder.name,
             storage_path=str(folder.parent),
             verbose=0,
-            callbacks=[watcher(recipe, tracker.uri)],
+            callbacks=[sweep_callback(recipe, tracker.uri)],
         ),
     )
 
@@ -167,7 +170,7 @@ def _distribution(name: str, values: list[Any]) -> Any:
 
 def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
     """Return the recipe of one trial."""
-    return recipes.replaced(recipe, {**overrides(point), "name": name})
+    return recipes.replaced(recipe, {**plain_values(point), "name": name})
 
 
 def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
@@ -196,19 +199,19 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
     results = [grid[index] for index in range(len(grid))]
     ended = [_Ended.of(recipe, one) for one in results if one.error is None and metric in (one.metrics or {})]
     if not ended:
-        first = f"; the first one's error: {str(grid.errors[0]).strip().splitlines()[-1]}" if grid.errors else ""
+        first = f"; the first error: {str(grid.errors[0]).strip().splitlines()[-1]}" if grid.errors else ""
         cause = grid.errors[0] if grid.errors else None
-        raise UserError(f"no trial of sweep {recipe.name} came to an end{first}") from cause
+        raise UserError(f"every trial of sweep {recipe.name} failed{first}") from cause
     for one in ended:  # some were stopped: only now are their processes gone for certain
         state = RunFolder.of(one.name).read_state()
         assert state is not None  # it has reported
-        Tracker(tracker.uri, state.run_id).settle()
+        Tracker(tracker.uri, state.run_id).mark_finished()
     ranked = sorted(ended, key=lambda one: one.score, reverse=mode == "max")
     best, fields = ranked[0], list(recipe.search.space)
     path = folder.write_best(recipes.dump(trial_recipe(recipe, best.values, f"{recipe.name}-best")))
-    tracker.artifact(path)
-    tracker.metrics({f"best/{metric}": best.score, "trials": len(grid), "failed_trials": len(grid.errors)}, 0)
-    tracker.tags({"best_run": best.name})
+    tracker.log_artifact(path)
+    tracker.log_metrics({f"best/{metric}": best.score, "trials": len(grid), "failed_trials": len(grid.errors)}, 0)
+    tracker.set_tags({"best_run": best.name})
     lines = [
         f"Sweep of {len(grid)} trials over {', '.join(fields)}; the best recipe is the artifact best.yaml.",
         "",
@@ -216,9 +219,9 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
         "|---" * (len(fields) + 3) + "|",
     ]
     for one in ranked[:SHOWN]:
-        values = " | ".join(short(one.values[field]) for field in fields)
+        values = " | ".join(format_value(one.values[field]) for field in fields)
         lines.append(f"| {one.name} | {one.score:.4g} | {one.epochs:g} | {values} |")
-    tracker.note("\n".join(lines))
+    tracker.set_note("\n".join(lines))
     return TuneResult(
         tracker.run_id, path, best.name, best.values, best.score, metric, len(grid), failed=len(grid.errors)
     )
@@ -226,7 +229,7 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
 
 @dataclass(frozen=True)
 class _Ended:
-    """A trial that came to an end, or was stopped early."""
+    """A trial that finished, or was stopped early."""
 
     name: str
     score: float
@@ -238,4 +241,4 @@ class _Ended:
         values = result.metrics_dataframe[recipe.search.metric].dropna()
         score = values.max() if recipe.search.mode == "max" else values.min()
         name = trial_name(recipe, result.metrics["trial_id"])
-        return cls(name, float(score), result.metrics["epoch"], overrides(result.config))
+        return cls(name, float(score), result.metrics["epoch"], plain_values(result.config))

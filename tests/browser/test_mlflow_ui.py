@@ -35,10 +35,10 @@ def run(tmp_path, monkeypatch):
     picture = tmp_path / "curves.png"
     with Tracker.start(tmp_path, "waving-stm", params={"train": {"lr": 0.01}}, tags={"model": "stm"}) as tracker:
         for step in range(1, 6):
-            tracker.metrics({"train/loss": 1 / step, "val/top1_percent": 10.0 * step}, step)
-        curves(tracker.history(), "waving-stm", picture)
-        tracker.artifact(picture)
-        tracker.note("**stm** on waves")
+            tracker.log_metrics({"train/loss": 1 / step, "val/top1_percent": 10.0 * step}, step)
+        curves(tracker.read_history(), "waving-stm", picture)
+        tracker.log_artifact(picture)
+        tracker.set_note("**stm** on waves")
     with serve(tracker.uri, 0, tmp_path) as server:
         yield server.url, tracker.uri, tracker.run_id
 

@@ -21,7 +21,7 @@ def test_status(workspace):
 
 
 def test_a_second_one_is_refused(workspace):
-    with pytest.raises(ClusterError, match=r"a local cluster of 3 nodes runs already .*marey cluster down"):
+    with pytest.raises(ClusterError, match=r"a local cluster of 3 nodes is already running .*marey cluster down"):
         local.up(workspace, 1)
     assert len(local.current(workspace).running()) == 3
 

@@ -43,9 +43,9 @@ def test_exit_codes_and_relative_paths(marey, workspace, client, videos, tmp_pat
     assert [job.command.split()[0] for job in listed] == ["prepare", "verify", "prepare"]
     assert "verify nothing-here" in row(listed[1])
     near = listed[1].job_id[:-1]
-    with pytest.raises(ClusterError, match=f"no job {near} .*did you mean {listed[1].job_id}"):
+    with pytest.raises(ClusterError, match=f"unknown job '{near}'; did you mean '{listed[1].job_id}'"):
         jobs.stop(client, near)
-    with pytest.raises(ClusterError, match="has ended already: SUCCEEDED"):
+    with pytest.raises(ClusterError, match="has already ended: SUCCEEDED"):
         jobs.stop(client, listed[0].job_id)
 
 

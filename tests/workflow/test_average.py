@@ -13,7 +13,7 @@ from pipelines import recipe as recipes
 from pipelines.commands import run as command
 from pipelines.errors import UserError
 from pipelines.run import average
-from pipelines.run.every_split import table
+from pipelines.run.every_split import to_text
 from pipelines.tracking import tracking_uri, workspace
 from pipelines.tracking.tracker import client
 from tasks.data import open_dataset
@@ -83,7 +83,7 @@ def test_means_are_those_of_the_splits(result):
         total = rgb["scores_2view"] + 1.5 * flow["scores_2view"]
         sums.append(100 * (total.argmax(1) == rgb["labels"]).mean())
     assert result.mean("together", "top1_percent") == pytest.approx(sum(sums) / 2)
-    assert f"{sum(sums) / 2:.2f}" in table(result).splitlines()[3]
+    assert f"{sum(sums) / 2:.2f}" in to_text(result).splitlines()[3]
 
 
 def test_the_mean_is_a_run_of_its_own_in_mlflow(result):
@@ -102,7 +102,7 @@ def test_the_same_call_by_the_command_does_nothing_twice(result, streams, listed
     before = (result.folder / "average.json").read_text()
     assert command.main(command.Args(recipes=tuple(map(str, paths)), splits=("split1", "split2"))) == 0
     printed = capsys.readouterr().out
-    assert table(result) in printed
+    assert to_text(result) in printed
     assert "weighted sums of mean logits of 12 videos" in printed
     assert (result.folder / "average.json").read_text() == before  # the same runs, and the same run of the mean
     assert sorted(open_dataset(streams[0].data.dataset).groups) == ["even", "odd"]
@@ -113,7 +113,7 @@ def test_what_cannot_be_averaged_is_refused(ray, streams):
         average(streams, splits=["split1"], folds=["group=odd"], progress=False)
     with pytest.raises(UserError, match="has no group 'nobody'"):
         average(streams[:1], folds=["group=nobody"], progress=False)
-    with pytest.raises(UserError, match="two of the recipes are named rgb"):
+    with pytest.raises(UserError, match="two recipes are named rgb"):
         average([streams[0], streams[0]], progress=False)
     with pytest.raises(UserError, match="no recipe is named"):
         command.main(command.Args(recipes=()))

@@ -246,7 +246,7 @@ def work(*arguments):
     print("at work", flush=True)
     sys.stdin.read()
 
-prepare._work = work
+prepare._make_shards = work
 prepare.prepare({SOURCE!r}, {out!r}, settings={SETTINGS!r})
 """
     with subprocess.Popen(

@@ -283,8 +283,8 @@ def test_an_estimate_comes_near_and_writes_nothing(
     whole: PrepareResult, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = listing("folder", str(videos), None)
-    result = estimate.estimate(found, str(tmp_path / "out"), SETTINGS, progress=False)
-    assert (result.videos, result.prepared, result.sampled, result.kinds) == (40, 0, estimate.SAMPLE, {})
+    result = estimate.estimate_preparation(found, str(tmp_path / "out"), SETTINGS, progress=False)
+    assert (result.videos, result.prepared, result.sampled, result.kinds) == (40, 0, estimate.SAMPLED_VIDEOS, {})
     assert (result.frames, result.pairs) == (480, 440)
     assert result.bytes == pytest.approx(whole.bytes, rel=0.1)
     assert 0 < result.core_seconds == pytest.approx(2 * result.seconds)
@@ -292,12 +292,14 @@ def test_an_estimate_comes_near_and_writes_nothing(
 
     words = ["prepare", str(videos), str(tmp_path / "out"), "--dry-run", "--short-side", "32", "--flow", "none"]
     assert cli.main(words) == 0
-    assert "40 to prepare of 40, judged by 24" in capsys.readouterr().out
+    assert "40 to prepare of 40, estimated from 24" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
 
 def test_an_estimate_is_of_what_is_left(whole: PrepareResult, videos: Path) -> None:
-    result = estimate.estimate(listing("folder", str(videos), None), whole.dataset, SETTINGS, progress=False)
+    result = estimate.estimate_preparation(
+        listing("folder", str(videos), None), whole.dataset, SETTINGS, progress=False
+    )
     assert (result.videos, result.prepared, result.sampled, result.bytes) == (0, 40, 0, 0)
 
 
@@ -385,7 +387,9 @@ def test_flow_on_gpus_is_refused_without_any(videos: Path, tmp_path: Path) -> No
     settings = dataclasses.replace(SETTINGS, flow_backend="torch")
     assert "Ray knows of none" in refusal(str(videos), tmp_path / "out", settings=settings)
     with pytest.raises(UserError, match="Ray knows of none"):
-        estimate.estimate(listing("folder", str(videos), None), str(tmp_path / "new"), settings, progress=False)
+        estimate.estimate_preparation(
+            listing("folder", str(videos), None), str(tmp_path / "new"), settings, progress=False
+        )
 
 
 def test_flow_in_batches_takes_gpus_and_agrees(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:

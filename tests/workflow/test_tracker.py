@@ -16,9 +16,9 @@ def start(work, **options):
 
 def test_a_run_holds_parameters_tags_dataset_and_metrics(work):
     tracker = start(work)
-    tracker.dataset("/data/prepared/arms", "ab" * 32)
-    tracker.metrics({"train/loss": 2.0, "train/lr": 0.1}, step=10)
-    tracker.note("a **note**")
+    tracker.log_dataset("/data/prepared/arms", "ab" * 32)
+    tracker.log_metrics({"train/loss": 2.0, "train/lr": 0.1}, step=10)
+    tracker.set_note("a **note**")
     tracker.end("FINISHED")
     run = client(tracker.uri).get_run(tracker.run_id)
     assert tracker.uri == f"sqlite:///{work}/mlflow.db"
@@ -52,7 +52,7 @@ def test_a_run_that_is_gone_from_mlflow_is_one_sentence(work):
     tracker = start(work)
     client(tracker.uri).delete_run(tracker.run_id)
     for gone in (tracker.run_id, "0" * 32):
-        with pytest.raises(UserError, match="does not hold any more"):
+        with pytest.raises(UserError, match="no longer holds"):
             start(work, run_id=gone)
 
 
@@ -104,8 +104,8 @@ def test_the_network_is_logged_without_pickle_and_registered(work, monkeypatch):
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4)).eval()
     tracker = start(work)
     clip = torch.rand(2, 3, 4, 8, 8)
-    assert tracker.model(network, clip, "tiny", "best") == "1"
-    assert tracker.model(network, clip, "tiny", "best") == "2"
+    assert tracker.log_model(network, clip, "tiny", "best") == "1"
+    assert tracker.log_model(network, clip, "tiny", "best") == "2"
     assert client(tracker.uri).get_model_version_by_alias("tiny", "best").run_id == tracker.run_id
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
     loaded = mlflow.pytorch.load_model("models:/tiny@best")
@@ -128,12 +128,12 @@ def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
         monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "remote")
         tracker = Tracker.start(tmp_path, "far", params={"train": {"lr": 0.1}}, tags={})
-        tracker.metrics({"train/loss": 1.0}, 5)
+        tracker.log_metrics({"train/loss": 1.0}, 5)
         (tmp_path / "checkpoint").mkdir()
         (tmp_path / "checkpoint" / "weights.safetensors").write_text("weights")
-        tracker.artifact(tmp_path / "checkpoint", "checkpoint")
+        tracker.log_artifact(tmp_path / "checkpoint", "checkpoint")
         network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()).eval()
-        tracker.model(network, torch.rand(2, 3, 4, 8, 8), "far", "best")
+        tracker.log_model(network, torch.rand(2, 3, 4, 8, 8), "far", "best")
         tracker.end("FINISHED")
         for name in ("far", "models:/far@best"):
             found = resolve(name)

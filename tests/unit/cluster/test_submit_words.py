@@ -45,7 +45,7 @@ def test_folders_are_refused_unless_shared(stage, tmp_path):
 def test_large_files_are_refused(stage):
     with open("large.mp4", "wb") as file:
         file.truncate(LARGEST_FILE + 1)
-    with pytest.raises(ClusterError, match=r"large.mp4 is larger than the 10 MiB"):
+    with pytest.raises(ClusterError, match=r"large.mp4 must have at most 10 MiB"):
         send("large.mp4", stage, [])
 
 

@@ -8,7 +8,7 @@ import pytest
 from small_dataset import LONG, write_dataset
 
 from pipelines.errors import UserError
-from pipelines.preview.pictures import Picture, colour_scale, coloured, look
+from pipelines.preview.pictures import Picture, colour_scale, coloured, read_pictures
 from tasks.data.overview import read_overview
 from tasks.data.reader import Reader
 from tasks.data.tables import write_records
@@ -21,7 +21,7 @@ def pictures_of(root, *video_ids):
     write_records(root)
     reader = Reader(root)
     overview = read_overview(reader)
-    return look(reader, overview, [overview.videos["video_id"].to_pylist().index(name) for name in video_ids])
+    return read_pictures(reader, overview, [overview.videos["video_id"].to_pylist().index(name) for name in video_ids])
 
 
 def grey_of(picture):
@@ -71,8 +71,8 @@ def test_records_that_no_longer_fit_their_shard_are_refused(tmp_path):
     reader = Reader(root)
     overview = read_overview(reader)
     write_dataset(tmp_path / "data", frames=14)
-    with pytest.raises(UserError, match="run the same `marey prepare` again"):
-        look(reader, overview, [0])
+    with pytest.raises(UserError, match="; run the same `marey prepare` again"):
+        read_pictures(reader, overview, [0])
 
 
 @pytest.mark.parametrize(("fastest", "scale"), [(0.0, 1), (0.3, 1), (1.2, 1.5), (3.5, 4), (17.0, 20), (28.2, 30)])

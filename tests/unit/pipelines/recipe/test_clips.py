@@ -197,7 +197,7 @@ def test_clips_are_drawn_alike_for_every_run() -> None:
 def test_a_dataset_without_flow_cannot_teach_it(tmp_path: Path) -> None:
     without = open_dataset(write_dataset(tmp_path / "data", flow=False))
     check_dataset(without, of(model__name="stin_spatial"))
-    with pytest.raises(UserError, match="holds no flow, which stin_spatial is to learn here: prepare it"):
+    with pytest.raises(UserError, match="holds no flow, which stin_spatial learns to predict: prepare it"):
         check_dataset(without, of(model__name="stin_spatial", model__options={"ad_target": "flow"}))
 
 

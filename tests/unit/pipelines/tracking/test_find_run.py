@@ -18,7 +18,7 @@ def work(tmp_path_factory):
             checkpoint = folder / "checkpoint"
             checkpoint.mkdir(exist_ok=True)
             (checkpoint / "weights").write_text(name)
-            tracker.artifact(checkpoint, "checkpoint")
+            tracker.log_artifact(checkpoint, "checkpoint")
             tracker.end("FINISHED")
         else:
             tracker.end("FAILED")
@@ -53,7 +53,7 @@ def test_a_run_is_found_by_id_name_alias_and_version(by, work):
         ("twice", "2 runs are named 'twice'"),
         ("failed", "no checkpoint, its status is FAILED"),
         ("models:/gesture@best", "did you mean 'gestures'"),
-        ("models:/gestures@bset", "no alias 'bset': its aliases are best"),
+        ("models:/gestures@bset", "no alias 'bset'; its aliases: best"),
         ("models:/gestures/9", "no version '9'"),
         ("models:/gestures", "models:/NAME@ALIAS"),
     ],
@@ -65,7 +65,7 @@ def test_an_unknown_or_ambiguous_run_is_one_sentence(name, says):
 
 def test_an_empty_workspace_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("MAREY_WORK", str(tmp_path))
-    with pytest.raises(UserError, match="holds no run yet"):
+    with pytest.raises(UserError, match="holds no runs yet"):
         resolve("anything")
     assert not list(tmp_path.iterdir())  # asking makes no database
 
@@ -83,7 +83,7 @@ def test_recipes_are_flattened_within_the_limit_of_a_parameter():
 def test_sqlite_over_several_machines_is_refused():
     refuse_shared_sqlite("sqlite:////w/mlflow.db", 1)
     refuse_shared_sqlite("http://mlflow:5000", 3)
-    with pytest.raises(UserError, match=r"3 machines .*MLFLOW_TRACKING_URI"):
+    with pytest.raises(UserError, match=r"3 machines, .*MLFLOW_TRACKING_URI"):
         refuse_shared_sqlite("sqlite:////w/mlflow.db", 3)
 
 

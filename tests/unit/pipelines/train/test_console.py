@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from pipelines.tracking import RunFolder
-from pipelines.train.console import Console, describe
+from pipelines.train.console import Console, progress_line
 
 pytestmark = pytest.mark.quick
 
@@ -22,9 +22,9 @@ LINE = {
 
 
 def test_a_line_names_epoch_loss_accuracy_speed_and_time_left():
-    text = describe({**LINE, "val/top1_percent": 62.5}, 130.2)
+    text = progress_line({**LINE, "val/top1_percent": 62.5}, 130.2)
     assert text == "epoch  3/50  loss  1.234  train  45.1 %  val  62.5 %  34.2 clips/s  0:02:10 left"
-    assert describe({**LINE, "epoch": 3.25}, None).startswith("epoch 3.2/50")
+    assert progress_line({**LINE, "epoch": 3.25}, None).startswith("epoch 3.2/50")
 
 
 def test_the_console_follows_the_file_from_where_it_is(tmp_path, caplog):

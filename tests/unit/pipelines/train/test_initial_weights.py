@@ -13,7 +13,7 @@ import models
 from models.common.errors import ModelError
 from pipelines.errors import UserError
 from pipelines.recipe import ModelSettings
-from pipelines.train.initial_weights import start_of
+from pipelines.train.initial_weights import load_initial_weights
 
 pytestmark = pytest.mark.quick
 
@@ -39,14 +39,14 @@ def sha256(file):
 
 
 def test_no_weights_are_no_weights():
-    assert start_of(ModelSettings(name="stm"), 4) is None
+    assert load_initial_weights(ModelSettings(name="stm"), 4) is None
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_a_file_is_read_and_told_about(tmp_path, state, kind):
     file = tmp_path / f"weights.{kind}"
     torch.save({"state_dict": state}, file) if kind == "pth" else save_file(state, file)
-    start = start_of(model(file, weights_sha256=sha256(file)[:12]), 4)
+    start = load_initial_weights(model(file, weights_sha256=sha256(file)[:12]), 4)
     assert all(torch.equal(start.state[name], value) for name, value in state.items())
     assert start.tags["weights"] == str(file)
     assert start.tags["weights.sha256"] == sha256(file)
@@ -61,11 +61,11 @@ def test_a_url_is_fetched_once(tmp_path, state, work):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/net.pth"
-        first = start_of(model(url), 4)
-        with pytest.raises(UserError, match="cannot be fetched"):
-            start_of(model(url.replace("net", "gone")), 4)
+        first = load_initial_weights(model(url), 4)
+        with pytest.raises(UserError, match="cannot be downloaded"):
+            load_initial_weights(model(url.replace("net", "gone")), 4)
         server.shutdown()
-    again = start_of(model(url), 4)
+    again = load_initial_weights(model(url), 4)
     assert again.tags == first.tags
     assert [file.name.partition("-")[2] for file in (work / "weights").iterdir()] == ["net.pth"]
 
@@ -75,22 +75,22 @@ def test_another_sha256_is_refused(tmp_path, state, where):
     file = tmp_path / ("net-0676ba61.pth" if where == "name" else "net.pth")
     torch.save(state, file)
     wanted = "0676ba61" if where == "setting" else None
-    with pytest.raises(UserError, match=r"has sha256 \w{64}, and 0676ba61 is expected"):
-        start_of(model(file, weights_sha256=wanted), 4)
+    with pytest.raises(UserError, match=r"has sha256 \w{64}, not 0676ba61: it is another file"):
+        load_initial_weights(model(file, weights_sha256=wanted), 4)
 
 
 def test_what_holds_no_weights_is_refused(tmp_path, state):
     with pytest.raises(UserError, match="there is no file"):
-        start_of(model(tmp_path / "none.pth"), 4)
+        load_initial_weights(model(tmp_path / "none.pth"), 4)
     with pytest.raises(UserError, match="there is no run 'nobody'"):
-        start_of(model("nobody"), 4)
+        load_initial_weights(model("nobody"), 4)
     for name in ("page.pth", "page.safetensors"):
         (tmp_path / name).write_text("<html>no weights</html>")
         with pytest.raises(UserError, match="page"):
-            start_of(model(tmp_path / name), 4)
+            load_initial_weights(model(tmp_path / name), 4)
     torch.save({"network": models.build("tsn", 2, tiny=True)}, tmp_path / "pickled.pth")
     with pytest.raises(UserError, match="holds more than weights"):
-        start_of(model(tmp_path / "pickled.pth"), 4)
+        load_initial_weights(model(tmp_path / "pickled.pth"), 4)
     torch.save(models.build("tsn", 6).state_dict(), tmp_path / "full.pth")
     with pytest.raises(ModelError, match="of another network"):
-        start_of(model(tmp_path / "full.pth"), 4)
+        load_initial_weights(model(tmp_path / "full.pth"), 4)

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.recipe import DataSettings, ModelSettings, Recipe, SearchSettings
-from pipelines.tune.space import check, overrides
+from pipelines.tune.space import parse_space, plain_values
 
 pytestmark = pytest.mark.quick
 
@@ -16,7 +16,7 @@ def space(**fields):
 
 
 def test_every_distribution_is_understood():
-    checked = check(
+    checked = parse_space(
         space(
             space={
                 "train.lr": {"log_uniform": [1e-4, 0.1]},
@@ -49,17 +49,17 @@ def test_every_distribution_is_understood():
 )
 def test_a_wrong_space_is_one_sentence(field, value, says):
     with pytest.raises(UserError, match=says):
-        check(space(space={field: value}))
+        parse_space(space(space={field: value}))
 
 
 def test_an_empty_space_is_refused():
     with pytest.raises(UserError, match=r"no search\.space"):
-        check(RECIPE)
+        parse_space(RECIPE)
 
 
 def test_sampled_numpy_values_become_plain_ones():
     import numpy as np
 
-    point = overrides({"train.lr": np.float64(0.1), "train.optimizer": "sgd"})
+    point = plain_values({"train.lr": np.float64(0.1), "train.optimizer": "sgd"})
     assert point == {"train.lr": 0.1, "train.optimizer": "sgd"}
     assert type(point["train.lr"]) is float
