@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.recipe import ModelSettings
 from pipelines.recipe.settings import WEIGHT_FILES
 from pipelines.tracking import resolve, workspace
+from tasks.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,13 +86,11 @@ def _download(url: str) -> Path:
     if not place.exists():
         log.info("downloading %s", url)
         place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(place.name + ".new")
         try:
-            with fsspec.open(url, "rb") as there, aside.open("wb") as here:
+            with replacing(place) as aside, fsspec.open(url, "rb") as there, open(aside, "wb") as here:
                 shutil.copyfileobj(there, here, _BLOCK)
         except (OSError, ImportError, ValueError) as error:
             raise UserError(f"model.weights: {url} cannot be downloaded ({error})") from error
-        aside.replace(place)
     return place
 
 
