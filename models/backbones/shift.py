@@ -1,4 +1,4 @@
-"""TSM's temporal shift inside the blocks of a ResNet (papers/backbones.md section 2).
+"""TSM's temporal shift inside the blocks of a ResNet (docs/papers/tsm.md, section 2).
 
 J. Lin, C. Gan, S. Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019. A shift has no
 parameters and no multiply-accumulates.

@@ -1,4 +1,4 @@
-"""Size and cost of a network, counted as the papers count (docs/papers/README.md). Works on the meta device."""
+"""Size and cost of a network, counted as papers count (docs/papers/README.md, section 2). Works on the meta device."""
 
 from __future__ import annotations
 

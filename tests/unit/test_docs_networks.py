@@ -17,7 +17,7 @@ from models.common.cost import cost, parameters
 from models.common.describe import network_class
 from models.common.network import CHANNELS
 
-pytestmark = pytest.mark.quick
+quick = pytest.mark.quick
 
 TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 OPTIONS = re.compile(r"^Options of ((?:.|\n(?!\n))*):\n\n((?:\|.*\n)+)", re.MULTILINE)
@@ -49,23 +49,30 @@ def options_of(name: str) -> Iterator[tuple[str, Any]]:
                     yield option, yaml.safe_load(default)
 
 
+@quick
 def test_the_tables_hold_every_network() -> None:
     assert sorted(networks()) == sorted(NAMES)
 
 
+@quick
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_cost_of_the_table(name: str) -> None:
-    clip, count, gmacs = networks()[name]
-    about = models.describe(name)
-    stream = about.streams[0]
+def test_parameters_of_the_tables(name: str) -> None:
     with torch.device("meta"):
-        network = models.build(name, 400, stream=stream).deploy()
-        assert f"{parameters(network):,}" == count
-        # The last layer is so small a part that the views of `marey models`, at other numbers of classes, agree.
-        macs = cost(network, torch.empty(1, CHANNELS[stream], *clip)).macs
-    assert f"{macs / 1e9:.2f}" == gmacs
+        network = models.build(name, 400, stream=models.describe(name).streams[0])
+    assert f"{parameters(network.deploy()):,}" == networks()[name][1]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_cost_of_the_tables(name: str) -> None:
+    clip, _, gmacs = networks()[name]
+    stream = models.describe(name).streams[0]
+    with torch.device("meta"):
+        network = models.build(name, 400, stream=stream)
+        found = cost(network, torch.empty(1, CHANNELS[stream], *clip))
+    assert f"{found.macs / 1e9:.2f}" == gmacs
+
+
+@quick
 def test_streams_of_the_table() -> None:
     frames = TABLE.findall((ROOT / "docs/networks.md").read_text())[0]
     assert {name: streams.split(", ") for name, streams, *_ in rows(frames)} == {
@@ -73,6 +80,27 @@ def test_streams_of_the_table() -> None:
     }
 
 
+def protocol(name: str) -> tuple[str, str, str]:
+    """How a network's clips are cut in training and in a test, and what is averaged, in the words of the page."""
+    about = models.describe(name)
+    segments = about.clip["segments"]
+    dense = about.clip.get("sampling") == "dense"
+    training = f"{segments} frames at a stride of {about.clip['stride']}" if dense else f"{segments} segments"
+    clips = f"{about.clips} clip{'s' if about.clips > 1 else ''}"
+    drawn = " drawn with a fixed seed" if about.clip_starts == "random" else ""
+    units = clips + drawn if about.test_segments == segments else f"{about.test_segments} segments"
+    crops = f"{about.crops} crops" + (f" of {about.test_size}" if about.test_size else "")
+    return training, f"{units}, {crops}", about.score_space
+
+
+@quick
+def test_protocols_of_the_table() -> None:
+    table = TABLE.findall((ROOT / "docs/networks.md").read_text())[2]
+    found = {name: (*cells,) for names, *cells in rows(table) for name in re.findall(r"\w+", names)}
+    assert found == {name: protocol(name) for name in NAMES}
+
+
+@quick
 @pytest.mark.parametrize("name", models.names())
 def test_options_of_the_papers_pages_are_those_of_the_network(name: str) -> None:
     """All of them, with their defaults; `tiny`, which every network has, is explained in docs/networks.md."""
