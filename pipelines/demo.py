@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Row:
-    """One network's line of the closing table; all in percent of the test videos."""
+    """One network's line of the closing table, in percent of the test videos."""
 
     network: str
     top1: float
@@ -35,18 +36,27 @@ class Row:
     top1_views: float
     """N-view top-1."""
     within: float
-    """Right member of a reversed pair, given that it is one of the two (chance: 50)."""
+    """Direction accuracy within a time-reversed pair, given that the video shows one of the two (chance: 50)."""
     between: float
-    """Right pair, whichever member."""
+    """Accuracy of the pair, whatever the direction."""
 
 
-def demo(settings: FigureSettings, overrides: list[str], *, address: str | None = None) -> tuple[list[Row], Path]:
-    """Draw the videos, run both recipes on them; returns the table and the folder of everything made.
+@dataclass(frozen=True)
+class DemoResult:
+    """The closing table, and where everything lies."""
+
+    rows: list[Row]
+    folder: Path
+    """Holds the videos and the prepared dataset."""
+
+
+def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: str | None = None) -> DemoResult:
+    """Draw the videos and run both recipes on them.
 
     Args:
-        settings: of the videos.
+        settings: settings of the videos.
         overrides: `field=value`, for both recipes.
-        address: of a Ray cluster; None for RAY_ADDRESS, else this machine.
+        address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
     """
     attach(address)
     folder = workspace() / "demo"
@@ -56,7 +66,7 @@ def demo(settings: FigureSettings, overrides: list[str], *, address: str | None 
         places = [f"data.source={source}", f"data.dataset={folder / 'dataset'}"]
         result = run(recipes.load(name, [*places, *overrides]), address=address)
         rows.append(_row(name, result))
-    return rows, folder
+    return DemoResult(rows, folder)
 
 
 def draw(settings: FigureSettings, root: Path) -> Path:
@@ -113,10 +123,11 @@ def pairs(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> tuple[f
     return 100 * float(within.mean()), 100 * float(((best == own) | (best == other)).mean())
 
 
-def table(rows: list[Row]) -> str:
+def to_text(result: DemoResult) -> str:
     """Return the closing table as text."""
-    head = "network   top-1 %   N-view top-1 %   right pair %   right way round in the pair % (chance: 50)"
+    head = "network   top-1 %   N-view top-1 %   right pair %   direction accuracy within a pair, % (chance: 50)"
     lines = [
-        f"{row.network:<7}{row.top1:10.1f}{row.top1_views:17.1f}{row.between:15.1f}{row.within:32.1f}" for row in rows
+        f"{row.network:<7}{row.top1:10.1f}{row.top1_views:17.1f}{row.between:15.1f}{row.within:37.1f}"
+        for row in result.rows
     ]
     return "\n".join([head, *lines])

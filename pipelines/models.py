@@ -39,12 +39,12 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Every network; only shapes are computed, no weights are made."""
+    """Return every network; only shapes are computed, no weights are made."""
     return [_entry(name) for name in models.names()]
 
 
-def table(shown: Iterable[Entry]) -> str:
-    """Sizes and costs, then published accuracies, as text."""
+def to_text(shown: Iterable[Entry]) -> str:
+    """Return sizes and costs, then published accuracies, as text."""
     shown = list(shown)
     rows: list[tuple[str, ...]] = [("network", "streams", "parameters", "view", "GMACs", "+ BN", "published", "paper")]
     for entry in shown:
@@ -73,7 +73,7 @@ def table(shown: Iterable[Entry]) -> str:
     results = [
         (entry.name, result.data, _percent(result), result.condition) for entry in shown for result in entry.accuracy
     ]
-    return "\n".join(lines + columns([("network", "data", "top-1 / top-5 %", "condition"), *results])) + "\n"
+    return "\n".join(lines + columns([("network", "data", "top-1 / top-5 %", "condition"), *results]))
 
 
 @cache  # networks with many small layers take seconds

@@ -1,8 +1,12 @@
-"""Text for terminals."""
+"""Text and JSON for the terminal."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Collection, Sequence
+from pathlib import PurePath
+from typing import Any
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
@@ -15,3 +19,16 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
         ).rstrip()
         for row in rows
     ]
+
+
+def to_json(result: Any) -> str:
+    """Return a result, or a list of them, as one line of JSON: dataclasses by their fields, paths as text."""
+    return json.dumps(result, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

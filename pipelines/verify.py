@@ -1,4 +1,4 @@
-"""Read a prepared dataset again, as Ray tasks, and say everything that is not as it was written."""
+"""`marey verify`: re-read a prepared dataset by Ray tasks and report everything that is not as it was written."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ class VerifyResult:
     shards: int
     videos: int
     differences: list[str]
-    """A sentence each."""
-
-    def __str__(self) -> str:
-        found = f"{len(self.differences)} differences" if self.differences else "no difference"
-        return f"{found} in {self.shards} shards of {self.videos} videos: {self.dataset}"
+    """One line per difference."""
 
 
 def verify(dataset: str | Path, *, address: str | None = None, progress: bool = True) -> VerifyResult:
@@ -55,4 +51,12 @@ def verify(dataset: str | Path, *, address: str | None = None, progress: bool = 
         shards=description["shards"],
         videos=description["videos"],
         differences=[text for index in sorted(differences) for text in differences[index]],
+    )
+
+
+def to_text(result: VerifyResult) -> str:
+    """Return every difference, a line each, and what was compared."""
+    found = f"{len(result.differences)} differences" if result.differences else "no difference"
+    return "\n".join(
+        [*result.differences, f"{found} in {result.shards} shards of {result.videos} videos: {result.dataset}"]
     )

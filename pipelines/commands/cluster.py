@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from pipelines.shared_arguments import WithJSON
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(WithJSON):
     """Start, show or stop a real Ray cluster on this machine, to try jobs on."""
 
     action: Positional[Literal["up", "status", "down"]]
@@ -24,49 +26,83 @@ class Args:
     """CPUs of each node (up); by default this machine's, divided."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The local cluster of a workspace as it is now."""
+
+    cluster: LocalCluster | None
+    """None where none was started."""
+    running: int = 0
+    """Nodes whose processes run; where some are lost, nothing below is asked for."""
+    alive: int = 0
+    """Nodes that Ray counts as alive."""
+    cpus: float = 0
+    gpus: float = 0
+    jobs: dict[str, int]
+    """Number of jobs by status."""
+
+
 def main(args: Args) -> int:
-    """Do it, and print where things are."""
+    """Start, show or stop the cluster, and print where things are."""
     from cluster import local
+    from pipelines.text import to_json
     from pipelines.tracking import workspace
 
     folder = workspace()
     if args.action == "up":
         cluster = local.up(folder, args.local, args.cpus_per_node)
-        print(f"a cluster of {len(cluster.nodes)} nodes runs at {cluster.address}")
-        print(how_to_use(cluster))
+        said = f"a cluster of {len(cluster.nodes)} nodes runs at {cluster.address}\n{how_to_use(cluster)}"
+        print(to_json(cluster) if args.json else said)
     elif args.action == "down":
         ended = local.down(folder)
-        print(f"ended {ended} nodes" if ended else "no local cluster was running")
+        said = f"ended {ended} nodes" if ended else "no local cluster was running"
+        print(to_json({"ended": ended}) if args.json else said)
     else:
-        print(status(folder))
+        found = status(folder)
+        print(to_json(found) if args.json else to_text(found))
     return 0
 
 
-def status(folder: Path) -> str:
-    """Return the text of `marey cluster status`."""
+def status(folder: Path) -> Status:
+    """Ask the local cluster of a workspace, if there is one, for its nodes and jobs."""
     from collections import Counter
 
     from cluster import dashboard, jobs, local
 
     cluster = local.last(folder)
-    if cluster is None:
-        return "no local cluster; `marey cluster up --local 2` starts one"
-    running = len(cluster.running())
-    if running < len(cluster.nodes):
-        return (
-            f"{running} of {len(cluster.nodes)} nodes are left of the cluster at {cluster.address} (the others ended, "
-            "or this machine was restarted): `marey cluster down` clears it away"
-        )
+    running = len(cluster.running()) if cluster else 0
+    if cluster is None or running < len(cluster.nodes):
+        return Status(cluster=cluster, running=running, jobs={})
     alive = [node for node in dashboard.nodes(cluster.dashboard, cluster.token) if node["state"] == "ALIVE"]
     total = {name: sum(node["resources_total"].get(name, 0) for node in alive) for name in ("CPU", "GPU")}
     client = jobs.Target(cluster.dashboard, cluster.token, local=True).client()
     counts = Counter(job.status for job in jobs.jobs(client))
+    return Status(
+        cluster=cluster,
+        running=running,
+        alive=len(alive),
+        cpus=total["CPU"],
+        gpus=total["GPU"],
+        jobs=dict(sorted(counts.items())),
+    )
+
+
+def to_text(found: Status) -> str:
+    """Return the text of `marey cluster status`."""
+    cluster = found.cluster
+    if cluster is None:
+        return "no local cluster; `marey cluster up --local 2` starts one"
+    if found.running < len(cluster.nodes):
+        return (
+            f"{found.running} of {len(cluster.nodes)} nodes are left of the cluster at {cluster.address} (the others "
+            "ended, or this machine was restarted): `marey cluster down` clears it away"
+        )
     return "\n".join(
         [
-            f"nodes      {len(alive)} of {len(cluster.nodes)} alive",
-            f"CPUs       {total['CPU']:g}",
-            f"GPUs       {total['GPU']:g}",
-            f"jobs       {', '.join(f'{number} {name}' for name, number in sorted(counts.items())) or 'none'}",
+            f"nodes      {found.alive} of {len(cluster.nodes)} alive",
+            f"CPUs       {found.cpus:g}",
+            f"GPUs       {found.gpus:g}",
+            f"jobs       {', '.join(f'{number} {name}' for name, number in found.jobs.items()) or 'none'}",
             how_to_use(cluster),
         ]
     )

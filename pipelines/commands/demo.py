@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from tyro.conf import UseAppendAction, arg
-
+from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
 from tasks.stickfigures import FigureSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(Overriding, OnCluster, WithJSON):
     """Draw small videos, run the whole workflow on them, and print the results and where to look.
 
-    The videos show actions in time-reversed pairs: a network that is blind to time (TSN) finds the pair but not the
-    way round, one that sees motion (STM) finds both.
+    The videos show actions in time-reversed pairs: a network that is blind to time (TSN) finds the pair but not its
+    direction, one that sees motion (STM) finds both.
     """
 
     videos: FigureSettings = field(default_factory=FigureSettings.demo)
-    overrides: Annotated[UseAppendAction[list[str]], arg(name="set")] = field(default_factory=list)
-    """A field of both recipes, such as train.epochs=2; may be given several times."""
-    address: str | None = None
-    """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
 
 
 def main(args: Args) -> int:
     """Run the demo and print its table."""
-    from pipelines.demo import demo, table
+    from pipelines.demo import demo, to_text
+    from pipelines.text import to_json
 
-    rows, folder = demo(args.videos, args.overrides, address=args.address)
+    result = demo(args.videos, args.set, address=args.address)
+    if args.json:
+        print(to_json(result))
+        return 0
     print(
-        f"\n{table(rows)}\n\n"
-        f"videos and shards   {folder}\n"
+        f"\n{to_text(result)}\n\n"
+        f"videos and shards   {result.folder}\n"
         "curves, pictures    marey ui\n"
-        f"another video       marey predict demo-stm {folder}/videos/test/sit_down\n"
+        f"another video       marey predict demo-stm {result.folder}/videos/test/sit_down\n"
         "your own videos     README.md, 'Your own videos'"
     )
     return 0

@@ -5,32 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipelines.shared_arguments import OfJobs, WithJSON
+
 if TYPE_CHECKING:
     from cluster.jobs import Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(OfJobs, WithJSON):
     """List the jobs of a cluster, the oldest first."""
-
-    address: str | None = None
-    """Where the cluster takes jobs, http://HEAD:8265; by default RAY_ADDRESS, else the last `marey cluster up`."""
 
 
 def main(args: Args) -> int:
-    """Print one line a job."""
+    """Print one line per job."""
     import os
 
     from cluster import jobs
-    from pipelines.text import columns
+    from pipelines.text import columns, to_json
     from pipelines.tracking import workspace
 
     found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client())
-    if not found:
+    if args.json:
+        print(to_json(found))
+    elif found:
+        print("\n".join(columns([("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)])))
+    else:
         print("no jobs yet; `marey submit -- VERB ARGS` starts one")
-        return 0
-    rows = [("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)]
-    print(*columns(rows), sep="\n")
     return 0
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from pipelines.shared_arguments import WithJSON
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(WithJSON):
     """List the networks: parameters, multiply-accumulates, published figures beside ours."""
-
-    json: bool = False
-    """Print JSON instead of tables."""
 
 
 def main(args: Args) -> int:
     """Print all networks."""
-    from pipelines.models import entries, table
+    from pipelines.models import entries, to_text
+    from pipelines.text import to_json
 
     shown = entries()
-    print(json.dumps([asdict(entry) for entry in shown], indent=2) if args.json else table(shown), end="")
+    print(to_json(shown) if args.json else to_text(shown))
     return 0

@@ -8,9 +8,11 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from pipelines.shared_arguments import OnCluster, WithJSON
+
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(OnCluster, WithJSON):
     """Name the action in videos.
 
     Exit 3: some of the videos could not be read; 2: none could.
@@ -21,28 +23,23 @@ class Args:
     videos: Positional[tuple[str, ...]]
     """Video files, or folders of them."""
     top: int = 5
-    """Classes to name for a video."""
+    """Classes to name per video."""
     clips: int = 1
-    """Clips of a video whose scores are averaged."""
+    """Clips per video whose scores are averaged."""
     crops: Literal[1, 3, 10] = 1
-    """Crops of a clip."""
+    """Crops per clip."""
     out: Path | None = None
     """Also write the predictions to this .csv or .json file."""
     annotate: Path | None = None
-    """Also write a single video with its prediction drawn on it to this .mp4."""
-    address: str | None = None
-    """A Ray cluster's head, host:port, for several videos; by default RAY_ADDRESS, else this machine alone."""
-    json: bool = False
-    """Print the predictions as JSON."""
+    """Also write a single video, with its prediction drawn on it, to this .mp4."""
 
 
 def main(args: Args) -> int:
-    """Predict, print, and tell by the exit code whether videos failed."""
-    import json
-
+    """Predict, print, and return by the exit code whether videos failed."""
     from pipelines.predict import predict
     from pipelines.predict.annotate import annotate, check
-    from pipelines.predict.workflow import table, to_dict, write
+    from pipelines.predict.workflow import to_dict, to_text, write
+    from pipelines.text import to_json
 
     if args.annotate is not None:
         check(args.videos, args.annotate)
@@ -51,6 +48,6 @@ def main(args: Args) -> int:
         write(predictions, args.out)
     if args.annotate is not None and not predictions[0].kind:
         annotate(predictions[0], args.annotate)
-    print(json.dumps([to_dict(one) for one in predictions]) if args.json else table(predictions))
+    print(to_json([to_dict(one) for one in predictions]) if args.json else to_text(predictions))
     failed = sum(bool(one.kind) for one in predictions)
     return 0 if not failed else 2 if failed == len(predictions) else 3

@@ -7,45 +7,46 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from pipelines.shared_arguments import OnCluster, WithJSON
 from tasks.data import layouts
 from tasks.data.settings import PrepareSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(OnCluster, WithJSON):
     """Decode videos, compute optical flow between their frames and pack both into shards.
 
-    The same command goes on where an interrupted one stopped. Exit 3: done, but too many videos failed.
+    The same command resumes an interrupted one. Exit 3: done, but too many videos failed.
     """
 
     source: Positional[str]
-    """Videos: a folder of class folders, a table of files and labels (`--layout csv`), or a published dataset."""
+    """Videos: a folder of class folders, a CSV of files and labels (`--layout csv`), or a published dataset."""
     out: Positional[str]
     """Folder or URL of the dataset to write."""
     layout: Annotated[str, arg(help=f"How the source is arranged: {', '.join(layouts.names())}.")] = "folder"
     group: str | None = None
     """Regular expression searched in a video's path; its first group names the video's group, such as a person."""
     max_failed: float = 0.05
-    """Share of videos that may fail before the exit code is 3; 1.0 means never."""
+    """Fraction of the videos that may fail before the exit code is 3; 1.0 means never."""
     retry_failed: bool = False
-    """Make the shards again that hold a failed video."""
+    """Redo the shards that hold a failed video."""
     dry_run: bool = False
-    """Only estimate time and disk, from a sample of the videos."""
-    address: str | None = None
-    """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
+    """Only estimate time and disk space, from a sample of the videos."""
     settings: Annotated[PrepareSettings, arg(name="")] = field(default_factory=PrepareSettings)
 
 
 def main(args: Args) -> int:
-    """Prepare, print the table, and tell by the exit code whether too many videos failed."""
+    """Prepare, print the result, and return by the exit code whether too many videos failed."""
     from pipelines.prepare import prepare
     from pipelines.prepare.workflow import listing, to_text
+    from pipelines.text import to_json
 
     if args.dry_run:
         from pipelines.prepare import estimate
 
         found = listing(args.layout, args.source, args.group)
-        print(estimate.to_text(estimate.estimate_preparation(found, args.out, args.settings, address=args.address)))
+        expected = estimate.estimate_preparation(found, args.out, args.settings, address=args.address)
+        print(to_json(expected) if args.json else estimate.to_text(expected))
         return 0
     result = prepare(
         args.source,
@@ -57,5 +58,5 @@ def main(args: Args) -> int:
         retry_failed=args.retry_failed,
         address=args.address,
     )
-    print(to_text(result))
+    print(to_json(result) if args.json else to_text(result))
     return 3 if result.too_many_failed else 0

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional
+
+from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
+
+if TYPE_CHECKING:
+    from pipelines.run import AverageResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(Overriding, OnCluster, WithJSON):
     """Prepare, train, evaluate and register what a recipe names.
 
     Several recipes (the streams of a two-stream network) are also scored together, and splits are averaged. A step
-    that was done before with the same inputs is not done again, so the same command goes on where an interrupted one
-    stopped. Exit 3: done, but too many videos failed.
+    that was done before with the same inputs is not repeated, so the same command resumes an interrupted one. Exit 3:
+    done, but too many videos failed.
     """
 
     recipes: Positional[tuple[str, ...]]
@@ -25,10 +30,6 @@ class Args:
     """Instead of splits, `group=NAME` to leave out, each in turn, or `all` groups."""
     weights: tuple[float, ...] = ()
     """Weight of each recipe's scores; by default 1 for rgb and 1.5 for flow."""
-    overrides: Annotated[UseAppendAction[list[str]], arg(name="set")] = field(default_factory=list)
-    """A field of every recipe, such as train.lr=0.02; may be given several times."""
-    address: str | None = None
-    """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
 
 
 def main(args: Args) -> int:
@@ -37,21 +38,46 @@ def main(args: Args) -> int:
     from pipelines.evaluate import fusion
     from pipelines.evaluate import result as evaluation
     from pipelines.recipe import load
-    from pipelines.run import every_split as average
+    from pipelines.run import average, every_split
+    from pipelines.text import to_json
 
     if not args.recipes:
         raise UserError("no recipe is named: give a recipe file, or the name of a built-in recipe")
-    result = average.average(
-        [load(recipe, args.overrides) for recipe in args.recipes],
+    result = average(
+        [load(recipe, args.set) for recipe in args.recipes],
         splits=args.splits,
         folds=args.folds,
         score_weights=args.weights,
         address=args.address,
     )
+    if args.json:
+        print(to_json(to_dict(result)))
+        return 3 if result.too_many_failed else 0
     for one in (one for runs in result.runs for one in runs):
-        print(f"{evaluation.table(one.evaluation)}\nnetwork: {one.model} (run {one.trained.run_name})\n")
+        print(f"{evaluation.to_text(one.evaluation)}\nnetwork: {one.model} (run {one.trained.run_name})\n")
     for fused in result.fused:
-        print(fusion.table(fused) + "\n")
+        print(fusion.to_text(fused) + "\n")
     if len(result.divisions) > 1:
-        print(average.to_text(result))
+        print(every_split.to_text(result))
     return 3 if result.too_many_failed else 0
+
+
+def to_dict(result: AverageResult) -> dict[str, Any]:
+    """Return the result as JSON takes it, without confusion matrices."""
+    from pipelines.evaluate import fusion
+    from pipelines.evaluate import result as evaluation
+    from pipelines.run import every_split
+
+    runs = [
+        {
+            "division": division,
+            "prepared": one.prepared,
+            "trained": one.trained,
+            "evaluation": evaluation.to_dict(one.evaluation),
+            "model": one.model,
+        }
+        for division, row in zip(result.divisions, result.runs, strict=True)
+        for one in row
+    ]
+    fused = [fusion.to_dict(each) for each in result.fused]
+    return {**every_split.to_dict(result), "runs": runs, "fused": fused, "folder": result.folder}

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from pipelines.shared_arguments import OfJobs, WithJSON
+
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(OfJobs, WithJSON):
     """Stop a job of a cluster; what it finished is kept."""
 
     job: Positional[str]
     """Id of the job, as `marey jobs` lists it."""
-    address: str | None = None
-    """Where the cluster takes jobs, http://HEAD:8265; by default RAY_ADDRESS, else the last `marey cluster up`."""
 
 
 def main(args: Args) -> int:
@@ -22,9 +22,10 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs
+    from pipelines.text import to_json
     from pipelines.tracking import workspace
 
     client = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client()
     job = jobs.stop(client, args.job)
-    print(f"job {job.job_id}: {job.status}")
+    print(to_json(job) if args.json else f"job {job.job_id}: {job.status}")
     return 0

@@ -8,11 +8,13 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from pipelines.shared_arguments import OfJobs
+
 HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(OfJobs):
     """Run a verb as a job on a Ray cluster: `marey submit -- train recipe.yaml`.
 
     Shows the job's log until it ends; the exit code is the job's. Ctrl-C leaves the job running.
@@ -20,8 +22,6 @@ class Args:
 
     command: Positional[tuple[str, ...]]
     """After `--`: the verb and its arguments, as for `marey` itself."""
-    address: str | None = None
-    """Where the cluster takes jobs, http://HEAD:8265; by default RAY_ADDRESS, else the last `marey cluster up`."""
     wait: bool = True
     """Show the log until the job ends; --no-wait prints the job's id at once."""
     shared: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FOLDER")] = ()

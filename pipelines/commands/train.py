@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional
+
+from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(Overriding, OnCluster, WithJSON):
     """Train the network of a recipe and track it in MLflow.
 
-    The same command goes on with an interrupted training, and returns the result of a finished one.
+    The same command resumes an interrupted training, and returns the result of a finished one.
     """
 
     recipe: Positional[str]
     """A recipe file, or the name of a built-in recipe."""
-    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FIELD=VALUE")] = ()
-    """Change a field of the recipe, such as `--set train.lr=0.02`; may be given several times."""
     workers: int | None = None
     """Workers that share each step; by default the recipe's compute.workers."""
-    address: str | None = None
-    """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
-    json: bool = False
-    """Print the result as JSON."""
 
 
 def main(args: Args) -> int:
     """Train and print where the result is."""
-    import json
-
     from pipelines.recipe import load
+    from pipelines.text import to_json
     from pipelines.train import train
 
     workers = [] if args.workers is None else [f"compute.workers={args.workers}"]
     result = train(load(args.recipe, [*args.set, *workers]), address=args.address)
     if args.json:
-        values = {"run_id": result.run_id, "run": result.run_name, "checkpoint": str(result.checkpoint)}
-        print(json.dumps({**values, "chosen": result.chosen, "metrics": result.metrics}))
+        values = {"run_id": result.run_id, "run": result.run_name, "checkpoint": result.checkpoint}
+        print(to_json({**values, "chosen": result.chosen, "metrics": result.metrics}))
         return 0
     scores = [f"{key} {value:.4g}" for key, value in result.metrics.items() if key.startswith("val/")]
     print(f"run {result.run_name} ({result.run_id})")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from pipelines.shared_arguments import OnCluster, WithJSON
+
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(OnCluster, WithJSON):
     """Re-read a prepared dataset: checksums, counts, and flow = frames - 1 for every video.
 
     Exit 1: something differs; every difference is printed.
@@ -16,16 +18,13 @@ class Args:
 
     dataset: Positional[str]
     """Folder or URL of the prepared dataset."""
-    address: str | None = None
-    """A Ray cluster's head, host:port; by default RAY_ADDRESS, else this machine alone."""
 
 
 def main(args: Args) -> int:
     """Print every difference, or what was compared."""
-    from pipelines.verify import verify
+    from pipelines.text import to_json
+    from pipelines.verify import to_text, verify
 
     result = verify(args.dataset, address=args.address)
-    for difference in result.differences:
-        print(difference)
-    print(result)
+    print(to_json(result) if args.json else to_text(result))
     return 1 if result.differences else 0

@@ -16,41 +16,43 @@ from pipelines.text import columns
 from pipelines.tracking import workspace
 from tasks.learn import Metrics, measure
 
-WEIGHTS = {"rgb": 1.0, "flow": 1.5}
-"""Of a stream's scores, as in TSN."""
+SCORE_WEIGHTS = {"rgb": 1.0, "flow": 1.5}
+"""Weights of the scores by stream, as in TSN."""
 
 
 @dataclass(frozen=True)
 class FusedResult:
-    """What several runs are worth together, and each alone."""
+    """Metrics of several runs together, and of each alone."""
 
     runs: list[EvaluateResult]
-    weights: list[float]
+    score_weights: list[float]
     videos: int
     score_space: str
     protocols: list[str]
-    """Of each run: the one with the most views, whose scores are summed."""
+    """By run, the protocol with the most views, whose scores are summed."""
     single: list[Metrics]
+    """Metrics of each run."""
     fused: Metrics
+    """Metrics of the weighted sum."""
     folder: Path
     """Holds result.json, per_class.csv and scores.npz."""
 
 
-def fuse(results: Sequence[EvaluateResult], weights: Sequence[float] | None = None) -> FusedResult:
+def fuse(results: Sequence[EvaluateResult], score_weights: Sequence[float] | None = None) -> FusedResult:
     """Sum the runs' raw scores, without normalisation, and measure the sum.
 
     Args:
         results: evaluations of the same part of the same dataset.
-        weights: one a run; None is that of its stream in WEIGHTS.
+        score_weights: one per run; None takes those of the streams, SCORE_WEIGHTS.
 
     Raises:
-        UserError: other videos, classes or score spaces, or another number of weights than of runs.
+        UserError: the runs differ in videos, classes or score space, or there are more or fewer weights than runs.
     """
-    chosen = list(weights) if weights else [WEIGHTS[result.stream] for result in results]
+    chosen = list(score_weights) if score_weights else [SCORE_WEIGHTS[result.stream] for result in results]
     if len(chosen) != len(results):
-        raise UserError(f"{len(chosen)} weights for {len(results)} runs: give one for each, in their order")
+        raise UserError(f"{len(chosen)} weights for {len(results)} runs: give one per run, in the same order")
     if not any(chosen) or min(chosen) < 0:
-        raise UserError(f"weights {chosen}: they are 0 or more, and one at least is above 0")
+        raise UserError(f"the weights must be at least 0, and one of them above 0, not {chosen}")
     first = results[0]
     for result in results[1:]:
         if result.classes != first.classes:
@@ -84,7 +86,7 @@ def fuse(results: Sequence[EvaluateResult], weights: Sequence[float] | None = No
 
 def to_dict(result: FusedResult) -> dict[str, Any]:
     """Return the result as JSON takes it."""
-    rows = zip(result.runs, result.weights, result.protocols, result.single, strict=True)
+    rows = zip(result.runs, result.score_weights, result.protocols, result.single, strict=True)
     return {
         "runs": [
             {"run": run.run_name, "weight": weight, "protocol": protocol, **_values(metrics)}
@@ -97,11 +99,11 @@ def to_dict(result: FusedResult) -> dict[str, Any]:
     }
 
 
-def table(result: FusedResult) -> str:
+def to_text(result: FusedResult) -> str:
     """Return the result as text."""
     rows = [("run", "weight", "views", "top-1 %", "top-5 %", "mean class %")]
     for run, weight, protocol, metrics in zip(
-        result.runs, result.weights, result.protocols, result.single, strict=True
+        result.runs, result.score_weights, result.protocols, result.single, strict=True
     ):
         rows.append((run.run_name, f"{weight:g}", str(run.views[protocol]), *percentages(metrics)))
     rows.append(("together", "", "", *percentages(result.fused)))

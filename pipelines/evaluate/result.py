@@ -138,7 +138,7 @@ def per_class(confusion: np.ndarray, classes: list[str]) -> list[list[Any]]:
     return rows
 
 
-def table(result: EvaluateResult) -> str:
+def to_text(result: EvaluateResult) -> str:
     """Return the result as text."""
     head = (
         f"{result.run_name}: {result.model}, {result.stream}, on {Path(result.dataset).name} "

@@ -17,8 +17,6 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluate.result import EvaluateResult, slug, write
-from pipelines.evaluate.result import table as table
-from pipelines.evaluate.result import to_dict as to_dict
 from pipelines.recipe import EvaluateSettings, published_clip, view_settings
 from pipelines.tracking import Tracker, load_network, resolve, tracking_uri, workspace
 from tasks.clips import ClipSettings, views

@@ -193,7 +193,7 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
     return {"video": prediction.video, "status": "ok", "top": top}
 
 
-def table(predictions: Sequence[Prediction]) -> str:
+def to_text(predictions: Sequence[Prediction]) -> str:
     """Return the predictions as text: all classes of one video, a line each of several."""
     if len(predictions) == 1 and predictions[0].top:
         rows = [(label, f"{percent:6.2f} %") for label, percent in predictions[0].top]

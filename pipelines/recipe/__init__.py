@@ -15,5 +15,6 @@ from pipelines.recipe.settings import ComputeSettings as ComputeSettings
 from pipelines.recipe.settings import DataSettings as DataSettings
 from pipelines.recipe.settings import EvaluateSettings as EvaluateSettings
 from pipelines.recipe.settings import ModelSettings as ModelSettings
+from pipelines.recipe.settings import ProtocolSettings as ProtocolSettings
 from pipelines.recipe.settings import Recipe as Recipe
 from pipelines.recipe.settings import SearchSettings as SearchSettings

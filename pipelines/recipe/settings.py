@@ -65,31 +65,46 @@ INPUT_FIELDS = tuple(
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """The N-view protocol; the 1-view result (one clip, centre crop) is always reported beside it."""
+class ProtocolSettings:
+    """Which views of which videos are scored; what is not given is the published protocol of the network.
+
+    The result of one clip and its centre crop is always reported beside that of this protocol.
+    """
 
     clips: int | None = None
-    """Clips a video; null is the network's published protocol."""
+    """Clips per video."""
     clip_starts: Literal["even", "random"] | None = None
-    """Where several clips start: evenly spread, or drawn as in training; null is the network's published way."""
-    seed: int = 0
-    """Decides clips that are drawn, of any run alike."""
+    """Where several clips start: evenly spread, or drawn as in training."""
     crops: Literal[1, 3, 10] | None = None
-    """Crops a clip: 1 (centre), 3 (along the longer side) or 10 (corners, centre, and their mirror images)."""
+    """Crops per clip: 1 (centre), 3 (along the longer side) or 10 (corners, centre, and their mirror images)."""
     segments: int | None = None
     """Segments of a test clip where they differ from training (TSN: 25)."""
     size: int | None = None
-    """Height and width of an N-view clip; null is the paper's after training at 224, else that of training."""
+    """Height and width of a test clip; by default the published size after training at 224, else that of training."""
     snippet: int | None = None
-    """Consecutive frames or flow pairs a segment of a test clip; null is the network's published number."""
+    """Consecutive frames or flow pairs per segment of a test clip."""
     score_space: Literal["logits", "softmax"] | None = None
-    """What is averaged over views; null is what the network's paper averages."""
-    part: Literal["val", "test"] = "test"
-    batch_size: int = 16
-    """Clips at once a worker."""
+    """What is averaged over views."""
+    part: Literal["val", "test"] | None = None
+    """Part of the split; by default test."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "clips", "segments", "size", "snippet", "batch_size")
+        at_least(self, 1, "clips", "segments", "size", "snippet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(ProtocolSettings):
+    """How a run is scored."""
+
+    part: Literal["val", "test"] = "test"
+    seed: int = 0
+    """Decides clips that are drawn, alike for every run."""
+    batch_size: int = 16
+    """Clips that a worker scores at once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

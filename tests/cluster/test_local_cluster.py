@@ -1,18 +1,23 @@
 """A cluster of three nodes on this machine: what it tells, and who may use it."""
 
+import json
+
 import pytest
 
 from cluster import dashboard, jobs, local, token
 from cluster.attach import probe
 from cluster.errors import ClusterError
-from pipelines.commands.cluster import status
+from pipelines.commands.cluster import status, to_text
+from pipelines.text import to_json
 
 pytestmark = pytest.mark.cluster
 
 
 def test_status(workspace):
     cluster = local.current(workspace)
-    text = status(workspace)
+    found = status(workspace)
+    text = to_text(found)
+    assert json.loads(to_json(found))["cluster"]["address"] == cluster.address
     assert "3 of 3 alive" in text
     assert "CPUs       3\n" in text
     for place in (cluster.address, cluster.dashboard, cluster.token_path):

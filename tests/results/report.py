@@ -11,7 +11,7 @@ import numpy as np
 from cells import Cell, Fusion, Study
 
 from pipelines.demo import pairs
-from pipelines.evaluate.fusion import WEIGHTS
+from pipelines.evaluate.fusion import SCORE_WEIGHTS
 from tasks.stickfigures.videos import actions
 
 
@@ -85,7 +85,7 @@ def _fused(
             continue
         assert told[rgb.key]["space"] == told[flow.key]["space"]
         assert (scores[rgb.key]["video_ids"] == scores[flow.key]["video_ids"]).all()
-        total = WEIGHTS["rgb"] * scores[rgb.key]["scores"] + WEIGHTS["flow"] * scores[flow.key]["scores"]
+        total = SCORE_WEIGHTS["rgb"] * scores[rgb.key]["scores"] + SCORE_WEIGHTS["flow"] * scores[flow.key]["scores"]
         sums.setdefault(place[0], []).append({**scores[rgb.key], "scores": total})
     return [_measures(folds, figures) for folds in sums.values()]
 

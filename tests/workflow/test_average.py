@@ -106,6 +106,15 @@ def test_the_same_call_by_the_command_does_nothing_twice(result, streams, listed
     assert "weighted sums of mean logits of 12 videos" in printed
     assert (result.folder / "average.json").read_text() == before  # the same runs, and the same run of the mean
     assert sorted(open_dataset(streams[0].data.dataset).groups) == ["even", "odd"]
+    arguments = command.Args(recipes=tuple(map(str, paths)), splits=("split1", "split2"), json=True)
+    assert command.main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(run["division"], run["trained"]["run_name"]) for run in told["runs"]] == [
+        (division, one.trained.run_name)
+        for division, runs in zip(result.divisions, result.runs, strict=True)
+        for one in runs
+    ]
+    assert told["rows"]["together"]["mean"]["top1_percent"] == result.mean("together", "top1_percent")
 
 
 def test_what_cannot_be_averaged_is_refused(ray, streams):

@@ -9,7 +9,7 @@ import pytest
 from pipelines.commands import evaluate as command
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate, fuse
-from pipelines.evaluate.result import per_class, table
+from pipelines.evaluate.result import per_class, to_text
 from pipelines.tracking import tracking_uri
 from pipelines.tracking.tracker import client
 
@@ -47,7 +47,7 @@ def test_one_view_and_the_papers_views_are_reported(result):
     scores, labels = np.load(result.scores)["scores_10view"], np.load(result.scores)["labels"]
     assert result.metrics["test/10view/top1_percent"] == pytest.approx(100 * (scores.argmax(1) == labels).mean())
     assert result.confusion.sum() == 8
-    text = table(result)
+    text = to_text(result)
     assert "10 crops" in text
     assert "logits" in text
     assert "always the most frequent class" in text

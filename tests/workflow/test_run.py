@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines import recipe as recipes
-from pipelines.demo import demo, pairs, table
+from pipelines.demo import demo, pairs, to_text
 from pipelines.run import run
 from pipelines.tracking import resolve
 from tasks.data.settings import PrepareSettings
@@ -59,13 +59,13 @@ def test_demo_draws_trains_both_networks_and_knows_its_videos_again(ray, tmp_pat
     settings = FigureSettings(train_clips=1, val_clips=1, test_clips=1, train_people=1, size=48, frames=12)
     cut = ["train.epochs=1", "train.batch_size=10", "prepare.short_side=48", "input.size=32", "compute.workers=1"]
 
-    rows, folder = demo(settings, cut)
+    result = demo(settings, cut)
 
-    assert [row.network for row in rows] == ["tsn", "stm"]
-    assert "right way round" in table(rows)
-    drawn = sorted((folder / "videos").rglob("*.mp4"))
+    assert [row.network for row in result.rows] == ["tsn", "stm"]
+    assert "direction accuracy within a pair" in to_text(result)
+    drawn = sorted((result.folder / "videos").rglob("*.mp4"))
     assert len(drawn) == 3 * len(figures.actions())
-    assert json.loads((folder / "videos.json").read_text())["frames"] == 12
+    assert json.loads((result.folder / "videos.json").read_text())["frames"] == 12
     stamps = [path.stat().st_mtime_ns for path in drawn]
 
     demo(settings, cut)

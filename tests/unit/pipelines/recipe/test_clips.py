@@ -74,7 +74,7 @@ def test_a_field_of_a_clip_is_a_field_of_input_unless_model_or_train_decide_it()
     assert {field.name for field in fields(ClipSettings)} - elsewhere == set(of().input)
     assert set(recipe.to_dict(of())["input"].values()) == {None}
     for name in elsewhere:
-        with pytest.raises(UserError, match=f"unknown field input.{name}"):
+        with pytest.raises(UserError, match=f"unknown field .input.{name}"):
             of(**{f"input__{name}": 1})
 
 
