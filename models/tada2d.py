@@ -55,7 +55,7 @@ class TAdaBlock(Bottleneck):
     def __init__(self, place: Place, options: TAda2DOptions) -> None:
         super().__init__(place)
         planes = place.planes
-        self.route = Route(planes, max(1, planes // options.reduction), options.route_kernel)
+        self.route = RouteFunction(planes, max(1, planes // options.reduction), options.route_kernel)
         self.average_bn = None
         if options.aggregation:
             self.average_bn = nn.BatchNorm2d(planes)
@@ -72,7 +72,7 @@ class TAdaBlock(Bottleneck):
         return middle
 
 
-class Route(nn.Module):
+class RouteFunction(nn.Module):
     """Calibration factors [B*T, C] of features [B*T, C, h, w], from each frame's surroundings; 1 at the start."""
 
     def __init__(self, channels: int, reduced: int, kernel: int) -> None:

@@ -80,16 +80,16 @@ class Place(NamedTuple):
     """1 to 4."""
 
 
-class Block(nn.Module):
+class FrameBlock(nn.Module):
     """[B*T, inputs, h, w] and T -> [B*T, outputs, h/stride, w/stride]; row b*T + t is frame t of clip b."""
 
     outputs: int
 
 
-BlockFactory = Callable[[Place], Block]
+BlockFactory = Callable[[Place], FrameBlock]
 
 
-class Bottleneck(Block):
+class Bottleneck(FrameBlock):
     """1x1, 3x3 (with the stride), 1x1, and a shortcut. Networks replace `middle`, or `conv2` alone."""
 
     def __init__(self, place: Place) -> None:
@@ -109,7 +109,7 @@ class Bottleneck(Block):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """The block's sum."""
-        return self.join(x, self.branch(x, frames))
+        return self.add_shortcut(x, self.branch(x, frames))
 
     def branch(self, x: Tensor, frames: int) -> Tensor:
         """[B*T, inputs, h, w] -> [B*T, outputs, h/stride, w/stride]: all that stands beside the shortcut."""
@@ -117,7 +117,7 @@ class Bottleneck(Block):
         branch: Tensor = self.bn3(self.conv3(self.middle(u, frames)))
         return branch
 
-    def join(self, x: Tensor, branch: Tensor) -> Tensor:
+    def add_shortcut(self, x: Tensor, branch: Tensor) -> Tensor:
         """Add the shortcut of x to the branch."""
         joined: Tensor = self.relu(branch + self.downsample(x))
         return joined
@@ -127,12 +127,12 @@ class Bottleneck(Block):
         return self.relu(self.bn2(self.conv2(u)))
 
 
-def staged(block: Callable[[Place, Any], Block], options: StagedOptions) -> BlockFactory:
+def staged(block: Callable[[Place, Any], FrameBlock], options: StagedOptions) -> BlockFactory:
     """Return the factory that puts `block` into the stages of the options."""
     return lambda place: block(place, options) if place.stage in options.stages else Bottleneck(place)
 
 
-class BasicBlock(Block):
+class BasicBlock(FrameBlock):
     """Two 3x3 convolutions, the first with the stride, and a shortcut: the block of ResNet-18 and -34."""
 
     def __init__(self, place: Place) -> None:
@@ -188,7 +188,7 @@ class ResNet(FrameNetwork):
     def third_stage_channels(self) -> int:
         """Channels of the third stage's map."""
         block = self.layer3[-1]
-        assert isinstance(block, Block)
+        assert isinstance(block, FrameBlock)
         return block.outputs
 
 

@@ -48,7 +48,7 @@ class ShiftedBlock(Bottleneck):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         shifted = shift(x, frames, self.fold)
-        return self.join(shifted if self.inplace else x, self.branch(shifted, frames))
+        return self.add_shortcut(shifted if self.inplace else x, self.branch(shifted, frames))
 
 
 def shifted(options: ShiftOptions) -> BlockFactory:

@@ -136,7 +136,9 @@ def _stages(layout: Layout, window: Window, drop_path: float) -> tuple[nn.Sequen
             channels *= 2
         blocks = nn.Sequential()
         for index in range(depth):
-            blocks.append(Block(channels, heads, window, shifted=index % 2 == 1, drop_path=drop_path * built / last))
+            blocks.append(
+                SwinBlock(channels, heads, window, shifted=index % 2 == 1, drop_path=drop_path * built / last)
+            )
             built += 1
         modules.append(blocks)
     return nn.Sequential(*modules), channels
@@ -176,7 +178,7 @@ class PatchMerging(nn.Module):
         return merged
 
 
-class Block(nn.Module):
+class SwinBlock(nn.Module):
     """[B, T, H, W, C] -> the same: attention, then two linear layers, each beside a shortcut."""
 
     def __init__(self, channels: int, heads: int, window: Window, *, shifted: bool, drop_path: float) -> None:
@@ -235,13 +237,13 @@ class WindowAttention(nn.Module):
         padded = Window(*x.shape[1:4])
         if any(shift):
             x = x.roll([-size for size in shift], (1, 2, 3))
-        qkv: Tensor = self.qkv(split(x, window))
+        qkv: Tensor = self.qkv(partition_windows(x, window))
         query, key, value = qkv.reshape(*qkv.shape[:3], 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(3, 4) + self.bias(window)
         if any(shift):
-            logits = logits + APART * wrapped(padded, window, shift, x.device)[:, None].to(logits.dtype)
+            logits = logits + APART * across_the_shift(padded, window, shift, x.device)[:, None].to(logits.dtype)
         attended = logits.softmax(-1) @ value
-        x = join(self.proj(attended.transpose(2, 3).flatten(3)), padded, window)
+        x = merge_windows(self.proj(attended.transpose(2, 3).flatten(3)), padded, window)
         if any(shift):
             x = x.roll(shift, (1, 2, 3))
         return x[:, :frames, :height, :width]
@@ -262,7 +264,7 @@ def pad(x: Tensor, window: Window) -> Tensor:
     return F.pad(x, (0, 0, 0, width, 0, height, 0, frames)) if frames or height or width else x
 
 
-def split(x: Tensor, window: Window) -> Tensor:
+def partition_windows(x: Tensor, window: Window) -> Tensor:
     """[B, T, H, W, C] -> [B, windows, n, C], n positions each; time is slowest and width fastest in both."""
     batch, frames, height, width, channels = x.shape
     t, h, w = window
@@ -270,18 +272,18 @@ def split(x: Tensor, window: Window) -> Tensor:
     return parts.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, -1, window.volume, channels)
 
 
-def join(x: Tensor, sizes: Window, window: Window) -> Tensor:
-    """[B, windows, n, C] -> [B, T, H, W, C] of these sizes, the inverse of `split`."""
+def merge_windows(x: Tensor, sizes: Window, window: Window) -> Tensor:
+    """[B, windows, n, C] -> [B, T, H, W, C] of these sizes, the inverse of `partition_windows`."""
     counts = [size // part for size, part in zip(sizes, window, strict=True)]
     parts = x.reshape(x.shape[0], *counts, *window, x.shape[-1])
     return parts.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(x.shape[0], *sizes, x.shape[-1])
 
 
-def wrapped(sizes: Window, window: Window, shift: list[int], device: torch.device) -> Tensor:
+def across_the_shift(sizes: Window, window: Window, shift: list[int], device: torch.device) -> Tensor:
     """Pairs of a window that the shift brought together around an axis' ends: bool [windows, query, key]."""
     ends = [torch.arange(size, device=device) >= size - by for size, by in zip(sizes, shift, strict=True)]
     region = ends[0][:, None, None] * 4 + ends[1][:, None] * 2 + ends[2]
-    regions = split(region[None, ..., None], window)[0, :, :, 0]
+    regions = partition_windows(region[None, ..., None], window)[0, :, :, 0]
     return regions[:, :, None] != regions[:, None]
 
 

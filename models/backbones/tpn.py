@@ -74,19 +74,19 @@ class TPN(ResNet):
         """[B, channels, T', h, w] -> logits [B, K]."""
         return self.fc(self.dropout(features.mean((2, 3, 4))))
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """As `Network.losses`, with `loss_main` and `loss_auxiliary`."""
         third, fourth = self.forward_stages(clip)
-        return self.losses_of(self.classify(self.neck(third, fourth)), third, labels, weights)
+        return self.losses_of(self.classify(self.neck(third, fourth)), third, labels, sample_weights)
 
     def losses_of(
-        self, logits: Tensor, third: Tensor, labels: Tensor, weights: Tensor | None = None
+        self, logits: Tensor, third: Tensor, labels: Tensor, sample_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
         """`losses` of logits [B, K] and the third stage's map."""
-        main = cross_entropy(logits, labels, weights)
+        main = cross_entropy(logits, labels, sample_weights)
         if self.auxiliary is None:
             return {"total": main, "logits": logits.detach()}
-        added = cross_entropy(self.auxiliary(third), labels, weights)
+        added = cross_entropy(self.auxiliary(third), labels, sample_weights)
         return {
             "total": main + self.options.auxiliary_weight * added,
             "logits": logits.detach(),

@@ -138,13 +138,13 @@ class Stem(nn.Module):
 def _stage(inputs: int, outputs: int, depth: int) -> nn.Module:
     """`depth` blocks, the first of which halves height and width; every other one, from the first, has an SE."""
     blocks = [
-        Block(outputs if index else inputs, outputs, 1 if index else 2, squeezed=index % 2 == 0)
+        X3DBlock(outputs if index else inputs, outputs, 1 if index else 2, squeezed=index % 2 == 0)
         for index in range(depth)
     ]
     return nn.Sequential(OrderedDict(res_blocks=nn.Sequential(*blocks)))
 
 
-class Block(nn.Module):
+class X3DBlock(nn.Module):
     """A bottleneck and a shortcut. [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, squeezed: bool) -> None:
@@ -199,8 +199,8 @@ class SE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weighed channels."""
-        weights: Tensor = self.block(x.mean((2, 3, 4), keepdim=True))
-        return x * weights
+        gates: Tensor = self.block(x.mean((2, 3, 4), keepdim=True))
+        return x * gates
 
 
 def squeeze(channels: int) -> int:

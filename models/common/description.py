@@ -60,7 +60,7 @@ class Description:
     """K segments (T) of a test clip."""
     test_snippet: dict[str, int] | None = None
     """L of a test clip where it differs: STIN's pairs of frames are for training."""
-    parts: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
     """Networks that this one is put together from; it is trained by them."""
     clips: int
     """Clips a video of the published N-view protocol."""

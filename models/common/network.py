@@ -71,13 +71,13 @@ class Network(nn.Module):
                 f"got {clip.shape[2]} of {clip.shape[3]}x{clip.shape[4]}."
             )
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """What a training step needs of one forward pass.
 
         Args:
             clip: [B, C, T, H, W].
             labels: int64 [B].
-            weights: [B], 0 for filler samples that complete a batch; all 1 where None.
+            sample_weights: [B], 0 for filler samples that complete a batch; all 1 where None.
 
         Returns:
             `total`, the weighted mean loss, which is minimised (0, with zero gradients, where all weights are 0);
@@ -85,7 +85,7 @@ class Network(nn.Module):
             anything else is a scalar to be logged (networks with auxiliary heads).
         """
         logits = self(clip)
-        return {"total": cross_entropy(logits, labels, weights), "logits": logits.detach()}
+        return {"total": cross_entropy(logits, labels, sample_weights), "logits": logits.detach()}
 
     def begin_step(self, epoch: float) -> None:
         """Take what depends on how far training is; the loop says so before every step.
@@ -203,17 +203,17 @@ def last_linear(channels: int, num_classes: int, std: float = 0.001) -> nn.Linea
 _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits [B, K], weighted by [B], in float32 whatever the logits' precision."""
-    return weighted_mean(F.cross_entropy(logits.float(), labels, reduction="none"), weights)
+    return weighted_mean(F.cross_entropy(logits.float(), labels, reduction="none"), sample_weights)
 
 
-def weighted_mean(each: Tensor, weights: Tensor | None = None) -> Tensor:
+def weighted_mean(each: Tensor, sample_weights: Tensor | None = None) -> Tensor:
     """Mean of [B] weighted by [B], 0 where all weights are."""
-    if weights is None:
+    if sample_weights is None:
         return each.mean()
     # A rank may get nothing but filler: its loss is then 0, not 0/0.
-    return (each * weights).sum() / weights.sum().clamp_min(torch.finfo(each.dtype).tiny)
+    return (each * sample_weights).sum() / sample_weights.sum().clamp_min(torch.finfo(each.dtype).tiny)
 
 
 def fold(clip: Tensor) -> Tensor:

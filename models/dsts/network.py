@@ -90,7 +90,7 @@ class Specialized(TrunkNetwork):
         return self.classify(self.dsts(features))
 
     @torch.no_grad()
-    def choices(self, clip: Tensor) -> Tensor:
+    def routing(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> the neuron that each sample passes in each layer, int64 [B, L]; [B, 0] without synapse."""
         _, chosen = self.dsts.trace(self.forward_trunk(clip))
         return torch.stack(chosen, 1) if chosen else torch.empty(len(clip), 0, dtype=torch.int64)
@@ -146,11 +146,11 @@ class DSTSTPN(Specialized, TPN):
         """[B, C, T, H, W] -> the pyramid's map, [B, 2048, T, H/32, W/32], or with T/8 where it is pooled."""
         return TPN.forward_features(self, clip)
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """As TPN's, with `busiest_neuron_1` and so on by layer."""
         third, fourth = self.forward_stages(clip)
         features, chosen = self.dsts.trace(self.neck(third, fourth))
-        losses = self.losses_of(self.classify(features), third, labels, weights)
+        losses = self.losses_of(self.classify(features), third, labels, sample_weights)
         return losses | usage(chosen, self.options.n_neurons)
 
 
@@ -168,9 +168,9 @@ class DSTSSwin(Specialized, Swin3D):
         """[B, C, T, H, W] -> Swin's map after its last norm, [B, 1024, T/2, H/32, W/32]."""
         return Swin3D.forward_features(self, clip)
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """As every network's, with `busiest_neuron_1` and so on by layer."""
         features, chosen = self.dsts.trace(self.forward_trunk(clip))
         logits = self.classify(features)
-        total = cross_entropy(logits, labels, weights)
+        total = cross_entropy(logits, labels, sample_weights)
         return {"total": total, "logits": logits.detach(), **usage(chosen, self.options.n_neurons)}

@@ -130,8 +130,8 @@ class Layer(nn.Module):
         The paper sums all elements of m_i(X). A sum of a 1x1x1 convolution is the sum of its kernel over outputs times
         the sum of its input over positions, so that no convolution is needed.
         """
-        pooled = widen(x).mean((2, 3, 4))
-        kernels = widen(self.scoring).sum(1)
+        pooled = at_least_float32(x).mean((2, 3, 4))
+        kernels = at_least_float32(self.scoring).sum(1)
         impulses = (pooled[:, None] * kernels).sum(2) * self.settings.impulse_scale
         if self.settings.impulse_norm == "sum":
             return impulses * x[0, 0].numel()
@@ -144,16 +144,16 @@ class Layer(nn.Module):
         if not self.settings.synapse:
             z, chosen = self.neurons(x).mean(1), None
         elif self.training:
-            weights = choose(self.impulses(x), self.settings.tau)
-            chosen = weights.argmax(1)
-            z = _weighted(self.neurons(x), weights)
+            one_hot = gumbel_softmax(self.impulses(x), self.settings.tau)
+            chosen = one_hot.argmax(1)
+            z = _mixed(self.neurons(x), one_hot)
         else:
             impulses = self.impulses(x)
             chosen = impulses.argmax(1)
             if self.settings.dense_eval:
-                z = _weighted(self.neurons(x), F.one_hot(chosen, impulses.shape[1]))
+                z = _mixed(self.neurons(x), F.one_hot(chosen, impulses.shape[1]))
             else:
-                z = self.neurons.only(x, chosen)
+                z = self.neurons.forward_selected(x, chosen)
         return (z + x if self.settings.layer_residual else z), chosen
 
 
@@ -173,10 +173,10 @@ class Neurons(nn.Module):
             """g, [N, C]: above 0, a channel is temporal."""
             nn.init.normal_(self.gates, std=settings.gate_init_std)
         if settings.sts:
-            self.spatial, self.temporal = Path(count, channels, PLANE), Path(count, channels, TIME)
+            self.spatial, self.temporal = NeuronConv(count, channels, PLANE), NeuronConv(count, channels, TIME)
         else:
-            self.volume = Path(count, channels, VOLUME)
-        self.fuse = Path(count, channels, ONE, norm=settings.fuse_bn, relu=False)
+            self.volume = NeuronConv(count, channels, VOLUME)
+        self.fuse = NeuronConv(count, channels, ONE, norm=settings.fuse_bn, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T, h, w] -> what every neuron makes of it, [B, N, C, T, h, w]."""
@@ -190,7 +190,7 @@ class Neurons(nn.Module):
         fused: Tensor = self.fuse(z).unflatten(1, (count, channels))
         return fused
 
-    def only(self, x: Tensor, chosen: Tensor) -> Tensor:
+    def forward_selected(self, x: Tensor, chosen: Tensor) -> Tensor:
         """What each sample's own neuron makes of it: [B, C, T, h, w] and int64 [B] -> [B, C, T, h, w]. Evaluation."""
         # A loop over the neurons in use does not export, and there are no values to loop over on the meta device.
         if torch.compiler.is_exporting() or chosen.is_meta:
@@ -204,10 +204,12 @@ class Neurons(nn.Module):
     def _run(self, x: Tensor, neuron: int | Tensor) -> Tensor:
         if self.settings.sts:
             temporal = self.temporal_channels(1)[0, neuron][..., None, None, None].to(x.dtype)
-            z = self.spatial.only((1 - temporal) * x, neuron) + self.temporal.only(temporal * x, neuron)
+            z = self.spatial.forward_selected((1 - temporal) * x, neuron) + self.temporal.forward_selected(
+                temporal * x, neuron
+            )
         else:
-            z = self.volume.only(x, neuron)
-        return self.fuse.only(z, neuron)
+            z = self.volume.forward_selected(x, neuron)
+        return self.fuse.forward_selected(z, neuron)
 
     def temporal_channels(self, samples: int) -> Tensor:
         """Return b, 1 where a channel is temporal: [B or 1, N, C]. Binary unless `semhash_mix` says otherwise.
@@ -220,7 +222,7 @@ class Neurons(nn.Module):
         if not self.training:
             return (self.gates > 0).float()[None]
         draws = samples if self.settings.gate_noise == "sample" else 1
-        noisy = widen(self.gates) + gate_noise(draws, self.gates)
+        noisy = at_least_float32(self.gates) + gate_noise(draws, self.gates)
         soft = (1.2 * noisy.sigmoid() - 0.1).clamp(0, 1)
         # In this order the value is exactly 0 or 1.
         hard = (noisy > 0).to(soft.dtype) + (soft - soft.detach())
@@ -229,7 +231,7 @@ class Neurons(nn.Module):
         return hard
 
 
-class Path(nn.Module):
+class NeuronConv(nn.Module):
     """A convolution of every neuron without bias, with batch norm and ReLU or without. Keeps T, h and w."""
 
     def __init__(self, count: int, channels: int, kernel: Kernel, *, norm: bool = True, relu: bool = True) -> None:
@@ -246,7 +248,7 @@ class Path(nn.Module):
             x = self.bn(x)
         return F.relu(x) if self.relu else x
 
-    def only(self, x: Tensor, neuron: int | Tensor) -> Tensor:
+    def forward_selected(self, x: Tensor, neuron: int | Tensor) -> Tensor:
         """[B, C, T, h, w] -> the same by one neuron, or by one for each sample, int64 [B]. Evaluation."""
         weight = self._of(self.conv.weight, neuron)
         if isinstance(neuron, Tensor):
@@ -268,12 +270,12 @@ class Path(nn.Module):
         return value.view(self.count, self.channels, *value.shape[1:])[neuron]
 
 
-def widen(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """In float32 where the precision is lower."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-def choose(impulses: Tensor, tau: float) -> Tensor:
+def gumbel_softmax(impulses: Tensor, tau: float) -> Tensor:
     """Straight-through Gumbel softmax: float [B, N] -> exactly one-hot, with the gradient of the softmax."""
     soft = ((impulses + gumbel_noise(impulses)) / tau).softmax(1)
     hard = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1.0)
@@ -291,9 +293,9 @@ def gate_noise(draws: int, gates: Tensor) -> Tensor:
     return torch.randn(draws, *gates.shape, device=gates.device)
 
 
-def _weighted(each: Tensor, weights: Tensor) -> Tensor:
+def _mixed(each: Tensor, coefficients: Tensor) -> Tensor:
     """Sum of [B, N, C, T, h, w] over N, weighted by [B, N]."""
-    return torch.einsum("bn,bncthw->bcthw", weights.to(each.dtype), each)
+    return torch.einsum("bn,bncthw->bcthw", coefficients.to(each.dtype), each)
 
 
 def _conv(inputs: int, outputs: int, kernel: Kernel, groups: int = 1) -> nn.Conv3d:

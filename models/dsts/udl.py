@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.dsts.specialization import widen
+from models.dsts.specialization import at_least_float32
 
 Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
 """Sums each tensor over all workers."""
@@ -42,7 +42,7 @@ class Samples(Protocol):
         """int64 [b]."""
 
     @property
-    def weights(self) -> Tensor:
+    def sample_weights(self) -> Tensor:
         """[b], 0 for fillers."""
 
     @property
@@ -110,9 +110,9 @@ def _share_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Seq
         with torch.no_grad():
             features = network.forward_trunk(part.clip)
         with torch.autocast(features.device.type, enabled=False):
-            logits = functional_call(head, parameters, (widen(features),))
+            logits = functional_call(head, parameters, (at_least_float32(features),))
             each = F.cross_entropy(logits, part.labels, reduction="none")
-        shares.append((each * part.weights).sum() / part.count)
+        shares.append((each * part.sample_weights).sum() / part.count)
     return torch.stack(shares).sum()
 
 

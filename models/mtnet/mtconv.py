@@ -99,7 +99,7 @@ class MTConv(nn.Module):
 
     def forward(self, x: Tensor | Branches) -> Tensor | Branches:
         """Local and prolonged features: joined by channels, or apart, as x is."""
-        return self.branches(*x) if isinstance(x, tuple) else join(*self.branches(*self.split(x)))
+        return self.branches(*x) if isinstance(x, tuple) else concatenate(*self.branches(*self.split(x)))
 
     def split(self, x: Tensor) -> Branches:
         """Channels of the local and of the prolonged branch; all and None without a ratio."""
@@ -133,10 +133,10 @@ class MTConvs(nn.Sequential):
         pair = cast("MTConv", self[0]).split(x)
         for layer in self:
             pair = layer(pair)
-        return join(*pair)
+        return concatenate(*pair)
 
 
-def join(local: Tensor, prolonged: Tensor | None) -> Tensor:
+def concatenate(local: Tensor, prolonged: Tensor | None) -> Tensor:
     """[B, c, T, h, w] and [B, C - c, T, h, w] -> [B, C, T, h, w]."""
     return local if prolonged is None else torch.cat([local, prolonged], 1)
 

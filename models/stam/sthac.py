@@ -75,11 +75,11 @@ class STHAC(nn.Module):
             filters = [branch.scale * branch(x, frames) for branch in self._branches()]
             change = sum(filters[1:], filters[0])[:, :, None, None]
         else:
-            change = self.scale * self.weights(x, frames) @ self.filters.flatten(1)
+            change = self.scale * self.mixing(x, frames) @ self.filters.flatten(1)
             change = change.view(-1, *self.filters.shape[1:])
         return 1 + change.float()  # half precision would round small changes away
 
-    def weights(self, x: Tensor, frames: int) -> Tensor:
+    def mixing(self, x: Tensor, frames: int) -> Tensor:
         """Share pi of each filter in each frame, [B*T, N]."""
         logits = [branch(x, frames) for branch in self._branches()] or [x.new_zeros(x.shape[0], len(self.filters))]
         total = sum(logits[1:], logits[0])

@@ -63,13 +63,13 @@ class FlowDifference(Changes):
         return flow.view(*changes.shape[:2], *flow.shape[1:]).transpose(1, 2)
 
 
-def flow_error(predicted: Tensor, flow: Tensor | None, weights: Tensor | None) -> Tensor:
+def flow_error(predicted: Tensor, flow: Tensor | None, sample_weights: Tensor | None) -> Tensor:
     """Mean squared error of a predicted flow [B, 2, K, h, w], weighted by [B], in float32.
 
     Args:
         predicted: in `FLOW_UNIT`s.
         flow: [B, 2, K, H, W] in pixels a frame; averaged over the part of the frame that a position of the map covers.
-        weights: as in `Network.losses`.
+        sample_weights: as in `Network.losses`.
 
     Raises:
         ModelError: no flow, or of another number of pairs.
@@ -82,7 +82,7 @@ def flow_error(predicted: Tensor, flow: Tensor | None, weights: Tensor | None) -
         )
     height, width = predicted.shape[3:]
     target = F.adaptive_avg_pool2d(flow.float().flatten(0, 2), (height, width)).view(predicted.shape) / FLOW_UNIT
-    return weighted_mean((predicted.float() - target).square().mean((1, 2, 3, 4)), weights)
+    return weighted_mean((predicted.float() - target).square().mean((1, 2, 3, 4)), sample_weights)
 
 
 class SelfAttention(nn.Module):

@@ -101,7 +101,7 @@ class SpatialStream(Stream):
         return main, None if self.auxiliary is None else self.auxiliary(tapped, pairs=pairs)
 
     def losses(
-        self, clip: Tensor, labels: Tensor, weights: Tensor | None = None, flow: Tensor | None = None
+        self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None, flow: Tensor | None = None
     ) -> dict[str, Tensor]:
         """As `Network.losses`, with `loss_main` and `loss_difference`.
 
@@ -111,8 +111,10 @@ class SpatialStream(Stream):
         added = None
         if change is not None:
             flows = self.options.ad_target == "flow"
-            added = flow_error(change, flow, weights) if flows else cross_entropy(change, labels, weights)
-        return _losses(main, cross_entropy(main, labels, weights), added, self.options.lambda_s, "loss_difference")
+            added = flow_error(change, flow, sample_weights) if flows else cross_entropy(change, labels, sample_weights)
+        return _losses(
+            main, cross_entropy(main, labels, sample_weights), added, self.options.lambda_s, "loss_difference"
+        )
 
 
 class TemporalStream(Stream):
@@ -147,11 +149,13 @@ class TemporalStream(Stream):
             return main, None
         return main, self.auxiliary(maps, attention).view(clips, segments, -1).mean(1)
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """As `Network.losses`, with `loss_main` and `loss_attention`."""
         main, pooled = self.scores(clip)
-        added = None if pooled is None else cross_entropy(pooled, labels, weights)
-        return _losses(main, cross_entropy(main, labels, weights), added, self.options.lambda_t, "loss_attention")
+        added = None if pooled is None else cross_entropy(pooled, labels, sample_weights)
+        return _losses(
+            main, cross_entropy(main, labels, sample_weights), added, self.options.lambda_t, "loss_attention"
+        )
 
 
 class SpatialResNet(SpatialStream, ResNet):
@@ -202,7 +206,7 @@ class STIN(Network):
         logits: Tensor = of_rgb * self.spatial(rgb) + of_flow * self.temporal(flow)
         return logits
 
-    def losses(self, clip: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """Raise `ModelError`: the streams are trained one by one."""
         raise ModelError("stin is not trained as a whole: train stin_spatial and stin_temporal, then join the two.")
 

@@ -204,7 +204,7 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     from tasks.learn import host
     from tasks.learn.score import score
 
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
     shown = views(protocol.clips, protocol.crops, protocol.seed)

@@ -168,7 +168,7 @@ def _predict_on_ray(
 def _predict_chunk(loaded: tuple[_Predictor, Any], files: list[str]) -> list[Prediction]:
     from tasks.learn import host
 
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
     predictor, network = loaded
     with DecoderProcess() as decoder:
         return [predictor.predict(network, file, decoder) for file in files]

@@ -14,7 +14,7 @@ from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.run_folder import Workers
 from tasks.clips import ClipSettings
-from tasks.learn import Identity, Progress
+from tasks.learn import Identity, Report
 
 SCORE = "selection_score"
 """Metric that Ray Train ranks checkpoints by: val top-1, or below every accuracy where there was no validation."""
@@ -54,7 +54,7 @@ def work(config: dict[str, Any]) -> None:
     if refusal is not None:  # Ray Train restarts workers after any error; this one would come again
         raise UserError(refusal)
     context = ray.train.get_context()
-    host.settle(threads=max(1, int(recipe.compute.cpus_per_worker)))
+    host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     training = ClipLoader(dataset, "train", job.clip, settings)
     validation = None
@@ -103,7 +103,7 @@ class _Reporter:
         self.steps = steps
         self.tracker: Any = None
 
-    def __call__(self, report: Progress) -> None:
+    def __call__(self, report: Report) -> None:
         import ray.train
 
         if self.tracker is not None:
@@ -125,7 +125,7 @@ class _Reporter:
                 delete_local_checkpoint_after_upload=True,
             )
 
-    def _tell_driver(self, report: Progress) -> None:
+    def _tell_driver(self, report: Report) -> None:
         line = {
             "kind": report.kind,
             "time": time.time(),

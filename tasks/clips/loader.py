@@ -23,8 +23,8 @@ from tasks.data.dataset import Dataset
 from tasks.data.reader import Sample
 from tasks.errors import UserError
 from tasks.learn.batch import Batch
-from tasks.learn.plan import Step, plan
 from tasks.learn.settings import TrainSettings
+from tasks.learn.steps import Step, epoch_steps
 
 BATCHES_AHEAD = 2
 """Batches being read while the network works on one: enough to hide a slow one, and bounded memory."""
@@ -44,12 +44,12 @@ class ClipLoader:
 
     def steps(self, epoch: int) -> int:
         """Return the steps of an epoch: the same for any number of workers, as batches are those of all."""
-        return len(plan(self.settings, epoch, len(self.samples)))
+        return len(epoch_steps(self.settings, epoch, len(self.samples)))
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Batch, None, None]:
         """Yield a rank's share of each step of an epoch, from `start_step` on."""
         order = epoch_order([sample.shard for sample in self.samples], self.settings.seed, epoch)
-        steps = plan(self.settings, epoch, len(self.samples))
+        steps = epoch_steps(self.settings, epoch, len(self.samples))
         shares = deal(order, [step.samples for step in steps], rank, world)
         plans = (self._plan(share, step, epoch) for share, step in list(zip(shares, steps, strict=True))[start_step:])
         yield from _read_ahead(plans, self.settings.loader_threads)
@@ -176,7 +176,7 @@ def _finish(plan: _Plan, clips: Tensor, flow: Tensor | None, reads: list[Future[
     return Batch(
         clip=clips,
         labels=torch.tensor([row.sample.label_id for row in plan.rows]),
-        weights=torch.tensor([row.weight for row in plan.rows]),
+        sample_weights=torch.tensor([row.weight for row in plan.rows]),
         count=plan.count,
         video_ids=[row.sample.video_id for row in plan.rows],
         views=torch.tensor([row.view for row in plan.rows]),

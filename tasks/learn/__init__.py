@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tasks.learn.checkpoint import Identity as Identity
     from tasks.learn.checkpoint import load_weights as load_weights
     from tasks.learn.checkpoint import read_identity as read_identity
-    from tasks.learn.loop import Progress as Progress
+    from tasks.learn.loop import Report as Report
     from tasks.learn.loop import fit as fit
     from tasks.learn.score import Metrics as Metrics
     from tasks.learn.score import measure as measure
@@ -21,7 +21,7 @@ _MODULES = {
     "Batch": "batch",
     "Identity": "checkpoint",
     "Metrics": "score",
-    "Progress": "loop",
+    "Report": "loop",
     "TrainSettings": "settings",
     "fit": "loop",
     "load_weights": "checkpoint",

@@ -20,7 +20,7 @@ class Batch:
     """float32 [b, C, T, H, W]."""
     labels: Tensor
     """int64 [b]."""
-    weights: Tensor
+    sample_weights: Tensor
     """float32 [b], 1 for a sample and 0 for a filler."""
     count: int
     """Samples of this step over all ranks, fillers not counted."""
@@ -42,7 +42,7 @@ class Batch:
         own = len(range(rank, first, world))
         return self._share(slice(own), first), self._share(slice(own, None), self.count - first)
 
-    def parts(self, number: int) -> list[Batch]:
+    def micro_batches(self, number: int) -> list[Batch]:
         """Return the batch in at most so many parts of nearly the same size."""
         size = -(-len(self.labels) // number)
         return [self._share(slice(at, at + size), self.count) for at in range(0, len(self.labels), size)]
@@ -55,7 +55,7 @@ class Batch:
             self,
             clip=self.clip[rows],
             labels=self.labels[rows],
-            weights=self.weights[rows] * (not empty),
+            sample_weights=self.sample_weights[rows] * (not empty),
             count=count,
             video_ids=self.video_ids[rows],
             views=self.views[rows],
@@ -68,6 +68,6 @@ class Batch:
             self,
             clip=self.clip.to(device),
             labels=self.labels.to(device),
-            weights=self.weights.to(device),
+            sample_weights=self.sample_weights.to(device),
             flow=None if self.flow is None else self.flow.to(device),
         )

@@ -10,7 +10,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Of glibc's mallopt(3)."""
 
 
-def settle(threads: int) -> None:
+def tune_allocator(threads: int) -> None:
     """Give torch so many threads, and keep freed memory for the next step.
 
     glibc hands each large block back to the kernel when it is freed; the next step asks for the same blocks, and their

@@ -46,7 +46,7 @@ class ValidationSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
+class Report:
     """What the loop tells its caller."""
 
     kind: Literal["step", "epoch"]
@@ -83,7 +83,7 @@ def fit(
     training: TrainingSource,
     validation: ValidationSource | None,
     settings: TrainSettings,
-    report: Callable[[Progress], None],
+    report: Callable[[Report], None],
     *,
     identity: Identity,
     device: torch.device | str = "cpu",
@@ -139,7 +139,7 @@ class _Loop:
         network: nn.Module,
         training: TrainingSource,
         settings: TrainSettings,
-        report: Callable[[Progress], None],
+        report: Callable[[Report], None],
         identity: Identity,
         device: torch.device,
         group: ProcessGroup | None,
@@ -182,13 +182,13 @@ class _Loop:
                 elif done % settings.log_every == 0:
                     metrics = self.window_metrics()
                     if self.rank == 0:
-                        self.report(Progress("step", epoch, self.position.step, metrics))
+                        self.report(Report("step", epoch, self.position.step, metrics))
 
     @_single_clips_refused()
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Change the weights once; returns sums over the clips of the ordinary step on all ranks."""
         torch.manual_seed(seed(self.settings.seed, self.position.step, self.rank))
-        epoch, width = self.progress()
+        epoch, width = self.epoch_and_width()
         self.lr = lr_at(epoch, width, self.settings) * batch.lr
         set_lr(self.optimizer, self.lr)
         self.network.begin_step(epoch)  # type: ignore[operator]
@@ -198,7 +198,7 @@ class _Loop:
                 self.upstream_step(batch, held_out)
         return self.ordinary_step(batch)
 
-    def progress(self) -> tuple[float, float]:
+    def epoch_and_width(self) -> tuple[float, float]:
         """Epochs since the start, with fractions, and the share of a step in the epoch that begins or goes on."""
         epoch, step = self.position.epoch, self.position.step
         if epoch == self.settings.epochs:
@@ -208,11 +208,14 @@ class _Loop:
 
     def upstream_step(self, train: Batch, held_out: Batch) -> None:
         """Change the upstream parameters alone, along the gradients that the network makes itself."""
-        cut = self.settings.accumulate
+        train_parts, held_out_parts = (half.micro_batches(self.settings.accumulate) for half in (train, held_out))
         self.optimizer.zero_grad()
         with self.autocast:
             self.network.gradients(  # type: ignore[operator]
-                train.parts(cut), held_out.parts(cut), lr=self.lr, reduce=partial(parallel.sum_each, group=self.group)
+                train_parts,
+                held_out_parts,
+                lr=self.lr,
+                reduce=partial(parallel.sum_each, group=self.group),
             )
         norm = self._clip()
         if not math.isfinite(norm):
@@ -222,12 +225,12 @@ class _Loop:
     def ordinary_step(self, batch: Batch) -> dict[str, float]:
         """Change all other parameters; returns sums over the step's clips on all ranks."""
         self.optimizer.zero_grad()
-        parts, local = batch.parts(self.settings.accumulate), []
+        parts, local = batch.micro_batches(self.settings.accumulate), []
         for number, part in enumerate(parts, 1):
             with parallel.without_sync(self.model, skip=number < len(parts)):
                 with self.autocast:
-                    losses = self.model(part.clip, part.labels, part.weights, part.flow)
-                scale = parallel.global_mean_scale(part.weights, part.count, self.world)
+                    losses = self.model(part.clip, part.labels, part.sample_weights, part.flow)
+                scale = parallel.global_mean_scale(part.sample_weights, part.count, self.world)
                 torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
             local.append(_sums(losses, part))
         sums = self._reduce(local)
@@ -275,7 +278,7 @@ class _Loop:
         clips = window.sums.pop("clips")
         correct = window.sums.pop("correct")
         return {
-            "epoch": self.progress()[0],
+            "epoch": self.epoch_and_width()[0],
             "train/lr": self.lr,
             "train/grad_norm": self.grad_norm,
             "train/top1_percent": 100 * correct / clips,
@@ -304,14 +307,14 @@ class _Loop:
         if self.rank == 0 and self.scratch is not None:
             folder = self.scratch / f"checkpoint-{self.position.step:08d}"
             checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
-        self.report(Progress("epoch", self.position.epoch, self.position.step, metrics, folder))
+        self.report(Report("epoch", self.position.epoch, self.position.step, metrics, folder))
         self.window = _Window()  # saving and validating are not the steps' time
 
 
 def _sums(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """What a pass tells, summed over its clips, in float64."""
-    clips = batch.weights.sum()
-    correct = ((losses["logits"].argmax(1) == batch.labels) * batch.weights).sum()
+    clips = batch.sample_weights.sum()
+    correct = ((losses["logits"].argmax(1) == batch.labels) * batch.sample_weights).sum()
     named = {"clips": clips, "loss": losses["total"] * clips, "correct": correct}
     named |= {name: losses[name] * clips for name in sorted(losses) if name not in ("total", "logits")}
     return {name: value.detach().double() for name, value in named.items()}

@@ -25,7 +25,10 @@ def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
         seen += names
         head = [name for name in names if name.startswith(heads)]
         trunk = [name for name in names if name not in head]
-        for members, multiplier in ((trunk, group.lr_multiplier * settings.trunk_lr), (head, group.lr_multiplier)):
+        for members, multiplier in (
+            (trunk, group.lr_multiplier * settings.trunk_lr_factor),
+            (head, group.lr_multiplier),
+        ):
             if members:
                 groups.append(
                     {

@@ -30,10 +30,12 @@ class Losses(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, clip: Tensor, labels: Tensor, weights: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, clip: Tensor, labels: Tensor, sample_weights: Tensor, flow: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the network's training losses; flow goes to those networks alone that learn it."""
         more = {} if flow is None else {"flow": flow}
-        return self.network.losses(clip, labels, weights, **more)  # type: ignore[operator]
+        return self.network.losses(clip, labels, sample_weights, **more)  # type: ignore[operator]
 
 
 def rank_and_world(group: ProcessGroup | None) -> tuple[int, int]:
@@ -66,13 +68,13 @@ def release(group: ProcessGroup | None) -> None:
         gc.collect()
 
 
-def global_mean_scale(weights: Tensor, count: int, world: int) -> Tensor:
+def global_mean_scale(sample_weights: Tensor, count: int, world: int) -> Tensor:
     """Return the factor that turns a rank's weighted mean into its share of the mean over all ranks.
 
     DistributedDataParallel averages gradients over `world` ranks whatever their numbers of samples; with this factor
     the average is the mean over the step's `count` samples.
     """
-    return weights.sum() * world / count
+    return sample_weights.sum() * world / count
 
 
 def sync_buffers(network: nn.Module, group: ProcessGroup | None) -> None:

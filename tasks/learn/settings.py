@@ -22,7 +22,7 @@ class TrainSettings:
     batch norm, which then takes the statistics of each part."""
     lr: float = 0.01
     """Base learning rate, as given: it is not scaled by batch size or workers."""
-    trunk_lr: float = 1.0
+    trunk_lr_factor: float = 1.0
     """Factor of the rate of all that is not the last layer, or a head that the network adds beside its trunk: below 1
     where a trained trunk is fine-tuned."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -58,6 +58,6 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "batch_size", "accumulate", "log_every", "validate_every", "loader_threads")
-        above(self, 0, "lr", "trunk_lr", "gamma", "clip_norm")
+        above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "keep_checkpoints")
         within(self, 0, 1, "momentum")

@@ -61,7 +61,7 @@ def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
     batch = Batch(torch.randn(shape), labels, torch.ones(count), count, [""] * count, torch.zeros(count))
 
     def plain(samples: Batch) -> None:
-        network.losses(samples.clip, samples.labels, samples.weights)["total"].backward()
+        network.losses(samples.clip, samples.labels, samples.sample_weights)["total"].backward()
         network.zero_grad()
 
     def both() -> None:
@@ -75,7 +75,7 @@ def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
 
 def grown(size: str, shape: tuple[int, ...], udl: bool) -> float:
     """Peak memory in MB that a step adds to its network, in a process that has taken none."""
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
     return peak_growth(step(size, shape, udl))
 
 

@@ -1,4 +1,4 @@
-"""What keeping freed memory (`tasks.learn.host.settle`) saves a process that runs networks on a CPU.
+"""What keeping freed memory (`tasks.learn.host.tune_allocator`) saves a process that runs networks on a CPU.
 
     .venv/bin/python tests/bench/bench_host.py [--repeats 5]
 
@@ -22,7 +22,7 @@ PASS = ("mtnet_m", 4, 16, 224)
 def measured(settled: bool) -> list[float]:
     """CPU seconds of each case in this process."""
     if settled:
-        host.settle(threads=1)
+        host.tune_allocator(threads=1)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     name, batch, frames, side = PASS

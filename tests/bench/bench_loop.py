@@ -15,7 +15,7 @@ import models
 from tasks.clips import ClipLoader, ClipSettings
 from tasks.data import Dataset, open_dataset
 from tasks.learn.checkpoint import Identity
-from tasks.learn.loop import Progress, fit
+from tasks.learn.loop import Report, fit
 from tasks.learn.settings import TrainSettings
 from tasks.video.codecs import decode_rgb, jpeg_rgb
 
@@ -48,11 +48,11 @@ def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
 
 def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
     """CPU milliseconds a clip of a training on small clips, and the loop's own figures of its last epoch."""
-    reports: list[Progress] = []
+    reports: list[Report] = []
     cpu: list[float] = []
 
-    def report(progress: Progress) -> None:
-        reports.append(progress)
+    def keep(report: Report) -> None:
+        reports.append(report)
         cpu.append(time.process_time())
 
     settings = TrainSettings(epochs=3, batch_size=16, loader_threads=1, log_every=999)
@@ -61,7 +61,7 @@ def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
         model=name, stream="rgb", options={"tiny": True}, classes=dataset.classes, recipe={}, dataset_digest=""
     )
     network = models.build(name, len(dataset.classes), tiny=True)
-    fit(network, source, None, settings, report, identity=identity, scratch=None)
+    fit(network, source, None, settings, keep, identity=identity, scratch=None)
     # The first epoch warms up.
     return 1000 * (cpu[-1] - cpu[0]) / (len(cpu) - 1) / len(source.samples), reports[-1].metrics
 

@@ -176,7 +176,7 @@ def run(doc: str | None, repeats: int, *parts: Callable[[int], None]) -> None:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="timed turns, of which the median is shown")
     arguments = parser.parse_args()
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, one thread, median of {arguments.repeats}\n")
     for part in parts:

@@ -36,7 +36,7 @@ SHAPES = [
 
 def grown(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
     """Peak memory in MB that one training step adds to its network, in a process that has taken none."""
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
     network = models.build(name, 16, tiny=tiny)
     clip, labels = torch.randn(shape), torch.zeros(shape[0], dtype=torch.int64)
     return peak_growth(lambda: network.losses(clip, labels)["total"].backward())

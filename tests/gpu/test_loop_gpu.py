@@ -49,7 +49,7 @@ class Brightness:
     [
         (name, stream)
         for name in models.names()
-        if not models.describe(name).parts
+        if not models.describe(name).components
         for stream in models.describe(name).streams
     ],
 )

@@ -10,7 +10,7 @@ from tasks.learn.batch import Batch
 from tasks.learn.checkpoint import Identity
 
 CLASSES = ["jump", "run", "walk"]
-CASES = {name: (name, {}) for name in models.names() if not models.describe(name).parts} | {
+CASES = {name: (name, {}) for name in models.names() if not models.describe(name).components} | {
     "stin_spatial, flow as target": ("stin_spatial", {"ad_target": "flow"}),
     "stam, annealed": ("stam", {"temperature_start": 30.0}),
     "dsts_tpn, not the identity": ("dsts_tpn", {"zero_init_out": False}),
@@ -61,7 +61,7 @@ class Table:
         return Batch(
             clip=self.clips[indices],
             labels=self.labels[indices],
-            weights=weights,
+            sample_weights=weights,
             count=count,
             video_ids=[f"video{int(i):03}" for i in indices],
             views=torch.zeros(len(indices), dtype=torch.int64),

@@ -46,8 +46,8 @@ def gradients_of(name, options, count, rank, world, group):
     for module in model.modules():
         if isinstance(module, STILL):
             module.eval()
-    total = model(batch.clip, batch.labels, batch.weights, batch.flow)["total"]
-    scaled = total * parallel.global_mean_scale(batch.weights, batch.count, world)
+    total = model(batch.clip, batch.labels, batch.sample_weights, batch.flow)["total"]
+    scaled = total * parallel.global_mean_scale(batch.sample_weights, batch.count, world)
     own = torch.autograd.grad(scaled, [p for p in network.parameters() if p.requires_grad], retain_graph=True)
     scaled.backward()
     mean = {name: p.grad.clone() for name, p in network.named_parameters() if p.requires_grad}
@@ -60,7 +60,7 @@ def upstream(network, batch, rank, group):
     if not names or batch.count < 3:
         return {}
     halves = batch.halves(rank, 1 if group is None else dist.get_world_size(group))
-    train, held_out = (half.parts(1) for half in halves)
+    train, held_out = (half.micro_batches(1) for half in halves)
     network.gradients(train, held_out, lr=0.1, reduce=partial(parallel.sum_each, group=group))
     return {name: network.get_parameter(name).grad for name in names}
 
@@ -95,7 +95,7 @@ def statistics(rank, world, group, scratch):
         Table(n=21).training(),
         valid,
         settings,
-        lambda progress: None,
+        lambda report: None,
         identity=IDENTITY,
         group=group,
         scratch=scratch,

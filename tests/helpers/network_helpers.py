@@ -8,7 +8,7 @@ from models.common.describe import network_class
 from models.common.network import CHANNELS, FrameNetwork
 from models.stam.sthac import STHAC
 
-NETWORKS = [name for name in models.names() if not models.describe(name).parts]
+NETWORKS = [name for name in models.names() if not models.describe(name).components]
 """Those that take one clip; what is put together from others is tested beside its parts."""
 
 IN_A_RESNET = [name for name in NETWORKS if issubclass(network_class(models.describe(name)), FrameNetwork)]

@@ -27,7 +27,7 @@ from pipelines.recipe import Recipe, clip_settings, view_settings
 from tasks.clips import ClipLoader, ViewLoader, views
 from tasks.data import open_dataset
 from tasks.files import replacing
-from tasks.learn import Identity, Progress, fit, host, measure
+from tasks.learn import Identity, Report, fit, host, measure
 from tasks.learn.score import Scores, score
 from tasks.seeds import seed
 
@@ -54,12 +54,12 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
         clip=asdict(clip),
     )
 
-    def report(progress: Progress) -> None:
-        last.update(progress.metrics)
-        if progress.kind == "epoch":
-            print(f"epoch {progress.epoch} {progress.metrics}", flush=True)
+    def show(report: Report) -> None:
+        last.update(report.metrics)
+        if report.kind == "epoch":
+            print(f"epoch {report.epoch} {report.metrics}", flush=True)
 
-    fit(network, training, None, settings, report, identity=identity, scratch=None)
+    fit(network, training, None, settings, show, identity=identity, scratch=None)
     about = describe(model.name, model.options)
     source = ViewLoader(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
     scores = score(network.deploy(), source.batches(0, 1), space=about.score_space)
@@ -69,7 +69,7 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
     start, cpu = time.time(), time.process_time()
     recipe = recipes.parse(job["recipe"])
     scores, classes, last, kept = train(recipe)

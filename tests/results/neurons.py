@@ -23,7 +23,7 @@ def spread(network: Specialized, source: ViewLoader) -> dict[str, np.ndarray]:
     chosen = []
     for batch in source.batches(0, 1):
         videos += batch.video_ids
-        chosen.append(network.choices(batch.clip).numpy())
+        chosen.append(network.routing(batch.clip).numpy())
     gates = [layer.neurons.temporal_channels(1)[0].mean(1).numpy() for layer in network.dsts.layers]
     return {"choice_video_ids": np.array(videos), "choices": np.concatenate(chosen), "temporal": np.stack(gates)}
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from network_helpers import logits
 from torch import Tensor, nn
 
-from models.backbones.swin3d import Block, DropPath, Swin3D, Swin3DOptions, Window, resize_table
+from models.backbones.swin3d import DropPath, Swin3D, Swin3DOptions, SwinBlock, Window, resize_table
 from models.common.cost import cost, parameters
 from models.common.errors import ModelError
 from models.common.options import parse
@@ -136,7 +136,7 @@ def groups(size: int, window: int, shifted: bool) -> tuple[Tensor, int]:
     return (torch.arange(padded) - shift) // window, padded
 
 
-def attention(x: Tensor, block: Block, window: tuple[int, int, int], shifted: bool) -> Tensor:
+def attention(x: Tensor, block: SwinBlock, window: tuple[int, int, int], shifted: bool) -> Tensor:
     """[B, T, H, W, C] -> the same: each position with all of the volume, but for a mask."""
     sizes, channels, heads = x.shape[1:4], x.shape[4], block.attn.heads
     axes = [groups(size, limit, shifted) for size, limit in zip(sizes, window, strict=True)]
@@ -177,7 +177,7 @@ def attention(x: Tensor, block: Block, window: tuple[int, int, int], shifted: bo
 def test_a_block_attends_inside_its_windows(
     window: tuple[int, int, int], sizes: tuple[int, ...], shifted: bool
 ) -> None:
-    block = Block(12, 3, Window(*window), shifted=shifted, drop_path=0.5).eval()
+    block = SwinBlock(12, 3, Window(*window), shifted=shifted, drop_path=0.5).eval()
     randomise(block)
     x = torch.randn(2, *sizes, 12)
     middle = x + attention(block.norm1(x), block, window, shifted)
@@ -251,7 +251,7 @@ def test_drop_path_skips_branches_of_single_samples() -> None:
     assert kept.mean() == pytest.approx(1, abs=0.1)
     assert (path.eval()(torch.ones(2000, 2)) == 1).all()
 
-    block = Block(12, 3, Window(2, 4, 4), shifted=True, drop_path=0.999999)
+    block = SwinBlock(12, 3, Window(2, 4, 4), shifted=True, drop_path=0.999999)
     x = torch.randn(4, 2, 4, 4, 12)
     assert torch.equal(block(x), x)
     assert not torch.equal(block.eval()(x), x)
@@ -261,7 +261,7 @@ def test_drop_path_rises_linearly_over_all_blocks() -> None:
     for given, last in (({}, 0.3), ({"drop_path": 0.4}, 0.4)):
         with torch.device("meta"):
             network = swin(**given)
-        rates = [module.drop_path.rate for module in network.modules() if isinstance(module, Block)]
+        rates = [module.drop_path.rate for module in network.modules() if isinstance(module, SwinBlock)]
         assert rates == pytest.approx([last * index / 23 for index in range(24)])
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from network_helpers import clip_for, logits, randomise
 from torch import Tensor, nn
 
-from models.backbones.x3d import SE, X3D, X3DL, Block, Conv
+from models.backbones.x3d import SE, X3D, X3DL, Conv, X3DBlock
 from models.common.cost import cost, parameters
 from models.common.errors import ModelError
 from models.common.options import parse
@@ -118,7 +118,7 @@ def test_tiny_is_small_and_has_every_kind_of_block(network_class: type[X3D]) -> 
     assert 100_000 < parameters(network) < 300_000
     kinds = set()
     for block in network.modules():
-        if isinstance(block, Block):
+        if isinstance(block, X3DBlock):
             shortcut = (block.branch1_conv, block.branch1_norm)
             with_se = isinstance(block.branch2.norm_b[1], SE)
             kinds.add((*(not isinstance(layer, nn.Identity) for layer in shortcut), with_se))
@@ -152,7 +152,7 @@ def test_a_convolution_is_that_of_pytorch(kernel: tuple[int, int, int], stride: 
             torch.testing.assert_close(layer(x.contiguous(memory_format=memory)), expected)
 
 
-def slow_block(block: Block, x: Tensor, stride: int) -> Tensor:
+def slow_block(block: X3DBlock, x: Tensor, stride: int) -> Tensor:
     """A block by the paper's page: the depthwise convolution is a sum over its 27 taps."""
 
     def pointwise(weight: Tensor, x: Tensor) -> Tensor:

@@ -130,22 +130,22 @@ def test_norms_of_the_impulse_scale_it_alone(norm: str, factor: float) -> None:
 def test_training_chooses_exactly_one_neuron_with_the_gradient_of_the_softmax() -> None:
     torch.manual_seed(0)
     impulses = torch.randn(200, 5, requires_grad=True)
-    weights = specialization.choose(impulses, 0.7)
-    assert set(weights.unique().tolist()) == {0.0, 1.0}
-    assert (weights.sum(1) == 1).all()
-    assert len(weights.argmax(1).unique()) == 5
+    one_hot = specialization.gumbel_softmax(impulses, 0.7)
+    assert set(one_hot.unique().tolist()) == {0.0, 1.0}
+    assert (one_hot.sum(1) == 1).all()
+    assert len(one_hot.argmax(1).unique()) == 5
     towards = torch.randn(200, 5)
     torch.manual_seed(0)
     torch.randn(200, 5)
     soft = ((impulses + specialization.gumbel_noise(impulses)) / 0.7).softmax(1)
     expected = torch.autograd.grad((soft * towards).sum(), impulses)
-    torch.testing.assert_close(torch.autograd.grad((weights * towards).sum(), impulses), expected)
+    torch.testing.assert_close(torch.autograd.grad((one_hot * towards).sum(), impulses), expected)
 
 
 def test_a_noisy_choice_follows_the_softmax() -> None:
     torch.manual_seed(0)
     impulses = torch.tensor([0.0, 1.0, 2.0])
-    chosen = specialization.choose(impulses.expand(20_000, 3), 1.0).mean(0)
+    chosen = specialization.gumbel_softmax(impulses.expand(20_000, 3), 1.0).mean(0)
     torch.testing.assert_close(chosen, impulses.softmax(0), rtol=0, atol=0.012)  # 3 standard errors
 
 
@@ -255,7 +255,7 @@ def test_without_synapse_the_output_is_the_mean_of_all_neurons() -> None:
     made, x = module(synapse=False).eval(), features()
     z = made.reduce(x)
     for layer in made.layers:
-        every = [layer.neurons.only(z, torch.full((len(z),), number)) for number in range(5)]
+        every = [layer.neurons.forward_selected(z, torch.full((len(z),), number)) for number in range(5)]
         z = torch.stack(every).mean(0)
     torch.testing.assert_close(made(x), x + made.expand(z), rtol=1e-4, atol=1e-5)
     assert made.trace(x)[1] == []
@@ -329,13 +329,13 @@ def test_losses_tell_how_the_samples_spread(name: str) -> None:
     losses = network.losses(torch.randn(4, 3, 8, 64, 64), torch.tensor([0, 1, 2, 3]))
     shares = [losses[f"busiest_neuron_{layer}"] for layer in (1, 2, 3)]
     assert all(share in (0.25, 0.5, 0.75, 1.0) for share in shares)
-    choices = network.eval().choices(torch.randn(4, 3, 8, 64, 64))
+    choices = network.eval().routing(torch.randn(4, 3, 8, 64, 64))
     assert choices.shape == (4, 3)
     assert choices.dtype == torch.int64
     assert choices.max() < 4
     without = models.build(name, 4, tiny=True, synapse=False)
     assert not [key for key in without.losses(torch.randn(2, 3, 8, 64, 64), torch.tensor([0, 1])) if "busiest" in key]
-    assert without.eval().choices(torch.randn(2, 3, 8, 64, 64)).shape == (2, 0)
+    assert without.eval().routing(torch.randn(2, 3, 8, 64, 64)).shape == (2, 0)
 
 
 @pytest.mark.parametrize(("udl", "role"), [(True, "upstream"), (False, "ordinary")])

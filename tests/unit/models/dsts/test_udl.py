@@ -19,7 +19,7 @@ LR = 0.3
 class Part:
     clip: Tensor
     labels: Tensor
-    weights: Tensor
+    sample_weights: Tensor
     count: int
 
 
@@ -48,7 +48,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def smooth(monkeypatch: pytest.MonkeyPatch, quiet: None) -> None:
     """A soft choice of neurons, which has the derivative that a hard one is trained with."""
-    monkeypatch.setattr(specialization, "choose", lambda impulses, tau: (impulses / tau).softmax(1))
+    monkeypatch.setattr(specialization, "gumbel_softmax", lambda impulses, tau: (impulses / tau).softmax(1))
 
 
 def build(name: str = "dsts_tpn", precision: torch.dtype = torch.float32, **options: object) -> nn.Module:
@@ -177,7 +177,9 @@ def test_parts_and_fillers_add_up(quiet: None) -> None:
 
     expected = gradients([whole], [held_out])
     cut = [
-        Part(p.clip[at], p.labels[at], p.weights[at], 4) for p in (whole, held_out) for at in (slice(3), slice(3, 4))
+        Part(p.clip[at], p.labels[at], p.sample_weights[at], 4)
+        for p in (whole, held_out)
+        for at in (slice(3), slice(3, 4))
     ]
     filler = Part(torch.randn(1, 3, 4, 64, 64), torch.tensor([1]), torch.zeros(1), 4)
     for ours, theirs in zip(gradients([*cut[:2], filler], [filler, *cut[2:]]), expected, strict=True):

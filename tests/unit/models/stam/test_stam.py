@@ -123,12 +123,12 @@ def test_3_shares_of_filters() -> None:
     network = with_random_filters(ready("stam", tiny=True))
     module = network.layer3[0].sthac
     x = torch.randn(6, module.filters.shape[1], 9, 9)
-    share = module.weights(x, 3)
+    share = module.mixing(x, 3)
     assert share.shape == (6, 4)
     assert (share >= 0).all()
     torch.testing.assert_close(share.sum(1), torch.ones(6))
     uniform = with_random_filters(ready("stam", tiny=True, branches="none")).layer3[0].sthac
-    assert (uniform.weights(x, 3) == 0.25).all()
+    assert (uniform.mixing(x, 3) == 0.25).all()
     assert (uniform.factors(x, 3)[0] == uniform.factors(x, 3)[5]).all()
 
 
@@ -246,7 +246,7 @@ def test_standardised_shares_differ_from_the_start(mix: str) -> None:
     """Over a batch, each filter's logits have mean 0 and variance 1, whatever the branches say on average."""
     module = models.build("stam", 4, tiny=True, mix=mix, standardise=True).layer2[0].sthac
     nn.init.constant_(module.temporal.head.bias, 5)
-    share = module.weights(torch.randn(24, module.filters.shape[1], 7, 7), 4)
+    share = module.mixing(torch.randn(24, module.filters.shape[1], 7, 7), 4)
     logit = share.logit() if mix == "sigmoid" else share.log()
     if mix == "softmax":
         assert share.std(0).min() > 0.05

@@ -10,8 +10,8 @@ from tasks.clips.clips import train_clip, view_clip
 from tasks.clips.loader import BATCHES_AHEAD, resized
 from tasks.data import open_dataset
 from tasks.errors import UserError
-from tasks.learn.plan import Step
 from tasks.learn.settings import TrainSettings
+from tasks.learn.steps import Step
 
 pytestmark = pytest.mark.quick
 
@@ -44,7 +44,7 @@ def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip
             for batches in ranks
             for batch in batches
             for video_id, array, label, weight in zip(
-                batch.video_ids, batch.clip, batch.labels.tolist(), batch.weights, strict=True
+                batch.video_ids, batch.clip, batch.labels.tolist(), batch.sample_weights, strict=True
             )
             if weight
         ]
@@ -54,13 +54,13 @@ def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip
             assert label == matching[0].label_id
             assert any(np.array_equal(array, train_clip(dataset, s, clip, 0)) for s in matching)
         for step in zip(*ranks, strict=True):
-            assert {batch.count for batch in step} == {int(sum(batch.weights.sum() for batch in step))}
+            assert {batch.count for batch in step} == {int(sum(batch.sample_weights.sum() for batch in step))}
 
 
 def test_a_rank_without_samples_gets_a_filler(dataset):
     source = source_of(dataset, CLIP, 7)  # 8 samples: the second step has one
     first, second = ([*source.batches(0, rank, 2)][1] for rank in (0, 1))
-    assert (first.weights.tolist(), second.weights.tolist()) == ([1.0], [0.0])
+    assert (first.sample_weights.tolist(), second.sample_weights.tolist()) == ([1.0], [0.0])
     assert first.count == second.count == 1
     assert torch.equal(first.clip, second.clip)
 
@@ -88,7 +88,7 @@ def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
     assert seen.count((LONG, 0)) == 2  # its two pieces
     owners = [{v for b in batches for v in b.video_ids} for batches in ranks]
     assert sum(len(owner) for owner in owners) == 7
-    assert all(bool(b.weights.all()) and b.count == len(b.video_ids) for batches in ranks for b in batches)
+    assert all(bool(b.sample_weights.all()) and b.count == len(b.video_ids) for batches in ranks for b in batches)
 
 
 def test_views_are_those_of_view_clip(dataset):

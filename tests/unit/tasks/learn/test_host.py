@@ -11,7 +11,7 @@ import torch
 from tasks.learn import host
 
 if sys.argv[1] == "settled":
-    host.settle(threads=1)
+    host.tune_allocator(threads=1)
 def faults(mb):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.zeros(mb, 2**18).add_(1)

@@ -24,9 +24,9 @@ def train(tmp_path, settings, *, network=None, resume=None, stop_at=None, valida
     """Train a toy and return its state and what was reported."""
     network, table, reports = network or Toy(), table or Table(), []
 
-    def report(progress):
-        reports.append(progress)
-        if progress.checkpoint is not None and progress.step == stop_at:
+    def report(entry):
+        reports.append(entry)
+        if entry.checkpoint is not None and entry.step == stop_at:
             raise Stop
 
     valid = Table(n=9, seed=1) if validation else None
@@ -242,9 +242,9 @@ class Upstream(Toy):
         for parameter in self.fc.parameters():
             parameter.grad = torch.ones_like(parameter)
 
-    def losses(self, clip, labels, weights=None):
+    def losses(self, clip, labels, sample_weights=None):
         self.calls[-1]["between"] = {name: value.clone() for name, value in self.state_dict().items()}
-        return super().losses(clip, labels, weights)
+        return super().losses(clip, labels, sample_weights)
 
 
 def test_upstream_parameters_learn_by_the_networks_own_gradients(tmp_path):
@@ -335,7 +335,7 @@ def test_batches_are_closed_when_the_caller_stops(tmp_path):
             finally:
                 closed.append(True)
 
-    def report(progress):
+    def report(entry):
         raise Stop
 
     settings = TrainSettings(epochs=1, batch_size=4, log_every=1)

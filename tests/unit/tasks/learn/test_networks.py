@@ -70,9 +70,9 @@ def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, data
         torch.manual_seed(0)
         network, reports = models.build(name, 2, stream=stream, tiny=True, **options), []
 
-        def report(progress):
-            reports.append(progress)
-            if progress.checkpoint and progress.step == stop_at:
+        def report(entry):
+            reports.append(entry)
+            if entry.checkpoint and entry.step == stop_at:
                 raise Stop
 
         training = ClipLoader(dataset, "train", clip, settings)

@@ -38,7 +38,7 @@ def test_groups_keep_their_multiplier_and_decay(name):
 
 def test_a_trained_trunk_learns_slower_than_its_head():
     network = Grouped()
-    optimizer = build_optimizer(network, TrainSettings(lr=1.0, trunk_lr=0.1, weight_decay=0.01))
+    optimizer = build_optimizer(network, TrainSettings(lr=1.0, trunk_lr_factor=0.1, weight_decay=0.01))
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     rates = {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert rates == {
@@ -51,7 +51,7 @@ def test_a_trained_trunk_learns_slower_than_its_head():
     }
     Grouped.heads = ("norm",)
     try:
-        optimizer = build_optimizer(network, TrainSettings(lr=1.0, trunk_lr=0.1))
+        optimizer = build_optimizer(network, TrainSettings(lr=1.0, trunk_lr_factor=0.1))
     finally:
         Grouped.heads = ()
     rates = {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}

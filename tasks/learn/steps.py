@@ -40,7 +40,7 @@ LONG = (Shape(8, 1 / 4, math.sqrt(1 / 2)), Shape(4, 1 / 2, math.sqrt(1 / 2)), Sh
 SHORT = (Shape(4, size=1 / 2), Shape(2, size=math.sqrt(1 / 2)), FULL)
 
 
-def plan(settings: TrainSettings, epoch: int, samples: int) -> list[Step]:
+def epoch_steps(settings: TrainSettings, epoch: int, samples: int) -> list[Step]:
     """Return the steps of an epoch, counted from 0: together they take every sample once.
 
     The learning rate grows with the batches of the long cycle, not with those of the short one.
