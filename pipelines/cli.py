@@ -1,4 +1,4 @@
-"""The command line: the table of verbs, and how a line of words becomes a call of one."""
+"""The command line: the table of verbs, and how a line of words calls one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.errors import UserError, did_you_mean
 # docstrings are the help, and `main(args) -> exit code`.
 VERBS: dict[str, dict[str, str]] = {
     "the whole workflow": {
-        "demo": "make small videos, run everything on them, print the results (minutes, needs no data)",
+        "demo": "draw small videos, run everything on them, print the results (takes minutes, needs no data)",
         "run": "prepare, train, evaluate and register what a recipe names, resuming at each step",
     },
     "step by step": {
@@ -24,7 +24,7 @@ VERBS: dict[str, dict[str, str]] = {
         "preview": "write a page about a prepared dataset: sample frames and flow, class balance, failures",
         "train": "train the network of a recipe",
         "tune": "search the hyper-parameters of a recipe",
-        "evaluate": "score a trained run on a dataset, by one view and by many",
+        "evaluate": "score trained runs on a dataset, with one view and with many",
         "predict": "name the action in a video, or in a folder of them",
         "models": "list the networks",
     },
@@ -34,7 +34,7 @@ VERBS: dict[str, dict[str, str]] = {
         "stop": "stop a job",
         "cluster": "start, show or stop a cluster on this machine",
     },
-    "looking": {
+    "inspect": {
         "ui": "open the MLflow UI: runs, curves, pictures, models",
     },
 }
@@ -43,22 +43,22 @@ BROKEN_PIPE = 141
 
 
 def verbs() -> list[str]:
-    """Every verb, in the order of the table."""
+    """Return every verb, in the order of the table."""
     return [verb for group in VERBS.values() for verb in group]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 2 for what the user can mend, in one sentence."""
+    """Run one command line and return its exit code: 2 for an error that the user can mend, reported in one line."""
     words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
     try:
         code = dispatch(words)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept, and the same command goes on from there")
+        _report("interrupted; what was finished is kept, and the same command resumes from there")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output (`| head`) has left; without this the interpreter complains while it exits.
+        # Whatever read our output (`| head`) has ended; without this the interpreter complains as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
@@ -67,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         cause = user_error(error)
         if debug or cause is None:
             raise
-        _say(" ".join(str(cause).split()))
+        _report(" ".join(str(cause).split()))
         return 2
 
 
 def dispatch(words: list[str]) -> int:
-    """Find the verb, read its arguments, call it."""
+    """Find the verb, read its arguments and call it."""
     if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(table())
+        sys.stdout.write(help_text())
         return 0
     if words[0] == "--version":
         from importlib.metadata import version
@@ -95,12 +95,12 @@ def dispatch(words: list[str]) -> int:
     return int(command.main(args))
 
 
-def table() -> str:
+def help_text() -> str:
     """Return the text of `marey --help`."""
-    lines = ["usage: marey VERB ...    (`marey VERB --help` tells a verb's arguments)", ""]
+    lines = ["usage: marey VERB ...    (`marey VERB --help` lists its arguments)", ""]
     for group, members in VERBS.items():
         lines += [f"{group}:", *(f"  {verb:<10}{does}" for verb, does in members.items()), ""]
-    lines += ["everywhere: --debug shows the traceback of an error; `marey --version`", ""]
+    lines += ["global options:", "  --debug   show the traceback of an error", "  --version print the version", ""]
     return "\n".join(lines)
 
 
@@ -109,5 +109,5 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
     return [word for word in own if word != "--debug"] + words[len(own) :], "--debug" in own
 
 
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"marey: {sentence}\n")
+def _report(message: str) -> None:
+    sys.stderr.write(f"marey: {message}\n")

@@ -35,13 +35,13 @@ def test_a_restarted_worker_does_not_double_a_step(work):
     driver = start(work)
     first = Tracker.attach(driver.uri, driver.run_id)
     for step in (10, 20, 30):
-        first.metrics({"train/loss": float(step)}, step)
-    first.metrics({"val/loss": 1.0}, 30)
+        first.log_metrics({"train/loss": float(step)}, step)
+    first.log_metrics({"val/loss": 1.0}, 30)
     again = Tracker.attach(driver.uri, driver.run_id)
     for step in (20, 30, 40):
-        again.metrics({"train/loss": -1.0}, step)
-    again.metrics({"val/loss": 2.0}, 30)
-    history = driver.history()
+        again.log_metrics({"train/loss": -1.0}, step)
+    again.log_metrics({"val/loss": 2.0}, 30)
+    history = driver.read_history()
     assert history == {"train/loss": [(10, 10.0), (20, 20.0), (30, 30.0), (40, -1.0)], "val/loss": [(30, 1.0)]}
     driver.end("KILLED")
     resumed = start(work, run_id=driver.run_id)
