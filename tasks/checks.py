@@ -1,4 +1,4 @@
-"""Checks of settings' values, for their `__post_init__`; standard library only. A field that is None passes."""
+"""Checks of settings for their `__post_init__`; standard library only. A field that is None passes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ def at_least(settings: object, low: float, *fields: str) -> None:
     """Raise ValueError naming the first of the fields that is below `low`."""
     for name, value in _given(settings, fields):
         if not value >= low:
-            raise ValueError(f"{name} is {value}, but must be at least {low}")
+            raise ValueError(f"{name} must be at least {low}, not {value}")
 
 
 def above(settings: object, low: float, *fields: str) -> None:
     """Raise ValueError naming the first of the fields that is not above `low`."""
     for name, value in _given(settings, fields):
         if not value > low:
-            raise ValueError(f"{name} is {value}, but must be above {low}")
+            raise ValueError(f"{name} must be above {low}, not {value}")
 
 
 def within(settings: object, low: float, high: float, *fields: str) -> None:
     """Raise ValueError naming the first of the fields that is outside [low, high]."""
     for name, value in _given(settings, fields):
         if not low <= value <= high:
-            raise ValueError(f"{name} is {value}, but must be from {low} to {high}")
+            raise ValueError(f"{name} must be from {low} to {high}, not {value}")
 
 
 def _given(settings: object, fields: tuple[str, ...]) -> list[tuple[str, float]]:

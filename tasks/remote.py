@@ -1,4 +1,4 @@
-"""Files that lie elsewhere: the one place that opens fsspec's file systems and sorts what they raise."""
+"""Remote files: the one place that opens fsspec's file systems and sorts what they raise."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from tasks.errors import UserError
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """File system of a URL, and the path in it.
+    """Return the file system of a URL, and the path in it.
 
     Raises:
-        UserError: no such file system, or a package that it needs is not installed.
+        UserError: there is no such file system, or a package that it needs is not installed.
     """
     from fsspec.core import url_to_fs
 
     if "::" in url and "://" not in url.partition("::")[2]:
-        raise UserError(f"{url} cannot be opened: fsspec takes :: for a chain of file systems; rename the file.")
+        raise UserError(f"{url} cannot be opened, as fsspec takes :: for a chain of file systems: rename the file")
     try:
-        # No cache of listings: other processes write there too, and a listing from before them would hide their files.
+        # No cache of listings: other processes write there too, and an old listing would hide their files.
         system, path = url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise UserError(f"{url} cannot be opened: {str(error).rstrip('.')}.") from error
+        raise UserError(f"{url} cannot be opened: {str(error).rstrip('.')}") from error
     return system, path
 
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Make OSError of what the libraries below fsspec raise: each has errors of its own, such as botocore's.
+    """Turn what the libraries below fsspec raise into OSError: each has errors of its own, such as botocore's.
 
-    ValueError stays: it is of an address that is none, which no later attempt opens.
+    ValueError stays: it means an invalid address, which no later attempt can open.
     """
     try:
         yield
@@ -45,5 +45,5 @@ def os_errors() -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """Say why, as the end of a sentence without its full stop."""
+    """Return why an operation failed, as the end of a message."""
     return (error.strerror or str(error) or type(error).__name__).rstrip(".")

@@ -1,4 +1,4 @@
-"""A video of several pieces, which may be made in any order and place, and becomes one record."""
+"""A video of several pieces, which may be made in any order and anywhere, and which becomes one record."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ class Piece:
     """A sample of a video: all of a short one, or `max_sample_frames` of a long one."""
 
     first: int
-    """Number of its first frame in the video."""
+    """Number of its first frame within the video."""
     frames: int
     flows: int
     last: bool
-    """Whether the video ends with it."""
+    """Whether it is the end of the video."""
     total: int | None
-    """Frames of the video, where the decoder knows without decoding them all."""
+    """Frames of the whole video, where the decoder knows without decoding them all."""
     facts: dict[str, Any]
     """width, height, fps, decoder."""
     members: list[tuple[str, bytes]]
     """Name and content of each file of the sample."""
     bytes: int
-    """Of its members."""
+    """Total size of its members."""
     seconds: dict[str, float]
-    """Time in decode (with the resize), flow (with its quantisation) and encode."""
+    """Seconds spent in `decode` (with the resize), `flow` (with its quantisation) and `encode`."""
 
 
 @dataclass
 class Processed:
-    """What became of a video."""
+    """The outcome of a video: its record, and the members of its samples."""
 
     record: dict[str, Any]
     """video_id, status (ok|failed), kind, message, decoder, frames, flows, width, height, fps, pieces, seconds."""
     members: Iterable[tuple[str, bytes]] = ()
     """Name and content of each file of its samples; none for a failed video."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Sums of its pieces' times."""
+    """Sums over its pieces."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A piece to make."""
+    """Order for one piece."""
 
     number: int
     """Counted from 0."""
@@ -55,10 +55,10 @@ class Request:
 
 
 class Assembly:
-    """The pieces of a video as they come; the outcome depends on the pieces alone, not on their order.
+    """The pieces of a video, collected as they come; the outcome depends on them alone, not on their order.
 
-    Where the first piece tells the number of frames, all others may be made at once, else one after the other. All are
-    of one decoder: where decord read the first piece and fails at another, PyAV reads the video anew.
+    Where the first piece gives the number of frames, all others may be made at once, else one after the other. One
+    decoder makes all: where decord reads the first piece and fails at another, PyAV reads the whole video again.
     """
 
     def __init__(self, video_id: str, max_sample_frames: int) -> None:
@@ -71,15 +71,15 @@ class Assembly:
         self._asked = 0  # the last piece asked for
 
     def first(self) -> Request:
-        """What to make first."""
+        """Return the request to begin with."""
         return Request(0, "auto")
 
     def wants(self, request: Request) -> bool:
-        """Whether what becomes of a request still matters: not where its video has failed, or is read anew."""
+        """Return whether the outcome of a request still counts: not if its video has failed, or is being read again."""
         return self.error is None and request.attempt == self._attempt
 
     def take(self, request: Request, outcome: Piece | VideoError) -> list[Request]:
-        """Take what became of a request; returns what to make next."""
+        """Take the outcome of a request, and return the requests that follow from it."""
         if not self.wants(request):
             return []
         if isinstance(outcome, VideoError):
@@ -96,7 +96,7 @@ class Assembly:
             self._count = request.number + 1
             return []
         decoder: Decoder = "decord" if request.decoder != "pyav" and outcome.facts["decoder"] == "decord" else "pyav"
-        # A single frame left over stays with the piece before it.
+        # A single frame left over goes to the piece before it.
         last = request.number + 1 if outcome.total is None else (outcome.total - 2) // self.limit
         following = range(self._asked + 1, last + 1)
         self._asked = max(self._asked, last)
@@ -104,11 +104,11 @@ class Assembly:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether the video has failed, or all its pieces are there."""
         return self.error is not None or len(self._pieces) == self._count
 
     def record(self) -> dict[str, Any]:
-        """Record of a video that is done."""
+        """Return the record of a video that is done."""
         pieces = [self._pieces[number] for number in sorted(self._pieces)]
         record: dict[str, Any] = {"video_id": self.video_id, "status": "failed", "kind": "", "message": ""}
         record |= {"decoder": "", "frames": 0, "flows": 0, "width": 0, "height": 0, "fps": 0.0, "pieces": []}
@@ -122,9 +122,9 @@ class Assembly:
         return record
 
     def seconds(self) -> dict[str, float]:
-        """Sums of the pieces' times; nothing for a failed video."""
+        """Return the seconds per step, summed over the pieces; all 0 for a failed video."""
         return {step: sum(p.seconds[step] for p in self._pieces.values()) for step in ("decode", "flow", "encode")}
 
     def members(self) -> list[tuple[str, bytes]]:
-        """Name and content of each file, in the order of the pieces."""
+        """Return name and content of each file, in the order of the pieces."""
         return [member for number in sorted(self._pieces) for member in self._pieces[number].members]

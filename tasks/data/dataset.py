@@ -16,7 +16,7 @@ from tasks.errors import UserError, did_you_mean, first_ten
 
 
 class Dataset(Reader):
-    """Samples of one division of a prepared dataset; `open_dataset` makes it."""
+    """The samples of a prepared dataset, divided by one of its splits or folds; made by `open_dataset`."""
 
     def __init__(self, uri: str, split: str | None, fold: str | None) -> None:
         super().__init__(uri)
@@ -29,7 +29,7 @@ class Dataset(Reader):
             part_of = dict(zip(chosen["video_id"].to_pylist(), chosen["part"].to_pylist(), strict=True))
         else:
             if split is not None:
-                raise UserError(f"A dataset is divided by a split ({split}) or by a fold ({fold}): give one of them.")
+                raise UserError(f"split ({split}) and fold ({fold}) exclude each other: give one of them")
             self.split = fold
             part_of = self._divide(manifest, fold)
         self._samples: dict[str, list[Sample]] = {part: [] for part in PARTS}
@@ -39,11 +39,11 @@ class Dataset(Reader):
 
     @property
     def parts(self) -> dict[str, int]:
-        """Videos of each part that can be read; one of several samples counts once."""
+        """Number of readable videos in each part; a video in several pieces counts once."""
         return {part: len({sample.video_id for sample in samples}) for part, samples in self._samples.items()}
 
     def samples(self, part: str) -> list[Sample]:
-        """Return the samples of `train`, `val` or `test` as they are stored: by shard and place in it."""
+        """Return the samples of `train`, `val` or `test` in the order in which they are stored."""
         return self._samples[part]
 
     def _choose(self, split: str | None) -> str:
@@ -57,10 +57,10 @@ class Dataset(Reader):
         """Test on one group, train on all others; nothing is left to validate on."""
         key, _, name = fold.partition("=")
         if key != "group" or not name:
-            raise UserError(f"The fold {fold!r} is not understood: write group=NAME.")
+            raise UserError(f"unknown fold {fold!r}: write group=NAME")
         if name not in self.groups:
             listed = f"its groups are: {first_ten(self.groups)}" if self.groups else "its videos have no groups"
-            raise UserError(f"{self.uri} has no group {name!r}; {listed}.")
+            raise UserError(f"{self.uri} has no group {name!r}; {listed}")
         video_ids, groups = manifest["video_id"].to_pylist(), manifest["group"].to_pylist()
         return {v: "test" if group == name else "train" for v, group in zip(video_ids, groups, strict=True)}
 
@@ -73,7 +73,7 @@ class Dataset(Reader):
         if missing:
             raise UserError(
                 f"{self.uri} is not finished, {missing} of {num_shards} shards are missing: run the same "
-                "`marey prepare` again."
+                "`marey prepare` again"
             )
         return [sample for samples in shards if samples for sample in samples]
 
@@ -83,10 +83,10 @@ def open_dataset(uri: str | PathLike[str], split: str | None = None, fold: str |
 
     Args:
         uri: the folder that `marey prepare` made.
-        split: a split of the dataset; None takes the first.
+        split: one of the dataset's splits; None takes the first.
         fold: `group=NAME` instead of a split: test on that group, train on all others.
 
     Raises:
-        UserError: there is no such dataset, split or group; it is of another format, or not finished.
+        UserError: there is no such dataset, split or group; the dataset has another format, or is not finished.
     """
     return Dataset(fspath(uri), split, fold)

@@ -1,12 +1,12 @@
-"""One driver at a time on an output.
+"""Locks that admit one driver at a time to an output.
 
-A folder of this machine is locked by the operating system, and free as soon as its driver ends, however that happens.
+A local folder is locked by the operating system, and free as soon as its driver ends, however that happens.
 
-Elsewhere there are objects `.locks/000001`, `.locks/000002`, ...: whoever made the one with the highest number has the
-output. Each is created on the condition that there is none (S3: `If-None-Match`), so that of two drivers one gets the
-next number, and nobody but its maker writes to it again. It says who that is and when it was last at work. The holder
-refreshes it, marks it as given back at its end, and stops when there is a higher number. A number is not used again, so
-that a write which arrives late, as may happen in networks, changes nothing.
+On an object store there are objects `.locks/000001`, `.locks/000002`, ...: whoever created the one with the highest
+number holds the lock. Each is created on the condition that it does not exist (S3: `If-None-Match`), so that of two
+drivers only one gets the next number, and nobody but its creator writes to it again. It names that process and when it
+was last active. The holder refreshes it, marks it as released at the end, and stops when there is a higher number. No
+number is used twice, so that a write which arrives late, as happens in networks, changes nothing.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from tasks.errors import UserError
 from tasks.remote import reason
 
 REFRESH_S = 15.0
-"""How often a holder says that it is at work."""
+"""How often a holder refreshes its lock."""
 STALE_S = 120.0
-"""A holder that has not said so for this long has lost its lock, and knows it."""
+"""A holder that has not refreshed its lock for this long has lost it, and knows so."""
 WATCH_S = 40.0
-"""How long a stale lock must stand still before another takes over: the clocks of two machines may differ."""
+"""How long a stale lock must stay unchanged before another driver takes over: two machines' clocks may differ."""
 
 FOLDER = ".locks"
 
@@ -42,10 +42,10 @@ log = logging.getLogger(__name__)
 
 
 class Lock:
-    """Keeps other drivers out of an output folder, which it makes if need be, for the length of a `with` block.
+    """Keeps other drivers out of an output folder, which it creates if need be, for the length of a `with` block.
 
     Raises:
-        UserError: the folder cannot be made or written, or another process holds it.
+        UserError: the folder cannot be created or written, or another process holds it.
     """
 
     def __init__(self, root: str) -> None:
@@ -77,7 +77,7 @@ class Lock:
             self._lease.give_back()
 
     def check(self) -> None:
-        """Raise UserError if the lock is known to be lost; costs nothing."""
+        """Raise UserError if the lock is known to be lost; asks nobody."""
         if self._lease:
             self._lease.check()
 
@@ -90,20 +90,20 @@ class Lock:
 
 @dataclass(frozen=True)
 class Holder:
-    """Content of a lock object."""
+    """The content of a lock object."""
 
     host: str
     pid: int
     token: str
-    """Random: no two holders have the same."""
+    """Random, so that no two holders have the same."""
     time: float
-    """When it was last at work, in seconds since 1970 by its own clock."""
+    """When it last refreshed the lock, in seconds since 1970 by its own clock."""
     free: bool = False
-    """Whether it has given the lock back."""
+    """Whether it has released the lock."""
 
 
 class Lease:
-    """The lock of an output that is no folder of this machine."""
+    """The lock of an output that is not on this machine."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -115,7 +115,7 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="marey-lock", daemon=True)
 
     def take(self) -> None:
-        """Take the lock and keep it; UserError where another process has it."""
+        """Take the lock and keep it refreshed; UserError if another process holds it."""
         numbers = self._numbers()
         if numbers:
             self._require_free(max(numbers))
@@ -126,12 +126,12 @@ class Lease:
             self._refuse(self._number)
         if not storage.creates_exclusively(path, content):
             log.warning(
-                "%s lies on a file system that cannot create a file on the condition that there is none: a second "
-                "driver is refused, but not one that starts at the same moment",
+                "%s is on a file system that cannot create a file only if it does not exist: a second driver is "
+                "refused, but not one that starts at the same moment",
                 self.root,
             )
         newest = max(self._numbers(), default=0)
-        if newest != self._number:  # others came and went since the first look
+        if newest != self._number:  # others have come and gone since the first listing
             storage.remove(path)
             self._refuse(newest)
         for number in numbers:
@@ -139,16 +139,14 @@ class Lease:
         self._thread.start()
 
     def refresh(self) -> None:
-        """Say that this process is at work, or find that it has lost the lock."""
+        """Refresh the lock, or find that it is lost."""
         asked = time.monotonic()
         newest = max(self._numbers(), default=0)
         held = self._read(self._number)
         if newest != self._number or held is None or held.token != self._token:
             other = self._read(newest) if newest else None
-            by = f"to {_who(other)}" if other else f"as {self._path(self._number)} was removed"
-            self._lost = (
-                f"{self.root} is no longer this process's, it lost its lock {by}: stopped; what was committed is kept."
-            )
+            how = f"to {_who(other)}" if other else f"because {self._path(self._number)} was removed"
+            self._lost = f"this process lost its lock on {self.root} {how}, and stopped; what was committed is kept"
             return
         storage.publish(self._path(self._number), self._content())
         self._refreshed = asked
@@ -158,21 +156,21 @@ class Lease:
         silent = time.monotonic() - self._refreshed
         if not self._lost and silent > STALE_S:
             self._lost = (
-                f"{self.root} may be another process's by now, as its lock could not be refreshed for {silent:.0f} s: "
-                "stopped; what was committed is kept, and the same command goes on from there."
+                f"this process could not refresh its lock on {self.root} for {silent:.0f} s, so that another may hold "
+                "it by now, and stopped; what was committed is kept, and the same command continues from there"
             )
         if self._lost:
             raise UserError(self._lost)
 
     def give_back(self) -> None:
-        """End refreshing, and let the next driver in at once."""
+        """Stop refreshing, and admit the next driver at once."""
         self._ended.set()
         self._thread.join()
         if not self._lost:
             try:
                 storage.publish(self._path(self._number), self._content(free=True))
-            except UserError as error:  # must not hide what ended the block
-                log.warning("the lock could not be given back, and ends in %.0f s: %s", STALE_S, error)
+            except UserError as error:  # must not hide the error that ended the block
+                log.warning("the lock could not be released, and expires in %.0f s: %s", STALE_S, error)
 
     def _content(self, free: bool = False) -> bytes:
         holder = Holder(socket.gethostname(), os.getpid(), self._token, time.time(), free)
@@ -192,7 +190,10 @@ class Lease:
         if holder is None or time.time() - holder.time < STALE_S:
             self._refuse(number)
         log.warning(
-            "%s is locked by %s: taken over, unless it shows up within %.0f s", self.root, _who(holder), WATCH_S
+            "%s is locked by %s: taking over, unless it is active within %.0f s",
+            self.root,
+            _who(holder),
+            WATCH_S,
         )
         time.sleep(WATCH_S)
         if self._read(number) != holder:
@@ -201,11 +202,11 @@ class Lease:
     def _refuse(self, number: int) -> NoReturn:
         holder = self._read(number)
         if holder is None:
-            raise UserError(f"{self.root} is being taken by another marey process; wait for it to end.")
+            raise UserError(f"{self.root} is being locked by another marey process: wait for it to end")
         until = _clock(holder.time + STALE_S)
         raise UserError(
             f"{self.root} is being written by another marey process, {_who(holder)}: wait for it to end; if it has "
-            f"died, the same command goes on after {until}, or at once when {self._path(number)} is deleted."
+            f"died, the same command continues after {until}, or at once when {self._path(number)} is deleted"
         )
 
     def _path(self, number: int) -> str:
@@ -224,7 +225,7 @@ class Lease:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is no lock of marey's ({error}): delete it if no driver is at work.") from error
+            raise UserError(f"{path} is not a lock of marey ({error}): delete it if no driver is running") from error
 
 
 def _who(holder: Holder) -> str:

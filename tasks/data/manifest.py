@@ -1,4 +1,4 @@
-"""The manifest (which videos there are) and the splits (which part each belongs to)."""
+"""The manifest (which videos there are) and the splits (to which part each belongs)."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ SPLITS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("sp
 
 @dataclass(kw_only=True, slots=True)
 class Row:
-    """A video as a layout finds it."""
+    """A video as found by a layout."""
 
     video_id: str
-    """Name below the source, made safe by `video_id_of`."""
+    """Its name below the source, made safe by `video_id_of`."""
     uri: str
     """Absolute path, or fsspec URL."""
     label: str
     group: str | None = None
-    """What must not be divided between train and test: a person, a source video."""
+    """What must not be split between train and test: a person, a longer video that clips were cut from."""
     start_s: float | None = None
     end_s: float | None = None
     parts: dict[str, Part] = field(default_factory=dict)
-    """Split -> part, where the source brings splits."""
+    """Split -> part, where the source has splits."""
 
 
 @dataclass
 class Listing:
-    """All videos of a source, and what was left aside there."""
+    """All videos of a source, and what was ignored there."""
 
     rows: list[Row]
     ignored: list[str] = field(default_factory=list)
-    """Paths below the source, and lists or parts of it, each with the reason."""
+    """Paths below the source, or what else was ignored and why."""
 
 
 def video_id_of(text: str) -> str:
     """Make a name safe as the key of a sample, reversibly (`urllib.parse.unquote`).
 
-    Percent-encoded are: `%`, `.` (webdataset splits keys there), `/`, the backslash, `~` (it marks parts), control
-    characters, bytes that are no UTF-8, a leading `-`, and the second of two `_`. All else, spaces and any script
+    Percent-encoded are: `%`, `.` (webdataset splits keys there), `/`, the backslash, `~` (it marks pieces), control
+    characters, bytes that are not UTF-8, a leading `-`, and the second of two `_`. All else, spaces and any script
     included, stays: `A1/PS7A1P1T1` becomes `A1%2FPS7A1P1T1`.
     """
     text = _UNSAFE.sub(_percent, text).replace("__", "_%5F")
@@ -78,17 +78,18 @@ def _percent(match: re.Match[str]) -> str:
 
 
 def build(listing: Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
-    """Make both tables from a listing, the same whatever its order.
+    """Make manifest and splits from a listing, the same whatever its order.
 
     Returns:
-        The manifest, sorted by video_id with labels numbered in alphabetical order, and the splits, sorted by split
-        and video_id. Where the source brings no split, one named `seeded` is made by `seeded_split`.
+        The manifest, sorted by video_id, with labels numbered in alphabetical order; and the splits, sorted by split
+        and video_id. Where the source has no split, one named `seeded` is made by `seeded_split`.
 
     Raises:
-        UserError: no videos, two of the same id, a class without training videos or too small to be divided.
+        UserError: there are no videos, two have the same id, or a class has no training videos or is too small to be
+            divided.
     """
     if not listing.rows:
-        raise UserError("The source holds no videos.")
+        raise UserError("the source holds no videos")
     rows = sorted(listing.rows, key=lambda row: row.video_id)
     _refuse_names(rows)
     classes = {label: number for number, label in enumerate(sorted({row.label for row in rows}))}
@@ -110,12 +111,12 @@ def build(listing: Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Tab
 
 
 def classes_of(manifest: pa.Table) -> list[str]:
-    """Labels in the order of their numbers."""
+    """Return the labels in the order of their numbers."""
     return sorted(set(manifest["label"].to_pylist()))
 
 
 def digest(table: pa.Table) -> str:
-    """sha256 (hex) of the content of a table, whatever wrote its file."""
+    """Return the sha256 (hex) of the content of a table, whatever wrote its file."""
     state = hashlib.sha256()
     for name in table.column_names:
         state.update(json.dumps([name, table[name].to_pylist()]).encode())
@@ -125,15 +126,15 @@ def digest(table: pa.Table) -> str:
 def seeded_split(rows: list[Row], settings: PrepareSettings) -> dict[str, Part]:
     """Divide videos into train, val and test by seed, keeping groups together and classes in proportion.
 
-    Each class asks for its share of each part, at least one video. Groups are dealt in seeded order, the rarest class
-    and the largest groups first, each to the part that wants its classes most; the last ones go to parts that have
-    none of their class yet. Videos without a group are groups of one.
+    Each part wants its fraction of each class, at least one video. Groups are assigned in seeded order, those of the
+    rarest class and the largest ones first, each to the part that lacks its classes most; the last ones of a class go
+    to parts that have none of it yet. Videos without a group are groups of one.
 
     Raises:
-        UserError: a class with fewer groups than there are parts.
+        UserError: a class has fewer groups than there are parts.
     """
-    shares = {"train": 1.0, "val": settings.val_fraction, "test": settings.test_fraction}
-    asked = [part for part in PARTS if shares[part] > 0]
+    fractions = {"train": 1.0, "val": settings.val_fraction, "test": settings.test_fraction}
+    asked = [part for part in PARTS if fractions[part] > 0]
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         groups[_group(row)][row.label] += 1
@@ -142,14 +143,14 @@ def seeded_split(rows: list[Row], settings: PrepareSettings) -> dict[str, Part]:
     for label in sorted(totals):
         if spread[label] < len(asked):
             raise UserError(
-                f"Class {label!r} has {_count(totals[label], 'video')} in {_count(spread[label], 'group')}, too few to "
-                f"be divided into {', '.join(asked)}: add videos, bring a split, or set val_fraction or test_fraction "
-                "to 0."
+                f"class {label!r} has {_count(totals[label], 'video')} in {_count(spread[label], 'group')}, too few to "
+                f"be divided into {', '.join(asked)}: add videos, supply a split, or set val_fraction or test_fraction "
+                "to 0"
             )
     wanted: dict[str, Counter[str]] = {part: Counter() for part in asked}
     for label, total in totals.items():
         for part in asked[1:]:
-            wanted[part][label] = max(1, round(shares[part] * total))
+            wanted[part][label] = max(1, round(fractions[part] * total))
         wanted["train"][label] = total - sum(wanted[part][label] for part in asked[1:])
 
     random = generator("split", settings.seed)
@@ -172,7 +173,7 @@ def seeded_split(rows: list[Row], settings: PrepareSettings) -> dict[str, Part]:
 
 
 def _want(wanted: Counter[str], members: Counter[str]) -> float:
-    """How much a part lacks of what a group brings, each class by its share of the group."""
+    """Return how much a part lacks what a group holds: the mean over its videos of what their classes lack."""
     return sum(wanted[label] * count for label, count in members.items()) / members.total()
 
 
@@ -185,12 +186,12 @@ def _refuse_names(rows: Iterable[Row]) -> None:
     for row in rows:
         for text in (row.uri, row.label, row.group or ""):
             if not text.isascii() and text.encode(errors="replace").decode() != text:
-                raise UserError(f"The name {text!r} is no UTF-8; rename it.")
+                raise UserError(f"the name {text!r} is not UTF-8: rename it")
         other = seen.setdefault(unicodedata.normalize("NFC", row.video_id).casefold(), row)
         if other is not row:
             raise UserError(
-                f"Two videos have the same id {row.video_id!r} (upper and lower case and endings do not count): "
-                f"{other.uri} and {row.uri}; rename one, or list them in a csv with a video_id column."
+                f"two videos have the same id {row.video_id!r} (case and endings do not count), {other.uri} and "
+                f"{row.uri}: rename one, or list them in a CSV file with a video_id column"
             )
 
 
@@ -199,8 +200,8 @@ def _refuse_untrained(name: str, split: dict[str, Part], rows: list[Row]) -> Non
     missing = sorted({row.label for row in rows if row.video_id in split} - trained)
     if missing:
         raise UserError(
-            f"Split {name!r} has no training video of {first_ten([repr(label) for label in missing])}: every class "
-            "must be in train; add videos" + (", or choose another seed." if name == SEEDED else ", or leave it out.")
+            f"split {name!r} has no training video of {first_ten([repr(label) for label in missing])}: every class "
+            "must be in train; add videos, or " + ("choose another seed" if name == SEEDED else "leave it out")
         )
 
 

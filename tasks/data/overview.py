@@ -1,4 +1,4 @@
-"""What a prepared dataset holds, told from its tables alone: no shard is read."""
+"""What a prepared dataset holds, by its tables alone: no shard is read."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from tasks.data.tables import read_table
 from tasks.errors import UserError, did_you_mean
 
 NO_PART, FAILED = len(PARTS), len(PARTS) + 1
-"""Columns of `Overview.counts` behind train, val and test."""
+"""Columns of `Overview.counts` after train, val and test."""
 _MANIFEST = ["video_id", "uri", "label_id", "group"]
 _RECORDS = ["video_id", "status", "kind", "message", "frames", "flows", "shard", "width", "height", "fps"]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The tables of a dataset as columns of n videos, sorted by video_id; a video's place is its number there."""
+    """The tables of a dataset as columns of n videos, sorted by video_id; a video's place is its row number."""
 
     videos: pa.Table
     """Manifest and records side by side."""
     split: str
-    """The split that `part` tells of."""
+    """The split that `part` refers to."""
     splits: dict[str, list[int]]
-    """Of each split, the videos that can be read in train, val, test and no part."""
+    """Split -> number of readable videos in train, val, test and no part."""
     part: np.ndarray
-    """int [n]: place in PARTS, or NO_PART."""
+    """Part of each video, int [n]: an index of PARTS, or NO_PART."""
     num_classes: int
     bytes: int
-    """Of the shards."""
+    """Total size of the shards."""
 
     @cached_property
     def ok(self) -> np.ndarray:
-        """bool [n]: whether the video can be read."""
+        """Whether each video is readable, bool [n]."""
         return np.asarray(pc.equal(self.videos["status"], "ok"))
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """int [classes, 5]: videos in train, val, test and no part, then failed ones."""
+        """Number of videos per class in train, val, test and no part, then of failed ones: int [classes, 5]."""
         counts = np.zeros((self.num_classes, FAILED + 1), np.int64)
         np.add.at(counts, (self.column("label_id"), np.where(self.ok, self.part, FAILED)), 1)
         return counts
 
     @cached_property
     def durations(self) -> np.ndarray:
-        """Seconds [m] of the videos that can be read and whose frame rate is known."""
+        """Seconds of each readable video with a known frame rate, float [m]."""
         fps, frames = self.column("fps"), self.column("frames")
         known = self.ok & (fps > 0)
         return frames[known] / fps[known]
@@ -64,14 +64,14 @@ class Overview:
         return np.asarray(self.videos[name].to_numpy())
 
     def failures(self) -> list[dict[str, Any]]:
-        """Return the rows of all failed videos: the most frequent kind first, each by video_id."""
+        """Return the rows of all failed videos: the most frequent kind first, then by video_id."""
         failed = self.videos.filter(pa.array(~self.ok))
         rows: list[dict[str, Any]] = failed.select(["video_id", "uri", "label_id", "kind", "message"]).to_pylist()
         kinds = Counter(row["kind"] for row in rows)
         return sorted(rows, key=lambda row: (-kinds[row["kind"]], row["kind"]))
 
     def facts(self, shards: set[int]) -> dict[int, dict[str, tuple[int, str | None]]]:
-        """Return what `Reader.index` asks of each of these shards: video_id -> (label_id, group)."""
+        """Return what `Reader.index` needs for each of these shards: video_id -> (label_id, group)."""
         facts: dict[int, dict[str, tuple[int, str | None]]] = {shard: {} for shard in shards}
         inside = self.videos.filter(pc.is_in(self.videos["shard"], pa.array(sorted(shards), pa.int32())))
         for row in inside.select(["shard", "video_id", "label_id", "group"]).to_pylist():
@@ -79,7 +79,7 @@ class Overview:
         return facts
 
     def spread(self, label_id: int, number: int) -> list[int]:
-        """Return the places of at most `number` readable videos of a class, evenly spread over it, ascending."""
+        """Return the places of up to `number` readable videos of a class, evenly spread over it, ascending."""
         low, high = np.searchsorted(self._of_class[1], [label_id, label_id + 1])
         places = self._of_class[0][low:high]
         return [int(places[i]) for i in evenly(len(places), number)]
@@ -93,7 +93,7 @@ class Overview:
 
 
 def evenly(total: int, number: int) -> list[int]:
-    """Return at most `number` of 0 ... total - 1, the middles of as many equal stretches."""
+    """Return up to `number` of 0 ... total - 1: the middles of that many equal intervals."""
     number = min(total, number)
     return [(2 * i + 1) * total // (2 * number) for i in range(number)]
 
@@ -102,14 +102,14 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
     """Read the tables of a dataset.
 
     Args:
-        reader: of the dataset.
-        split: whose parts are counted; None takes the first.
+        reader: the opened dataset.
+        split: the one whose parts are counted; None takes the first.
 
     Raises:
         UserError: the dataset is not finished, or has no such split.
     """
     root = reader.uri
-    unfinished = UserError(f"{root} is not finished: run the same `marey prepare` again.")
+    unfinished = UserError(f"{root} is not finished: run the same `marey prepare` again")
     if not storage.exists(storage.join(root, "records.parquet")):
         raise unfinished
     manifest, records = read_table(root, "manifest", _MANIFEST), read_table(root, "records", _RECORDS)

@@ -1,4 +1,4 @@
-"""One video in, one record and its samples out."""
+"""Prepare one video: decode it, compute its flow, and encode both as samples."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _LONGEST_SIDE = {"jpeg": ("JPEG", 65_500), "h264": ("H.264", 16_384)}
 
 
 def process_video(row: dict[str, Any], settings: PrepareSettings, decoder: DecoderProcess) -> Processed:
-    """Decode a video, compute its flow and encode both, piece after piece; all its samples are in memory at the end.
+    """Prepare a video, one piece after another; all its samples are in memory at the end.
 
     A video longer than `max_sample_frames` becomes consecutive pieces of that many frames, each but the last with the
-    flow to the first frame of the next; a single frame left over stays with the piece before it.
+    flow to the first frame of the next; a single frame left over goes to the piece before it.
 
     Args:
         row: A row of the manifest.
-        settings: What to make.
+        settings: How to prepare it.
         decoder: A child process, reused from video to video.
 
     Returns:
-        A record, and samples where it is ok. A video that cannot be used is a failed record, not an exception.
+        Its record, and its samples if it is ok. An unusable video gives a failed record, not an exception.
     """
     assembly = Assembly(row["video_id"], settings.max_sample_frames)
     requests = [assembly.first()]
@@ -52,10 +52,10 @@ def process_video(row: dict[str, Any], settings: PrepareSettings, decoder: Decod
 def process_piece(
     row: dict[str, Any], settings: PrepareSettings, decoder: DecoderProcess, number: int = 0, choice: Decoder = "auto"
 ) -> Piece:
-    """Make one piece of a video; `number` counts from 0.
+    """Prepare one piece of a video; `number` counts from 0.
 
     Raises:
-        VideoError: what is wrong with the video, or with this piece of it.
+        VideoError: something is wrong with the video, or with this piece of it.
     """
     seconds = {"decode": 0.0, "flow": 0.0, "encode": 0.0}
     limit = settings.max_sample_frames
@@ -92,7 +92,7 @@ def process_piece(
 def frames_and_flow(
     images: NDArray[np.uint8], settings: PrepareSettings
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Give uint8 frames [T,H,W,3] and their quantised flow [T-1,2,H,W], None without; for prediction from memory."""
+    """Return frames, uint8 [T,H,W,3], and their quantised flow [T-1,2,H,W] or None; for prediction from memory."""
     if settings.flow == "none":
         return images, None
     flow = np.empty((len(images) - 1, 2, *images.shape[1:3]), np.uint8)
@@ -106,7 +106,7 @@ def frames_and_flow(
 def _encode(
     images: NDArray[np.uint8], fps: float, last: bool, settings: PrepareSettings, seconds: dict[str, float]
 ) -> tuple[dict[str, bytes], int]:
-    """Files of a piece by their suffix, and its pairs; unless `last`, the last image is the next piece's."""
+    """Return a piece's files by suffix, and its number of pairs; unless `last`, the last image is the next piece's."""
     height, width = images.shape[1:3]
     with _timed(seconds, "encode"):
         files = {RGB[settings.rgb]: _encode_rgb(images if last else images[:-1], fps, settings)}

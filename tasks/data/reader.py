@@ -1,4 +1,4 @@
-"""The shards of a prepared dataset, read by their sidecars' index."""
+"""Random access to the shards of a prepared dataset, by the index in their sidecars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.data.tables import read_description, read_settings
 from tasks.errors import UserError
 
 _OPEN_SHARDS = 64
-"""Shards mapped at once, each a file descriptor; an epoch's order stays within a window of far fewer."""
+"""Shards mapped at once, each a file descriptor; the order of an epoch has far fewer of them in use at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Sample:
     label: str
     frames: int
     flows: int
-    """Pairs of frames with flow: frames - 1, or frames where another piece follows; 0 without flow."""
+    """Number of frame pairs with flow: frames - 1, or frames if another piece follows; 0 without flow."""
     shard: int
     group: str | None
     height: int
     width: int
     rgb_range: tuple[int, int]
-    """Where its frames start and end in the shard, in bytes."""
+    """Offsets in the shard where its frames start and end, in bytes."""
     flow_range: tuple[int, int] | None
 
 
 class Reader:
-    """Any frame of any sample of a prepared dataset, from any thread."""
+    """Reads any frame of any sample of a prepared dataset, from any thread."""
 
     def __init__(self, uri: str) -> None:
         self.uri = storage.absolute(uri)
@@ -53,11 +53,11 @@ class Reader:
         self._shard = lru_cache(_OPEN_SHARDS)(self._open_shard)
 
     def index(self, shard: int, facts: Mapping[str, tuple[int, str | None]]) -> list[Sample] | None:
-        """Return the samples of a shard as they stand in it; None where the shard was never finished.
+        """Return the samples of a shard in their order; None if the shard was never finished.
 
         Args:
             shard: its number.
-            facts: video_id -> (label_id, group), of all its videos.
+            facts: video_id -> (label_id, group), for all its videos.
         """
         sidecar = read_sidecar(self.uri, shard)
         if sidecar is None:
@@ -95,16 +95,16 @@ class Reader:
         return self._read(sample, sample.rgb_range, indices, decode)
 
     def flow(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
-        """Return quantised flow, uint8 [n, 2, H, W], x before y; UserError where the dataset has none."""
+        """Return quantised flow, uint8 [n, 2, H, W], x before y; UserError if the dataset has none."""
         if sample.flow_range is None:
             raise self.no_flow()
         return self._read(sample, sample.flow_range, indices, lambda data, wanted: ArrowFile(data).flow(wanted))
 
     def no_flow(self) -> UserError:
-        """Return the error of asking a dataset for flow that was prepared without."""
+        """Return the error for asking for flow that was not prepared."""
         return UserError(
-            f"{self.uri} was prepared without optical flow: prepare the videos again to another folder with "
-            "flow=tvl1, or use stream rgb."
+            f"{self.uri} was prepared without optical flow: prepare the videos again, to another folder, with "
+            "flow=tvl1, or use stream rgb"
         )
 
     def _read(
@@ -116,12 +116,12 @@ class Reader:
     ) -> np.ndarray:
         wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
         try:
-            # Opened anew: a reader serves one thread at a time, and opening reads no more than its index.
+            # Opened each time: an Arrow reader serves one thread, and opening it reads no more than the index.
             images = decode(self._bytes(sample.shard, *span), wanted.tolist())
         except (pa.ArrowException, ValueError, OSError) as error:
             raise UserError(
-                f"Video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): look with "
-                f"`marey verify {self.uri}`."
+                f"video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): check the "
+                f"dataset with `marey verify {self.uri}`"
             ) from error
         return images if np.array_equal(places, np.arange(len(wanted))) else images[places]
 

@@ -8,9 +8,9 @@ A sample has three members, which plain `webdataset` groups by the name before t
   dataset was prepared with `rgb: h264`, `<key>.rgb.mp4`, padded to even height and width
 * `<key>.flow.arrow`: the same with columns `x` and `y`, a row per pair of frames: grey JPEGs of the quantised flow
 
-Every row is a record batch of its own, so any frame is read without its neighbours (of an mp4: without those before the
-last key frame). Width, height, quality and (flow)
-bound stand in the metadata of the schema. The key is the video id, with `~0001`, `~0002`, ... for a video in pieces.
+Every row is a record batch of its own, so that a frame is read without its neighbours (from an mp4, with those since
+the last key frame). Width, height, quality and, for flow, bound are in the metadata of the schema. The key is the video
+id, with `~0001`, `~0002`, ... for a video in pieces.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ RGB = {"jpeg": "rgb.arrow", "h264": "rgb.mp4"}
 
 
 def sample_key(video_id: str, piece: int, pieces: int) -> str:
-    """Name of a sample in its shard; `piece` counts from 1."""
+    """Return the name of a sample in its shard; `piece` counts from 1."""
     return video_id if pieces == 1 else f"{video_id}~{piece:04d}"
 
 
 def write_rgb(jpegs: Sequence[bytes], *, height: int, width: int, quality: int) -> bytes:
-    """Pack one JPEG a frame as `<key>.rgb.arrow`."""
+    """Pack one JPEG per frame as `<key>.rgb.arrow`."""
     return _pack({"jpeg": jpegs}, {"height": height, "width": width, "quality": quality})
 
 
@@ -60,14 +60,14 @@ def read_rgb(
 
 
 def write_flow(x: Sequence[bytes], y: Sequence[bytes], *, height: int, width: int, quality: int, bound: float) -> bytes:
-    """Pack two grey JPEGs a pair of frames as `<key>.flow.arrow`."""
+    """Pack two grey JPEGs per pair of frames as `<key>.flow.arrow`."""
     return _pack({"x": x, "y": y}, {"height": height, "width": width, "quality": quality, "bound": bound})
 
 
 class ArrowFile:
     """Random access to the rows of a member, which may be a view into a memory-mapped shard.
 
-    Opening reads the index only. One reader serves one thread at a time; open as many as needed.
+    Opening reads the index only. One instance serves one thread at a time; open as many as needed.
     """
 
     def __init__(self, data: bytes | memoryview | pa.Buffer) -> None:
@@ -82,16 +82,16 @@ class ArrowFile:
         return {key.decode(): float(value) for key, value in (self._reader.schema.metadata or {}).items()}
 
     def row(self, index: int) -> list[memoryview]:
-        """Encoded images of a row: [jpeg] or [x, y]."""
+        """Return the encoded images of a row: [jpeg] or [x, y]."""
         batch = self._reader.get_batch(index)
         return [memoryview(column[0].as_buffer()) for column in batch.columns]
 
     def rgb(self, indices: Iterable[int]) -> NDArray[np.uint8]:
-        """Frames as uint8 [n,H,W,3], in the order asked for."""
+        """Return frames, uint8 [n,H,W,3], in the order asked for."""
         return np.stack([decode_rgb(self.row(int(i))[0]) for i in indices])
 
     def flow(self, indices: Iterable[int]) -> NDArray[np.uint8]:
-        """Quantised flow as uint8 [n,2,H,W], x before y."""
+        """Return quantised flow, uint8 [n,2,H,W], x before y."""
         return np.stack([[decode_gray(image) for image in self.row(int(i))] for i in indices])
 
 
@@ -99,8 +99,8 @@ def decode_sample(sample: dict[str, Any]) -> dict[str, Any]:
     """Decode a sample that plain webdataset read: `WebDataset(...).map(decode_sample)`.
 
     Returns:
-        `__key__`, the fields of the JSON, `rgb` uint8 [T,H,W,3], and where there is flow `flow` uint8 [P,2,H,W] with
-        `bound`: `v = q * 2 * bound / 255 - bound` pixels a frame. P is T - 1, or T where another piece follows.
+        `__key__`, the fields of the JSON, `rgb` uint8 [T,H,W,3] and, if there is flow, `flow` uint8 [P,2,H,W] with
+        `bound`: `v = q * 2 * bound / 255 - bound` pixels per frame. P is T - 1, or T if another piece follows.
     """
     decoded = {"__key__": sample["__key__"], **json.loads(sample[JSON])}
     height, width = decoded["height"], decoded["width"]
@@ -118,7 +118,7 @@ def _pack(columns: dict[str, Sequence[bytes]], metadata: dict[str, float]) -> by
         [pa.field(name, pa.binary(), nullable=False) for name in columns],
         metadata={key: str(value) for key, value in metadata.items()},
     )
-    sink = io.BytesIO()  # its value is no copy, where Arrow's own stream doubles as it grows and is then copied
+    sink = io.BytesIO()  # getvalue() makes no copy, while Arrow's own stream doubles as it grows and is then copied
     with pa.ipc.new_file(sink, schema) as writer:
         for row in zip(*columns.values(), strict=True):
             writer.write_batch(pa.record_batch([pa.array([value], pa.binary()) for value in row], schema=schema))

@@ -1,4 +1,4 @@
-"""Settings of preparation; standard library only."""
+"""Settings of preparation. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from tasks.video.settings import TVL1
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
-    """What decides the bytes of a prepared dataset."""
+    """The settings that determine the bytes of a prepared dataset."""
 
     short_side: int = 256
-    """Frames are resized so that their shorter side has this many pixels."""
+    """Length in pixels to which the shorter side of the frames is resized."""
     flow: Literal["tvl1", "none"] = "tvl1"
-    """Optical flow to compute, or none."""
+    """Kind of optical flow to compute, or none."""
     flow_backend: Literal["native", "opencv", "torch"] = "native"
-    """TV-L1 by our kernel for CPUs; by OpenCV, the reference, some 18 times slower; or on GPUs, in batches."""
+    """How to compute TV-L1: our CPU kernel; OpenCV, the reference, some 18 times slower; or torch, on GPUs."""
     flow_bound: float = 20.0
-    """Flow is clipped to +- this many pixels a frame before it is quantised."""
+    """Flow is clipped to +- this many pixels per frame before it is quantised."""
     tvl1: TVL1 = field(default_factory=TVL1)
     """Parameters of TV-L1."""
     rgb: Literal["jpeg", "h264"] = "jpeg"
-    """How frames are stored: a JPEG each, or as H.264, which is smaller and takes longer to read."""
+    """How to store frames: one JPEG each, or as H.264, which is smaller and slower to read."""
     rgb_quality: int = 95
-    """JPEG quality of frames, 1 to 100."""
+    """JPEG quality of the frames, 1 to 100."""
     rgb_crf: int = 18
     """Constant rate factor of frames stored as H.264: 0 (lossless) to 51."""
     flow_quality: int = 95
-    """JPEG quality of quantised flow, 1 to 100."""
+    """JPEG quality of the quantised flow, 1 to 100."""
     shard_videos: int = 256
-    """Videos a shard."""
+    """Videos per shard."""
     max_sample_frames: int = 1000
-    """A longer video becomes several consecutive samples."""
+    """Frames per sample; a longer video is cut into consecutive pieces."""
     min_frames: int = 2
-    """A video with fewer frames is a failed record (too_short)."""
+    """A video with fewer frames fails as too_short."""
     seed: int = 0
-    """Decides which video goes into which shard, and the split where the source brings none."""
+    """Seed for dealing videos to shards, and for the split if the source has none."""
     val_fraction: float = 0.15
-    """Share of the videos in `val` where the source brings no split."""
+    """Fraction of the videos in `val` if the source has no split."""
     test_fraction: float = 0.15
-    """Share of the videos in `test` where the source brings no split."""
+    """Fraction of the videos in `test` if the source has no split."""
 
     def __post_init__(self) -> None:
         at_least(self, 16, "short_side")
@@ -53,7 +53,7 @@ class PrepareSettings:
         at_least(self, 2, "max_sample_frames")
         within(self, 0, 1, "val_fraction", "test_fraction")
         if self.val_fraction + self.test_fraction >= 1:
-            raise ValueError("val_fraction and test_fraction leave nothing to train on: their sum must be below 1")
+            raise ValueError("val_fraction and test_fraction leave no video for training: their sum must be below 1")
 
     @property
     def on_gpus(self) -> bool:

@@ -1,14 +1,14 @@
-"""Shards: which video goes where, and how a shard is written so that it is there whole or not at all.
+"""Shards: which video goes into which, and how a shard is written so that it is there whole or not at all.
 
 A shard is `shards/000000.tar` and its sidecar `shards/000000.json`. The sidecar is written last and is the commit: a
-tar without one does not exist. It holds
+tar counts only once its sidecar is written. It holds
 
 * format, shard, sha256 and bytes of the tar, settings (digest)
-* provisional: whether a video failed for a reason that another attempt may not meet; the next run redoes the shard
-* records: one for each of its videos, as `process_video` makes them, with the shard's number
+* provisional: whether a video failed for a reason that may pass; the next run makes the shard again
+* records: one per video, as `process_video` makes them, with the shard's number
 * members: [name, offset, size] of each file in the tar, so that readers go straight to the bytes
 
-Tar headers carry no times or owners, and videos stand in planned order, so the bytes depend on the videos alone.
+Tar headers carry no times or owners, and videos are in planned order, so the bytes depend on the videos alone.
 """
 
 from __future__ import annotations
@@ -42,35 +42,35 @@ class ShardPlan:
     rows: tuple[int, ...]
 
     def take(self, manifest: pa.Table) -> list[dict[str, Any]]:
-        """Rows of the manifest, in the order in which they stand in the shard."""
+        """Return the rows of the manifest, in the order of the shard."""
         rows: list[dict[str, Any]] = manifest.take(pa.array(self.rows)).to_pylist()
         return rows
 
 
 def plan(manifest: pa.Table, settings: PrepareSettings) -> list[ShardPlan]:
-    """Deal the videos to shards by seed; nothing but the manifest and the settings decides."""
+    """Deal the videos to shards by seed, as a function of manifest and settings alone."""
     order = generator("shards", settings.seed).permutation(manifest.num_rows).tolist()
     size = settings.shard_videos
     return [ShardPlan(i, tuple(order[first : first + size])) for i, first in enumerate(range(0, len(order), size))]
 
 
 def num_shards(manifest: pa.Table, settings: PrepareSettings) -> int:
-    """Number of the shards that `plan` makes."""
+    """Return the number of shards that `plan` makes."""
     return math.ceil(manifest.num_rows / settings.shard_videos)
 
 
 def settings_digest(settings: PrepareSettings) -> str:
-    """sha256 (hex) of all settings."""
+    """Return the sha256 (hex) of all settings."""
     return hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()
 
 
 def tar_path(root: str, index: int) -> str:
-    """Where the tar of a shard is."""
+    """Return the path of a shard's tar."""
     return storage.join(root, "shards", f"{index:06d}.tar")
 
 
 def sidecar_path(root: str, index: int) -> str:
-    """Where the sidecar of a shard is."""
+    """Return the path of a shard's sidecar."""
     return storage.join(root, "shards", f"{index:06d}.json")
 
 
@@ -79,8 +79,8 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
 
     Args:
         root: The prepared dataset.
-        plan: Which shard.
-        processed: Its videos in planned order; may be a generator, so that one video is in memory at a time.
+        plan: The shard.
+        processed: Its videos in planned order; a generator keeps one video in memory at a time.
         settings_digest: Digest of the settings that they were made with.
 
     Returns:
@@ -108,7 +108,7 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
                 put(bytes(-len(content) % _BLOCK))
         put(bytes(2 * _BLOCK))
     if len(records) != len(plan.rows):
-        raise ValueError(f"shard {plan.index} was given {len(records)} of {len(plan.rows)} videos")
+        raise ValueError(f"shard {plan.index} got {len(records)} of {len(plan.rows)} videos")
     sidecar = {
         "format": FORMAT,
         "shard": plan.index,
@@ -124,18 +124,18 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
 
 
 def tar_bytes(root: str) -> int:
-    """Size of the tars of all shards."""
+    """Return the total size of all shards' tars."""
     return storage.folder_bytes(storage.join(root, "shards"), ".tar")
 
 
 def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
-    """Sidecar of a shard; None where it has none, and so is not there."""
+    """Return the sidecar of a shard; None if the shard was never finished."""
     path = sidecar_path(root, index)
     return json.loads(storage.read_bytes(path)) if storage.exists(path) else None
 
 
 def read_sidecars(root: str) -> Iterator[dict[str, Any]]:
-    """All sidecars, one at a time, in the order of their shards."""
+    """Yield all sidecars in the order of their shards."""
     folder = storage.join(root, "shards")
     if storage.exists(folder):
         names = [name for name, _ in storage.entries(folder) if name.endswith(".json") and not name.startswith(".")]
@@ -143,9 +143,9 @@ def read_sidecars(root: str) -> Iterator[dict[str, Any]]:
 
 
 def pending(root: str, plans: list[ShardPlan], settings_digest: str, *, retry_failed: bool = False) -> list[ShardPlan]:
-    """Shards still to be made: those without a sidecar, provisional ones, and those made with other settings.
+    """Return the shards still to be made: those without a sidecar, provisional ones, and those of other settings.
 
-    With `retry_failed` also those with a failed video.
+    With `retry_failed`, those with a failed video too.
     """
     done = {
         sidecar["shard"]
@@ -161,4 +161,4 @@ def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = 0o644
-    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")  # GNU: long and non-ASCII names in every reader
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")  # GNU: every reader takes its long and non-ASCII names

@@ -1,4 +1,4 @@
-"""Files of a dataset on any fsspec file system; local paths go straight to the operating system."""
+"""Files on any fsspec file system; local paths go straight to the operating system."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from tasks.files import replacing
 from tasks.remote import open_url, os_errors, reason
 
 CONDITIONAL = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
-"""File systems whose fsspec packages write a file on the condition that there is none; most others ignore that they
-are asked to, or look first and write then."""
+"""File systems whose fsspec packages can create a file only if it does not exist; most others ignore the condition, or
+check it before they write."""
 
 READERS = 16
-"""Small files read at once; on an object store each costs a round trip."""
+"""Small files read concurrently; on an object store each costs a round trip."""
 
 log = logging.getLogger(__name__)
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is one of this machine's."""
+    """Return whether a path is on this machine, and not a URL."""
     return "://" not in path
 
 
 def absolute(path: str) -> str:
-    """Absolute path, or the URL without a slash at its end."""
+    """Return the absolute path, or the URL without a slash at its end."""
     path = path.removeprefix("file://")
     return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path.rstrip("/")
 
 
 def join(root: str, *names: str) -> str:
-    """Path below a root."""
+    """Return the path of a name below a root; empty names are left out."""
     return "/".join([root.rstrip("/"), *(name for name in names if name)])
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder."""
+    """Return whether there is a file or folder."""
     if is_local(path):
         return os.path.exists(path)
     try:
         with _remote(path, "read") as (system, remote):
-            system.info(remote)  # where `exists` of fsspec says no to every error, such as one of the network
+            system.info(remote)  # `exists` of fsspec returns False on every error, such as one of the network
     except FileNotFoundError:
         return False
     return True
 
 
 def read_bytes(path: str, start: int | None = None, end: int | None = None) -> bytes:
-    """Content of a file, or the range [start, end) of it, of which no other byte is transferred.
+    """Return the content of a file, or of its range [start, end), without transferring any other byte.
 
     Raises:
-        FileNotFoundError: there is none.
-        OSError: a local one cannot be read.
-        UserError: one elsewhere cannot be read.
+        FileNotFoundError: there is no such file.
+        OSError: a local file cannot be read.
+        UserError: a remote file cannot be read.
     """
     if is_local(path):
         with open(path, "rb") as file:
@@ -75,7 +75,7 @@ def read_bytes(path: str, start: int | None = None, end: int | None = None) -> b
 
 
 def read_each(paths: Iterable[str]) -> Iterator[bytes]:
-    """Contents of small files in their order, some read ahead of the one that is asked for; errors as `read_bytes`."""
+    """Yield the contents of small files in order, reading some ahead; errors as `read_bytes`."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="marey-read") as pool:
         ahead: deque[Future[bytes]] = deque()
         for path in paths:
@@ -87,7 +87,7 @@ def read_each(paths: Iterable[str]) -> Iterator[bytes]:
 
 
 def view(path: str) -> memoryview:
-    """Content of a file; on a local file system a mapping of it, which takes no memory of its own."""
+    """Return the content of a file; for a local one a memory map, which takes no memory of its own."""
     if not is_local(path) or os.path.getsize(path) == 0:
         return memoryview(read_bytes(path))
     with open(path, "rb") as file:
@@ -95,10 +95,10 @@ def view(path: str) -> memoryview:
 
 
 def entries(folder: str) -> list[tuple[str, bool]]:
-    """Name and whether it is a folder, of each entry, sorted; symbolic links count as what they lead to.
+    """Return the sorted entries of a folder: name, and whether it is a folder; symbolic links count as their targets.
 
     Raises:
-        UserError: it does not exist, is no folder, or cannot be read.
+        UserError: it does not exist, is not a folder, or cannot be read.
     """
     try:
         if is_local(folder):
@@ -107,15 +107,15 @@ def entries(folder: str) -> list[tuple[str, bool]]:
         with _remote(folder, "read") as (system, remote):
             return sorted(_below(remote.rstrip("/"), system.ls(remote, detail=True)))
     except FileNotFoundError:
-        raise UserError(f"{folder} does not exist.") from None
+        raise UserError(f"{folder} does not exist") from None
     except NotADirectoryError:
-        raise UserError(f"{folder} is a file, where a folder is needed.") from None
+        raise UserError(f"{folder} is a file, not a folder") from None
     except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror or error}.") from error
+        raise UserError(f"{folder} cannot be read: {reason(error)}") from error
 
 
 def folder_bytes(folder: str, ending: str) -> int:
-    """Return the size of the files directly in a folder whose names end so, by one listing."""
+    """Return the total size of the files in a folder whose names have this ending, by one listing."""
     if is_local(folder):
         with os.scandir(folder) as found:
             return sum(entry.stat().st_size for entry in found if entry.name.endswith(ending))
@@ -127,23 +127,23 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself leads nowhere, as one to a lost file does
+        if error.errno == errno.ELOOP:  # a link to itself is a dead link too
             return False
         raise
 
 
 def make_folder(path: str) -> None:
-    """Make a folder and those above it; object stores need none."""
+    """Create a folder and its parents; object stores need none."""
     if is_local(path):
         os.makedirs(path, exist_ok=True)
 
 
 @contextmanager
 def writing(path: str) -> Iterator[str]:
-    """Give a local path to write to, and publish what stands there in one step when the block ends well.
+    """Give a local path to write to, and publish the file written there in one step when the block ends well.
 
-    On a local file system: written aside, synced, renamed, and the folder synced. Elsewhere: one upload. Readers see
-    the old file, or none, until then; after an exception too.
+    Local files are replaced by `tasks.files`, remote ones by one upload. Until then, and after an exception, readers
+    see the old file, or none.
     """
     if is_local(path):
         with replacing(path) as aside:
@@ -167,7 +167,7 @@ def publish(path: str, content: bytes | os.PathLike[str]) -> None:
 
 
 def create(path: str, content: bytes) -> bool:
-    """Write a file elsewhere unless there is one; whether what stands there now is this very content."""
+    """Create a remote file unless it exists; return whether its content is now the given one."""
     if not _conditional(path):
         if not exists(path):
             publish(path, content)
@@ -177,7 +177,7 @@ def create(path: str, content: bytes) -> bool:
             with os_errors():
                 system.pipe_file(remote, content, mode="create")
         except OSError:
-            # It is there; or ours arrived, its answer was lost, and a second attempt found it.
+            # The file exists; or ours arrived, the answer was lost, and a second attempt found it.
             try:
                 found: bytes | None = system.cat_file(remote)
             except FileNotFoundError:
@@ -189,7 +189,7 @@ def create(path: str, content: bytes) -> bool:
 
 
 def creates_exclusively(path: str, content: bytes) -> bool:
-    """Whether `create` is safe from another that runs at the same time; `path` holds the content already."""
+    """Return whether `create` is safe against a simultaneous one; `path` must hold the content already."""
     if not _conditional(path):
         return False
     system, remote = open_url(path)
@@ -198,7 +198,7 @@ def creates_exclusively(path: str, content: bytes) -> bool:
             system.pipe_file(remote, content, mode="create")
     except OSError:
         return True
-    return False  # a store that takes S3's requests and ignores the condition
+    return False  # a store that speaks S3 and ignores the condition
 
 
 def _conditional(path: str) -> bool:
@@ -206,15 +206,15 @@ def _conditional(path: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove a file elsewhere, if there is one."""
+    """Remove a remote file if it exists."""
     with suppress(FileNotFoundError), _remote(path, "removed") as (system, remote):
         system.rm_file(remote)
 
 
 def sweep(folder: str) -> None:
-    """Remove what interrupted writers left of files in a folder; only under the folder's lock.
+    """Remove unfinished files that interrupted writers left in a folder; call it only under the folder's lock.
 
-    On S3 these are uploads in parts that were never completed: no reader sees them, but they are paid for.
+    On S3 these are incomplete multipart uploads: no reader sees them, but they are paid for.
     """
     if not is_local(folder):
         _abort_uploads(folder)
@@ -237,13 +237,13 @@ def _abort_uploads(folder: str) -> None:
                 page = system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/", **after)
                 for upload in page.get("Uploads", []):
                     key = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
-                    with suppress(FileNotFoundError):  # it has ended since
+                    with suppress(FileNotFoundError):  # it has ended in the meantime
                         system.call_s3("abort_multipart_upload", Bucket=bucket, **key)
     except OSError as error:
         if not isinstance(error, PermissionError) and error.errno != errno.ENOSYS:
-            raise UserError(f"{folder} cannot be written: {reason(error)}.") from error
+            raise UserError(f"{folder} cannot be written: {reason(error)}") from error
         log.warning(
-            "unfinished uploads below %s cannot be removed (%s): let a lifecycle rule of the bucket do it",
+            "incomplete uploads below %s cannot be removed (%s): let a lifecycle rule of the bucket do it",
             folder,
             reason(error),
         )
@@ -256,19 +256,19 @@ def _below(folder: str, listed: list[dict[str, Any]]) -> Iterator[tuple[str, boo
             yield path.rpartition("/")[2], is_folder
         elif not is_folder and not item["name"].endswith("/"):
             raise NotADirectoryError(folder)
-        # Else the empty object by which consoles of object stores show a folder.
+        # Otherwise it is the empty object with which consoles of object stores mark a folder.
 
 
 @contextmanager
 def _remote(path: str, done: str) -> Iterator[tuple[Any, str]]:
-    """Give file system and path of a URL; errors are sentences, but for a file that is not there to read or remove."""
+    """Give file system and path of a URL; errors become UserError, but for reading or removing an absent file."""
     try:
         with os_errors():
             yield open_url(path)
     except ValueError as error:
-        raise UserError(f"{path} cannot be {done}: {error}.") from error
+        raise UserError(f"{path} cannot be {done}: {error}") from error
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         if absent and done != "written":
             raise
-        raise UserError(f"{path} cannot be {done}: {reason(error)}.") from error
+        raise UserError(f"{path} cannot be {done}: {reason(error)}") from error

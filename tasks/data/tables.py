@@ -1,4 +1,4 @@
-"""The tables beside the shards: dataset.json, manifest, splits and records."""
+"""The files beside the shards: dataset.json and the tables manifest, splits and records."""
 
 from __future__ import annotations
 
@@ -36,57 +36,58 @@ RECORDS = pa.schema(
 
 
 class BadTable(UserError):
-    """A table of a dataset that is missing or damaged."""
+    """A table of a dataset is missing or damaged."""
 
 
 def describe(manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
-    """Content of dataset.json; `digest` names the whole: videos, labels, splits and settings."""
-    parts = {"manifest": digest(manifest), "splits": digest(splits), "settings_digest": settings_digest(settings)}
+    """Return the content of dataset.json; `digest` covers everything: videos, labels, splits and settings."""
+    digests = {"manifest": digest(manifest), "splits": digest(splits), "settings_digest": settings_digest(settings)}
     return {
         "format": FORMAT,
         "classes": classes_of(manifest),
         "videos": manifest.num_rows,
         "shards": num_shards(manifest, settings),
         "settings": asdict(settings),
-        **parts,
-        "digest": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+        **digests,
+        "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
     }
 
 
 def is_dataset(uri: str) -> bool:
-    """Whether a prepared dataset is there, finished or not."""
+    """Return whether there is a prepared dataset, finished or not."""
     return storage.exists(storage.join(storage.absolute(uri), "dataset.json"))
 
 
 def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> None:
-    """Refuse an output that holds anything but the same dataset made with the same settings.
+    """Refuse an output that holds anything but the same videos prepared with the same settings.
 
     Raises:
-        UserError: naming the first field that differs.
+        UserError: the output holds something else; the message names the first difference.
     """
     if not storage.exists(storage.join(root, "dataset.json")):
         found = storage.entries(root) if storage.exists(root) else []
         others = [name for name, _ in found if name not in (".lock", ".locks") and not name.endswith(".tmp")]
         if others:
-            raise UserError(f"{root} is no prepared dataset and not empty (it holds {others[0]!r}); choose another.")
+            raise UserError(
+                f"{root} is not empty (it holds {others[0]!r}) and not a prepared dataset: choose another output"
+            )
         return
     held = read_description(root)
     for name, value in _flat(asdict(settings)).items():
         before = _flat(held["settings"]).get(name)
         if before != value:
             raise UserError(
-                f"{root} was prepared with {name}={before!r}, and now it is {value!r}: set it back, or choose another "
-                "output."
+                f"{root} was prepared with {name}={before!r}, not {value!r}: set it back, or choose another output"
             )
     if held["manifest"] != manifest_digest:
         raise UserError(
             f"{root} holds another dataset ({held['videos']} videos; paths, labels, groups or ranges differ): choose "
-            "another output."
+            "another output"
         )
 
 
 def write_tables(root: str, manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
-    """Write manifest.parquet, splits.parquet and dataset.json, before any shard; return the last.
+    """Write manifest.parquet, splits.parquet and dataset.json, before any shard; return the content of the last.
 
     Raises:
         UserError: as `check_output`.
@@ -110,18 +111,18 @@ def write_records(root: str) -> pa.Table:
 
 
 def read_description(root: str) -> dict[str, Any]:
-    """Content of dataset.json.
+    """Return the content of dataset.json.
 
     Raises:
-        UserError: there is none, or it is of another format.
+        UserError: there is none, it is damaged, or it has another format.
     """
     path = storage.join(root, "dataset.json")
     if not storage.exists(path):
-        raise UserError(f"{root} is no prepared dataset: it has no dataset.json; make one with `marey prepare`.")
+        raise UserError(f"{root} is not a prepared dataset (it has no dataset.json): make one with `marey prepare`")
     try:
         description: dict[str, Any] = json.loads(storage.read_bytes(path))
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}.") from error
+        raise UserError(f"{path} is damaged: {error}") from error
     found = description.get("format")
     if found != FORMAT:
         older = isinstance(found, int) and found < FORMAT
@@ -131,7 +132,7 @@ def read_description(root: str) -> dict[str, Any]:
 
 
 def read_settings(description: dict[str, Any]) -> PrepareSettings:
-    """Settings that a dataset was prepared with."""
+    """Return the settings that a dataset was prepared with."""
     values = description["settings"]
     return PrepareSettings(**{**values, "tvl1": TVL1(**values["tvl1"])})
 
@@ -147,11 +148,11 @@ def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Tab
     try:
         content = storage.read_bytes(path)
     except FileNotFoundError:
-        raise BadTable(f"{path} is missing: {again}.") from None
+        raise BadTable(f"{path} is missing: {again}") from None
     try:
         return pq.read_table(pa.BufferReader(content), columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise BadTable(f"{path} is damaged ({str(error).splitlines()[0]}): {again}.") from error
+        raise BadTable(f"{path} is damaged ({str(error).splitlines()[0]}): {again}") from error
 
 
 def _write(path: str, table: pa.Table) -> None:

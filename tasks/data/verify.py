@@ -1,4 +1,4 @@
-"""Re-reading a prepared dataset: is every byte and every count what was promised?"""
+"""Verification of a prepared dataset: every byte and every count is read again."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tasks.video.codecs import decode_gray, decode_rgb, mp4_frames, read_mp4
 
 
 def verify_shard(root: str, index: int) -> list[str]:
-    """Read a shard again, whole: checksum, members, every image, and the counts of every video.
+    """Check a whole shard: checksum, members, every image, and the counts of every video.
 
     Returns:
-        A sentence for each difference; none when all is well. Damaged bytes are reported once, not image by image.
+        One line per difference; none if all is well. A shard with damaged bytes is reported once, not image by image.
     """
     where = f"shard {index:06d}"
     sidecar = read_sidecar(root, index)
     if sidecar is None:
-        return [f"{where} has no sidecar: it was never finished; run the same `marey prepare` again"]
+        return [f"{where} has no sidecar, so it was never finished: run the same `marey prepare` again"]
     if not storage.exists(tar_path(root, index)):
-        return [f"{where} has a sidecar but no tar; delete the sidecar and run the same `marey prepare` again"]
+        return [f"{where} has a sidecar but no tar: delete the sidecar and run the same `marey prepare` again"]
     data = storage.view(tar_path(root, index))
     if len(data) != sidecar["bytes"]:
         return [f"{where} has {len(data)} bytes, its sidecar says {sidecar['bytes']}"]
     if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
-        return [f"{where} has other bytes than its sidecar's sha256 says"]
+        return [f"{where} does not match the sha256 in its sidecar"]
     members = {name: data[offset : offset + size] for name, offset, size in sidecar["members"]}
     settings = read_settings(read_description(root))
     differences = []
@@ -50,10 +50,10 @@ def verify_dataset(root: str) -> list[str]:
     """Compare dataset.json, manifest, splits, records and sidecars with one another; no shard is read.
 
     Returns:
-        A sentence for each difference.
+        One line per difference.
 
     Raises:
-        UserError: no prepared dataset is there.
+        UserError: there is no prepared dataset.
     """
     description = read_description(root)
     tables, differences = [], []
@@ -110,7 +110,7 @@ def _check(record: dict[str, Any], members: dict[str, memoryview], settings: Pre
         content = json.loads(bytes(members[f"{key}.{JSON}"]))
         for name in ("frames", "flows"):
             if content[name] != piece[name]:
-                differences.append(f"{key}.{JSON} says {content[name]} {name}, the record {piece[name]}")
+                differences.append(f"{key}.{JSON} has {content[name]} {name}, its record {piece[name]}")
         rgb = f"{key}.{RGB[settings.rgb]}"
         check_rgb = _video if settings.rgb == "h264" else _images
         differences += check_rgb(rgb, members[rgb], piece["frames"], record)
@@ -123,9 +123,9 @@ def _images(name: str, data: memoryview, count: int, record: dict[str, Any]) -> 
     try:
         file = ArrowFile(data)
     except pa.ArrowInvalid as error:
-        return [f"{name} is no Arrow file ({error})"]
+        return [f"{name} is not an Arrow file ({error})"]
     if len(file) != count:
-        return [f"{name} has {len(file)} rows, the record says {count}"]
+        return [f"{name} has {len(file)} rows, not {count} as its record says"]
     decode = decode_rgb if name.endswith(RGB["jpeg"]) else decode_gray
     for row in range(count):
         for image in file.row(row):
@@ -134,7 +134,7 @@ def _images(name: str, data: memoryview, count: int, record: dict[str, Any]) -> 
             except ValueError as error:
                 return [f"{name} row {row}: {error}"]
             if shape != (record["height"], record["width"]):
-                return [f"{name} row {row} is {shape[1]} x {shape[0]} pixels, the record says otherwise"]
+                return [f"{name} row {row} is {shape[1]} x {shape[0]} pixels, unlike its record"]
     return []
 
 
@@ -142,12 +142,12 @@ def _video(name: str, data: memoryview, count: int, record: dict[str, Any]) -> l
     try:
         found = mp4_frames(data)
         if found != count:
-            return [f"{name} has {found} frames, the record says {count}"]
+            return [f"{name} has {found} frames, not {count} as its record says"]
         height, width = read_mp4(data, range(count)).shape[1:3]
     except ValueError as error:
         return [f"{name}: {error}"]
     if (height, width) != (record["height"] + record["height"] % 2, record["width"] + record["width"] % 2):
-        return [f"{name} is {width} x {height} pixels, the record says otherwise"]
+        return [f"{name} is {width} x {height} pixels, unlike its record"]
     return []
 
 

@@ -333,7 +333,7 @@ def test_verify_finds_one_flipped_bit(videos: Path, tmp_path: Path, capsys: pyte
     (out / "shards/000002.json").unlink()
     assert cli.main(["verify", str(out)]) == 1
     text = capsys.readouterr().out
-    assert "shard 000001 has other bytes than its sidecar" in text
+    assert "shard 000001 does not match the sha256 in its sidecar" in text
     assert "shard 000002" in text
 
 
@@ -377,7 +377,7 @@ def test_an_output_inside_its_source(videos: Path) -> None:
 
 def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
     other = PrepareSettings(short_side=48, shard_videos=8)
-    assert "prepared with short_side=32, and now it is 48" in refusal(str(videos), whole.dataset, settings=other)
+    assert "prepared with short_side=32, not 48" in refusal(str(videos), whole.dataset, settings=other)
     source = broken(tmp_path / "source", *(f"{label}/{n}.mp4" for label in "ab" for n in range(3)))
     assert "another dataset" in refusal(source, whole.dataset, settings=SETTINGS)
     assert "not empty" in refusal(str(videos), source)

@@ -224,7 +224,7 @@ def test_refusals_are_one_sentence(awkward: str, tmp_path: Path, capsys) -> None
     assert "does not end in .html" in refusal(capsys, awkward, f"{awkward}/dataset.json")
     assert "cannot be written" in refusal(capsys, awkward, "/proc/page.html")
     assert "; known: seeded" in refusal(capsys, awkward, out, "--split", "third")
-    assert "samples is 0, but must be at least 1" in refusal(capsys, awkward, out, "--samples", "0")
+    assert "samples must be at least 1, not 0" in refusal(capsys, awkward, out, "--samples", "0")
     assert "missing: OUT" in refusal(capsys, awkward)
     unfinished = write_dataset(tmp_path / "unfinished")
     assert "is not finished" in refusal(capsys, unfinished, out)

@@ -1,6 +1,6 @@
 """Dataset layouts: one module each, found by its name.
 
-A layout is a module with `read(source, group=None) -> Listing`; adding one is adding a file.
+A layout is a module with `read(source, group=None) -> Listing`; a new one is a new file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Names of all layouts."""
+    """Return the names of all layouts."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
@@ -24,12 +24,12 @@ def read(layout: str, source: str, group: str | None = None) -> Listing:
 
     Args:
         layout: One of `names()`.
-        source: Folder or file, a path or fsspec URL.
-        group: Regular expression that finds the group of a video in its path below the source: its first bracket,
-            or all that it matches.
+        source: Folder or file, as a path or fsspec URL.
+        group: Regular expression for the group of a video in its path below the source: its first group in
+            parentheses, or all that it matches.
 
     Raises:
-        UserError: unknown layout, or a source that is not laid out so.
+        UserError: the layout is unknown, or the source does not have it.
     """
     from tasks.errors import UserError, did_you_mean
 
@@ -39,7 +39,7 @@ def read(layout: str, source: str, group: str | None = None) -> Listing:
 
 
 def group_of(path: str, pattern: str | None) -> str | None:
-    """Group of a video by its path below the source; UserError where the pattern finds nothing."""
+    """Return the group of a video by its path below the source; UserError if the pattern finds nothing."""
     from tasks.errors import UserError
 
     if pattern is None:
@@ -47,7 +47,7 @@ def group_of(path: str, pattern: str | None) -> str | None:
     try:
         found = re.search(pattern, path)
     except re.error as error:
-        raise UserError(f"The group pattern {pattern!r} is no regular expression: {error}.") from error
+        raise UserError(f"the group pattern {pattern!r} is not a regular expression: {error}") from error
     if not found:
-        raise UserError(f"The group pattern {pattern!r} finds nothing in {path!r}; it must match every video's path.")
+        raise UserError(f"the group pattern {pattern!r} finds nothing in {path!r}: it must match every video's path")
     return found[1] if found.re.groups else found[0]

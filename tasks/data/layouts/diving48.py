@@ -14,8 +14,8 @@ def read(source: str, group: str | None = None) -> Listing:
     """List `SOURCE/rgb/<vid_name>.mp4`.
 
     `Diving48_V2_train.json` and `Diving48_V2_test.json`, in SOURCE or `SOURCE/annotations`, give each `vid_name` a
-    `label`, and `Diving48_vocab.json`, where it is there, the name of that label, else its number is the class. The
-    group of a video is the source video that it is cut from: its name without the number at the end.
+    `label`; `Diving48_vocab.json` names the labels, and without it their numbers are the classes. The group of a video
+    is the longer video that it is cut from: its name without the number at the end.
 
     Raises:
         UserError: a list is missing, or lists, classes and videos do not match.
@@ -24,7 +24,7 @@ def read(source: str, group: str | None = None) -> Listing:
     lists = published.Lists()
     vocabulary = None
     for path in published.found(source, *_places("Diving48_vocab.json"))[:1]:
-        # Four words a class, such as ["Back", "15som", "05Twis", "FREE"].
+        # Four words per class, such as ["Back", "15som", "05Twis", "FREE"].
         vocabulary = [" ".join(words) for words in published.read_json(path)]
     for part in _PARTS:
         path = published.find(source, *_places(f"Diving48_V2_{part}.json"))
@@ -34,7 +34,7 @@ def read(source: str, group: str | None = None) -> Listing:
             elif number < len(vocabulary):
                 lists.add(place, f"{video}.mp4", vocabulary[number], part)
             else:
-                lists.wrong.append(f"{place} has label {number}, of {len(vocabulary)} in Diving48_vocab.json")
+                lists.wrong.append(f"{place} has label {number}, but Diving48_vocab.json has {len(vocabulary)}")
     return lists.listing(source, "rgb", published.in_folder(storage.join(source, "rgb"), ".mp4"), group, _GROUP)
 
 

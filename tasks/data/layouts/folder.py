@@ -1,4 +1,4 @@
-"""A folder of class folders, optionally below train, val and test."""
+"""A folder of class folders, optionally inside train, val and test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read(source: str, group: str | None = None) -> Listing:
     without the ending, so that equal names in two classes are two videos.
 
     Raises:
-        UserError: the source does not exist, holds no class folders or no videos, or mixes parts with classes.
+        UserError: the source does not exist, has no class folders or no videos, or mixes parts with classes.
     """
     source = storage.absolute(source)
     listing = Listing([])
@@ -28,7 +28,7 @@ def read(source: str, group: str | None = None) -> Listing:
     if "train" in parts and all(inside.values()):
         if len(parts) < len(folders):
             other = next(name for name in folders if name not in PARTS)
-            raise UserError(f"{source} holds {other!r} beside {', '.join(parts)}: move it out, or into one of them.")
+            raise UserError(f"{source} holds {other!r} beside {', '.join(parts)}: move it out, or into one of them")
         for part in PARTS:
             if part in parts:
                 for name in _folders(source, part, listing):
@@ -38,7 +38,7 @@ def read(source: str, group: str | None = None) -> Listing:
             _class(source, name, group, {}, listing)
     if not listing.rows:
         raise UserError(
-            f"{source} holds no class folders with videos in them: it must look like {source}/<class>/<video>."
+            f"{source} holds no class folders with videos in them: it must look like {source}/<class>/<video>"
         )
     return listing
 

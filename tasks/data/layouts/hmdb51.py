@@ -17,8 +17,8 @@ def read(source: str, group: str | None = None) -> Listing:
     """List `SOURCE/<class>/<video>.avi`, or the class folders in `SOURCE/hmdb51_org`.
 
     `SOURCE/testTrainMulti_7030_splits` (or the same below `SOURCE/test_train_splits`) holds a file
-    `<class>_test_split1.txt` and so on for each class and split, a video and a flag a line: 1 is train, 2 is test and
-    0 means that the split leaves the video out. The splits are called `split1` to `split3`.
+    `<class>_test_split1.txt` and so on for each class and split, with a video and a flag per line: 1 is train, 2 is
+    test, and 0 means that the split leaves the video out. The splits are called `split1` to `split3`.
 
     Raises:
         UserError: lists and videos do not match.

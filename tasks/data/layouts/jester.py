@@ -14,11 +14,11 @@ _PARTS: dict[str, Part] = {"train": "train", "validation": "test"}
 def read(source: str, group: str | None = None) -> Listing:
     """List `SOURCE/20bn-jester-v1/<id>/00001.jpg`, or `SOURCE/20bn-something-something-v1/<id>/00001.jpg`.
 
-    The lists are `jester-v1-labels.csv` (a class a line), `-train.csv` and `-validation.csv` (`id;class`) and
+    The lists are `jester-v1-labels.csv` (a class per line), `-train.csv` and `-validation.csv` (`id;class`) and
     `-test.csv` (`id`), or the same with `something-something-v1-`, in SOURCE, `SOURCE/labels` or
     `SOURCE/annotations`, or `labels.csv` and so on in `SOURCE/labels`, as newer packages have them. Validation is
-    `test`; the test part is `val` where `labels/test-answers.csv` gives its labels and its videos are there, else it
-    is left out (`_published.py`). `tasks.video.image_folder` says how many frames a second such a video has.
+    `test`; the test part is `val` if `labels/test-answers.csv` has its labels and its videos are there, else it is
+    left out (`_published.py`). `tasks.video.image_folder` has the frame rate of such videos.
 
     Raises:
         UserError: a list is missing, or lists, classes and videos do not match.
@@ -26,7 +26,7 @@ def read(source: str, group: str | None = None) -> Listing:
     source = storage.absolute(source)
     here = [name for name, is_folder in storage.entries(source) if is_folder and name in _SETS]
     if len(here) != 1:
-        raise UserError(f"{source} must hold exactly one of the folders {' and '.join(_SETS)}, with the videos in it.")
+        raise UserError(f"{source} must hold exactly one of the folders {' and '.join(_SETS)}, with the videos in it")
     prefix = _SETS[here[0]]
 
     def places(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Kinetics-400, -600 and -700, HACS Clips, and Moments in Time: csv lists, and clips of which some are lost."""
+"""Kinetics-400, -600 and -700, HACS Clips, and Moments in Time: CSV lists of clips, some of which are lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.data.manifest import GIVEN, Listing, Part, Row, video_id_of
 from tasks.errors import UserError, first_ten
 
 _PARTS: dict[str, Part] = {"train": "train", "val": "test", "test": "val"}
-"""As published -> as in the split; `_published.py` says why."""
+"""Published part -> part of the split; `_published.py` explains why."""
 _PUBLISHED = {"train": "train", "training": "train", "val": "val", "validate": "val", "validation": "val"}
 _PUBLISHED |= {"test": "test", "testing": "test"}
 _KINETICS = {"youtube_id", "time_start", "time_end", "split"}
@@ -25,50 +25,50 @@ _MOMENTS = {"trainingSet.csv": "training", "validationSet.csv": "validation"}
 _TABLES = ("annotations", "HACS_v1.1.1")
 
 _Key = tuple[str, str, str]
-"""Part, class (with `_` for spaces) and name without ending of a file; empty where no folder says it."""
+"""Part, class (with `_` for spaces) and name without ending of a file; empty if no folder gives it."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _Clip:
-    """A line of a list."""
+    """A clip as a line of a list has it."""
 
     place: str
     id: str
     label: str
     part: str
-    """As published: train, val or test."""
+    """Published part: train, val or test."""
     path: str
-    """Where it is expected, below the source."""
+    """Expected path below the source."""
     whole: str = ""
-    """Name of the whole video, without ending."""
+    """Name of the whole video, without its ending."""
     start_s: float | None = None
     end_s: float | None = None
-    """Range in the whole video."""
+    """Its range within the whole video, from `start_s`."""
     group: str | None = None
     left_out: str = ""
-    """Why it makes no row."""
+    """Why it gets no row; empty if it gets one."""
     file: str = ""
-    """Where it is, below the source; empty where it is not there."""
+    """Actual path below the source; empty if the clip is missing."""
 
 
 def read(source: str, group: str | None = None) -> Listing:
     """List the clips that the lists in SOURCE, `SOURCE/annotations` or `SOURCE/HACS_v1.1.1` name.
 
-    Kinetics: csv files with `label,youtube_id,time_start,time_end,split`. A clip is
-    `<part>/<label>/<youtube_id>_<start>_<end>.mp4`, with six digits a time and spaces or `_` in the label, or
+    Kinetics: CSV files with `label,youtube_id,time_start,time_end,split`. A clip is
+    `<part>/<label>/<youtube_id>_<start>_<end>.mp4`, with six digits per time and spaces or `_` in the label, or
     `<part>/<youtube_id>_<start>_<end>.mp4`; or it is that range of a whole video `<youtube_id>.mp4`, there or in
-    SOURCE. HACS Clips: a csv with `classname,youtube_id,subset,start,end,label`; a clip is that range of
-    `<classname>/v_<youtube_id>.mp4`. Those with label -1 do not show their class and are no part of the set. Moments
+    SOURCE. HACS Clips: a CSV file with `classname,youtube_id,subset,start,end,label`; a clip is that range of
+    `<classname>/v_<youtube_id>.mp4`. Those with label -1 do not show their class and do not belong to the set. Moments
     in Time: `trainingSet.csv` and `validationSet.csv` with `path,label` and votes, without a header, for
     `training/<path>` and `validation/<path>`.
 
-    A clip that is listed and not there is normal for these sets: it stays, ends as a record `missing`, and counts for
-    `--max-failed`. A clip that is there and not listed is ignored. Validation is `test`; the test part is `val` where
-    it has labels and any of its clips is there, else it is left out (`_published.py`). The group of a clip is its
-    YouTube video.
+    Clips that are listed but missing are normal for these sets: they stay, fail as `missing`, and count for
+    `--max-failed`. Clips that are there but not listed are ignored. Validation is `test`; the test part is `val` if it
+    has labels and any of its clips is there, else it is left out (`_published.py`). The group of a clip is its YouTube
+    video.
 
     Raises:
-        UserError: no list, a wrong line in one, or no clip is there at all.
+        UserError: there is no list, a line of one is wrong, or all clips are missing.
     """
     source = storage.absolute(source)
     wrong: list[str] = []
@@ -86,11 +86,11 @@ def read(source: str, group: str | None = None) -> Listing:
         if not clip.left_out:
             first = kept.setdefault(clip.id, clip)
             if (first.label, first.part) != (clip.label, clip.part):
-                wrong.append(f"{clip.place} has {clip.id} again, with another label or part")
+                wrong.append(f"{clip.place} repeats {clip.id} with another label or part")
     published.refuse(source, wrong)
     if not any(clip.file for clip in kept.values()):
         expected = first_ten([clip.path for clip in kept.values()])
-        raise UserError(f"None of the {len(kept)} labelled clips in the lists of {source} is there: {expected}.")
+        raise UserError(f"{source} holds none of the {len(kept)} labelled clips in its lists: {expected}")
     reasons = Counter((clip.place.rpartition(" line ")[0], clip.left_out) for clip in clips if clip.left_out)
     listing = Listing([], [f"{name}, clips {reason}: {count}" for (name, reason), count in reasons.items()])
     listing.ignored += sorted(set(files.values()) - {clip.file for clip in clips}) + ignored
@@ -113,7 +113,7 @@ def _row(clip: _Clip, source: str, group: str | None) -> Row:
 
 
 def _files(source: str) -> tuple[dict[_Key, str], list[str]]:
-    """Paths of all mp4 files below the source, in it and in up to two folders, and what else is in these folders."""
+    """Return the mp4 files in the source and up to two folders below it, and what else is in these folders."""
     files: dict[_Key, str] = {}
     others: list[str] = []
 
@@ -145,7 +145,7 @@ def _locate(clip: _Clip, files: dict[_Key, str]) -> str:
 
 
 def _tables(source: str, wrong: list[str]) -> Iterator[_Clip]:
-    """Clips of all csv files with the columns of Kinetics or HACS."""
+    """Yield the clips of all CSV files with the columns of Kinetics or HACS."""
     known = False
     for folder in [source, *published.found(source, *_TABLES)]:
         for name in [name for name, is_folder in storage.entries(folder) if name.endswith(".csv") and not is_folder]:
@@ -164,8 +164,8 @@ def _tables(source: str, wrong: list[str]) -> Iterator[_Clip]:
                     wrong.append(f"{place} has {error}")
     if not known:
         raise UserError(
-            f"{source} holds no csv with the columns {', '.join(sorted(_KINETICS))} (Kinetics) or "
-            f"{', '.join(sorted(_HACS))} (HACS), and not both of {' and '.join(_MOMENTS)} (Moments in Time)."
+            f"{source} holds no CSV file with the columns {', '.join(sorted(_KINETICS))} (Kinetics) or "
+            f"{', '.join(sorted(_HACS))} (HACS), and not both of {' and '.join(_MOMENTS)} (Moments in Time)"
         )
 
 
@@ -195,7 +195,7 @@ def _hacs(place: str, cells: dict[str, str]) -> _Clip:
     if part != "test" and (shows not in ("1", "-1") or not label):
         raise ValueError(f"label {shows!r} of class {label!r}, not 1 or -1 of a class")
     path = storage.join(label.replace(" ", "_"), f"v_{video}") if label else f"v_{video}"
-    negative = "that do not show their class (label -1), no part of the set"
+    negative = "that do not show their class (label -1)"
     return _Clip(
         place=place,
         id=f"{path}@{round(1000 * start)}-{round(1000 * end)}",
@@ -235,5 +235,5 @@ def _range(cells: dict[str, str], *columns: str) -> tuple[float, float]:
     except ValueError:
         start, end = -1.0, -1.0
     if not 0 <= start < end:
-        raise ValueError(f"{' and '.join(f'{name} {cells[name]!r}' for name in columns)}, no range in seconds")
+        raise ValueError(f"{' and '.join(f'{name} {cells[name]!r}' for name in columns)}, not a range in seconds")
     return start, end

@@ -15,8 +15,8 @@ def read(source: str, group: str | None = None) -> Listing:
 
     The lists are `something-something-v2-labels.json`, `-train.json`, `-validation.json` and `-test.json`, in SOURCE,
     `SOURCE/labels` or `SOURCE/annotations`, or `labels.json` and so on in `SOURCE/labels`, as newer packages have
-    them. A class is a template without its brackets. Validation is `test`; the test part is `val` where
-    `labels/test-answers.csv` gives its labels and its videos are there, else it is left out (`_published.py`).
+    them. A class is a template without its brackets. Validation is `test`; the test part is `val` if
+    `labels/test-answers.csv` has its labels and its videos are there, else it is left out (`_published.py`).
 
     Raises:
         UserError: a list is missing, or lists, classes and videos do not match.

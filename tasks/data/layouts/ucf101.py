@@ -15,8 +15,8 @@ def read(source: str, group: str | None = None) -> Listing:
     """List `SOURCE/UCF-101/<class>/v_<class>_g01_c01.avi`, or the class folders in SOURCE itself.
 
     `SOURCE/ucfTrainTestlist` holds `classInd.txt` and, for the splits `split1` to `split3`, `trainlist01.txt` (with
-    the number of the class behind each video) and `testlist01.txt` and so on. The group of a video is its `g01` to
-    `g25`: within a class, clips of one group are cut from one source video.
+    the number of the class after each video), `testlist01.txt` and so on. The group of a video is its `g01` to `g25`:
+    within a class, the clips of a group are cut from one longer video.
 
     Raises:
         UserError: a list is missing, or lists, classes and videos do not match.
@@ -30,7 +30,7 @@ def read(source: str, group: str | None = None) -> Listing:
             case [number, label]:
                 numbers[label] = number
             case _:
-                lists.wrong.append(f"{place} is no number and class")
+                lists.wrong.append(f"{place} is not a number and a class")
     lists.classes = numbers.keys()
     for fold in (1, 2, 3):
         for part in _PARTS:

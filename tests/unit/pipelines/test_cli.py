@@ -94,7 +94,7 @@ def test_version() -> None:
         (["prepare", "videos", "out", "--flow", "tvl2"], "--flow: unknown 'tvl2'; did you mean 'tvl1'?"),
         (["prepare", "videos", "out", "--short-side"], "--short-side needs a value"),
         (["prepare", "videos", "out", "--short-side", "many"], "--short-side: not a number: 'many'"),
-        (["prepare", "videos", "out", "--short-side", "1"], "short_side is 1, but must be at least 16"),
+        (["prepare", "videos", "out", "--short-side", "1"], "short_side must be at least 16, not 1"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(words: list[str], says: str) -> None:

@@ -92,7 +92,7 @@ def test_a_frame_is_read_without_its_neighbours(small_root, tmp_path):
     path.write_bytes(shard)
     dataset = open_dataset(root)
     np.testing.assert_array_equal(dataset.rgb(sample, [5]), expected)
-    with pytest.raises(UserError, match=r"Video .* cannot be read from .*\.tar .*`marey verify"):
+    with pytest.raises(UserError, match=r"video .* cannot be read from .*\.tar .*`marey verify"):
         dataset.rgb(sample, [4])
 
 
@@ -128,10 +128,10 @@ def test_it_reads_from_an_object_store(small_root):
 
 def test_mistakes_are_sentences(small_root, tmp_path):
     cases = [
-        ((tmp_path / "nothing",), {}, "is no prepared dataset: it has no dataset.json"),
+        ((tmp_path / "nothing",), {}, r"is not a prepared dataset \(it has no dataset.json\)"),
         ((small_root,), {"split": "frist"}, r"has no split 'frist'; did you mean 'first'\?"),
-        ((small_root,), {"fold": "group=P9"}, r"has no group 'P9'; its groups are: P0, P1, P2\."),
-        ((small_root,), {"fold": "P1"}, "The fold 'P1' is not understood: write group=NAME"),
+        ((small_root,), {"fold": "group=P9"}, r"has no group 'P9'; its groups are: P0, P1, P2"),
+        ((small_root,), {"fold": "P1"}, "unknown fold 'P1': write group=NAME"),
         ((small_root,), {"fold": "group=P1", "split": "first"}, "give one of them"),
     ]
     for (uri,), options, words in cases:

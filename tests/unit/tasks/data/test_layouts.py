@@ -99,7 +99,7 @@ def test_groups_by_pattern(tmp_path):
     assert layouts.read("folder", source, r"P\dT").rows[0].group == "P2T"
     with pytest.raises(UserError, match=r"finds nothing in 'A1/PS7A1P2T3\.avi'"):
         layouts.read("folder", source, "person")
-    with pytest.raises(UserError, match="no regular expression"):
+    with pytest.raises(UserError, match="not a regular expression"):
         layouts.read("folder", source, "(")
 
 
@@ -156,10 +156,13 @@ def test_csv_with_splits_and_ids(tmp_path):
         ("path,label\n", "no rows"),
         ("path,label,grup\na.mp4,x,1\n", "has an unknown column 'grup'; did you mean 'group'"),
         ("path,label\na.mp4,\n", "line 2: path and label must not be empty"),
-        ("path,label,start_s\na.mp4,x,soon\n", "line 2: start_s is 'soon'"),
-        ("path,label,start_s\na.mp4,x,nan\n", "line 2: start_s is 'nan'"),
-        ("path,label,start_s,end_s\na.mp4,x,3,2\n", "line 2: end_s 2 is not behind start_s 3"),
-        ("path,label,part\na.mp4,x,train\na.mp4,x,training\n", "line 3: part is 'training', not train, val or test"),
+        ("path,label,start_s\na.mp4,x,soon\n", "line 2: start_s must be a number of seconds, not 'soon'"),
+        ("path,label,start_s\na.mp4,x,nan\n", "line 2: start_s must be a number of seconds, not 'nan'"),
+        ("path,label,start_s,end_s\na.mp4,x,3,2\n", "line 2: end_s must be after start_s 3, not 2"),
+        (
+            "path,label,part\na.mp4,x,train\na.mp4,x,training\n",
+            "line 3: part must be train, val or test, not 'training'",
+        ),
         ("path,label\n" + "".join(f"{i}.mp4,x\n" for i in range(12)), r"12 videos .*: 0\.mp4, .*9\.mp4 and 2 more"),
     ],
 )
@@ -171,10 +174,10 @@ def test_csv_refusals(tmp_path, text, sentence):
 def test_csv_that_is_none(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         layouts.read("csv", str(tmp_path / "videos.csv"))
-    with pytest.raises(UserError, match="is no csv"):
+    with pytest.raises(UserError, match="is not a CSV file"):
         layouts.read("csv", str(tmp_path))
     (tmp_path / "clip.mp4").write_bytes(b"\x00\xff\xfe\x80")
-    with pytest.raises(UserError, match="is no csv"):
+    with pytest.raises(UserError, match="is not a CSV file"):
         layouts.read("csv", str(tmp_path / "clip.mp4"))
 
 

@@ -118,7 +118,7 @@ def test_the_lock_of_a_driver_that_died_is_taken_over(out, monkeypatch):
             assert numbers(out) == ["000002"]
             held.confirm()
             # The other was not dead after all: it sees that it has lost, and leaves the lock alone.
-            with pytest.raises(UserError, match=f"lost its lock to process {os.getpid()} on"):
+            with pytest.raises(UserError, match=f"lost its lock on .* to process {os.getpid()} on"):
                 dead.confirm()
             with pytest.raises(UserError, match="what was committed is kept"):
                 dead.check()
@@ -158,7 +158,7 @@ def test_a_lock_that_cannot_be_refreshed_is_lost_in_time(out, monkeypatch):
     with Lock(out) as held:
         now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: now + lock.STALE_S + 1)
-        with pytest.raises(UserError, match="could not be refreshed for 121 s"):
+        with pytest.raises(UserError, match=r"could not refresh its lock on .* for 121 s"):
             held.check()
     assert not holder(out, 1)["free"]
 
@@ -172,7 +172,7 @@ def test_a_lock_that_was_deleted_by_hand_is_lost(out):
 
 def test_a_lock_that_is_none(out):
     storage.publish(f"{out}/.locks/000001", b"hello")
-    with pytest.raises(UserError, match="000001 is no lock of marey's"), Lock(out):
+    with pytest.raises(UserError, match="000001 is not a lock of marey"), Lock(out):
         pass
 
 

@@ -156,9 +156,9 @@ def test_smallest_class_that_can_be_divided_is(seed):
 
 
 def test_too_small_a_class_is_refused():
-    with pytest.raises(UserError, match=r"Class 'b' has 2 videos in 2 groups, too few .* train, val, test"):
+    with pytest.raises(UserError, match=r"class 'b' has 2 videos in 2 groups, too few .* train, val, test"):
         parts_of([*many("a"), *many("b", 2)])
-    with pytest.raises(UserError, match=r"Class 'b' has 9 videos in 1 group"):
+    with pytest.raises(UserError, match=r"class 'b' has 9 videos in 1 group"):
         parts_of([*many("a"), *many("b", 9, groups=1)])
     assert len(parts_of([*many("a"), *many("b", 2)], PrepareSettings(val_fraction=0.0))) == 22
 

@@ -64,7 +64,7 @@ def test_ids_like_paths_and_options_stay_names(tmp_path):
 @pytest.mark.parametrize("pair", [("Clip", "clip"), ("caf\u00e9", "cafe\u0301"), ("STRASSE", "stra\u00dfe")])
 def test_ids_that_a_file_system_would_mix_up_are_refused(tmp_path, pair):
     clip = video(tmp_path / "clip.mp4")
-    with pytest.raises(UserError, match="Two videos have the same id"):
+    with pytest.raises(UserError, match="two videos have the same id"):
         build(layouts.read("csv", str(table(tmp_path, [f"{clip},a,{name}" for name in pair]))), SETTINGS)
 
 
@@ -134,7 +134,7 @@ def test_addresses_of_ffmpeg_are_names_of_files(tmp_path, server):
         f"subfile,,start,0,end,0,,:{clip}",
         address,
     ]
-    with pytest.raises(UserError, match=f"{len(names)} videos that are not there: pipe:0"):
+    with pytest.raises(UserError, match=f"{len(names)} videos that do not exist: pipe:0"):
         layouts.read("csv", str(table(tmp_path, [f'"{name}",a,' for name in names])))
     video(tmp_path / "pipe:0")
     video(tmp_path / "http:" / "127.0.0.1:9" / "x.mp4")

@@ -137,10 +137,10 @@ def test_ucf101_with_class_folders_in_the_source(copy):
         ("trainlist02.txt", "g01_c01.avi 1", "g01_c01.avi", "trainlist02.txt line 1 does not end with 1, the number"),
         ("trainlist03.txt", "Archery/", "Archer/", "trainlist03.txt line 1 has the unknown class 'Archer'"),
         ("testlist01.txt", "Archery/", "Archer/", "testlist01.txt line 1 has the unknown class 'Archer'"),
-        ("testlist01.txt", "g01_c01", "g02_c01", "v_Archery_g02_c01.avi in test, which is in train before"),
+        ("testlist01.txt", "g01_c01", "g02_c01", "v_Archery_g02_c01.avi in test, earlier it is in train"),
         ("testlist02.txt", "Archery/v_Archery_g02", "nothing", "testlist02.txt line 1 has the unknown class 'nothing"),
-        ("testlist02.txt", "g02_c01", "g09_c01", "Archery/v_Archery_g09_c01.avi is listed and not there"),
-        ("classInd.txt", "1 Archery", "Archery", "classInd.txt line 1 is no number and class"),
+        ("testlist02.txt", "g02_c01", "g09_c01", "Archery/v_Archery_g09_c01.avi is listed but missing"),
+        ("classInd.txt", "1 Archery", "Archery", "classInd.txt line 1 is not a number and a class"),
     ],
 )
 def test_ucf101_lists_that_do_not_match(copy, file, old, new, sentence):
@@ -155,8 +155,10 @@ def test_first_ten_differences(copy):
     for number in range(11):
         touch(source / f"UCF-101/Archery/v_Archery_g07_c{number:02d}.avi")
     sentence = refusal("ucf101", source)
-    assert f"{source}/UCF-101 and its lists do not match: Archery/v_Archery_g01_c01.avi is listed and not" in sentence
-    assert "v_Archery_g07_c08.avi is there and not listed and 2 more; complete the videos, or correct" in sentence
+    assert (
+        f"{source}/UCF-101 and its lists do not match: Archery/v_Archery_g01_c01.avi is listed but missing" in sentence
+    )
+    assert "v_Archery_g07_c08.avi is there but not listed and 2 more; complete the videos, or correct" in sentence
     (source / "ucfTrainTestlist/testlist03.txt").unlink()
     assert "testlist03.txt does not exist" in refusal("ucf101", source)
 
@@ -191,7 +193,7 @@ def test_hmdb51_in_the_folders_of_its_archives(copy):
     [
         (" 2 ", " 3 ", "clap_test_split1.txt line 2 does not end with 0, 1 or 2"),
         ("winKen_clap_u_nm_np1_ba_goo_4.avi 1 ", "1", "clap_test_split1.txt line 5 does not end with 0, 1 or 2"),
-        ("winKen", "winBarbie", "clap/winBarbie_clap_u_nm_np1_ba_goo_4.avi is listed and not there"),
+        ("winKen", "winBarbie", "clap/winBarbie_clap_u_nm_np1_ba_goo_4.avi is listed but missing"),
     ],
 )
 def test_hmdb51_lists_that_do_not_match(copy, old, new, sentence):
@@ -206,7 +208,7 @@ def test_hmdb51_that_is_incomplete(copy):
     assert "clap_test_split2.txt does not exist" in refusal("hmdb51", source)
     for fold in (1, 3):
         (source / f"testTrainMulti_7030_splits/clap_test_split{fold}.txt").unlink()
-    assert "clap/#20_Rhythm_clap_u_nm_np1_ba_goo_0.avi is there and not listed" in refusal("hmdb51", source)
+    assert "clap/#20_Rhythm_clap_u_nm_np1_ba_goo_0.avi is there but not listed" in refusal("hmdb51", source)
     shutil.rmtree(source / "testTrainMulti_7030_splits")
     assert "holds no testTrainMulti_7030_splits" in refusal("hmdb51", source)
 
@@ -290,12 +292,16 @@ def test_the_test_part_of_kinetics_is_val_where_it_has_labels_and_clips(copy):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("84,94,train", "soon,94,train", "train.csv line 2 has time_start 'soon' and time_end '94', no range"),
-        ("84,94,train", "94,84,train", "train.csv line 2 has time_start '94' and time_end '84', no range"),
+        (
+            "84,94,train",
+            "soon,94,train",
+            "train.csv line 2 has time_start 'soon' and time_end '94', not a range",
+        ),
+        ("84,94,train", "94,84,train", "train.csv line 2 has time_start '94' and time_end '84', not a range"),
         ("84,94,train", "84", "train.csv line 2 has split '', not one of train, training"),
         ("84,94,train", "84,94,dev", "train.csv line 2 has split 'dev', not one of train, training, val"),
         ("air drumming,-t", ",-t", "train.csv line 2 has no label"),
-        ("_tQUuC4vJ01,85,95", "-tQUuC4vJ10,84,94", "line 4 has -tQUuC4vJ10_000084_000094 again, with another label"),
+        ("_tQUuC4vJ01,85,95", "-tQUuC4vJ10,84,94", "line 4 repeats -tQUuC4vJ10_000084_000094 with another label"),
     ],
 )
 def test_kinetics_lists_with_wrong_lines(copy, old, new, sentence):
@@ -308,11 +314,11 @@ def test_kinetics_without_clips_or_lists(copy):
     source = copy("kinetics")
     for part in ("train", "val"):
         shutil.rmtree(source / part)
-    sentence = f"None of the 6 labelled clips in the lists of {source} is there: train/air drumming/{CLIP}.mp4, "
+    sentence = f"{source} holds none of the 6 labelled clips in its lists: train/air drumming/{CLIP}.mp4, "
     assert sentence in refusal("kinetics", source)
     for part in ("train", "val", "test"):
         replace(source / f"{part}.csv", "time_start", "begin")
-    assert "holds no csv with the columns split, time_end, time_start, youtube_id (Kinetics)" in refusal(
+    assert "holds no CSV file with the columns split, time_end, time_start, youtube_id (Kinetics)" in refusal(
         "kinetics", source
     )
 
@@ -326,7 +332,7 @@ def test_hacs(originals):
     assert row.parts == {"given": "train"}
     assert rows["Archery%2Fv_v2X2hz1G6i0@1000-3000"].parts == {"given": "test"}
     assert listing.ignored == [
-        "HACS_clips_v1.1.1.csv, clips that do not show their class (label -1), no part of the set: 2",
+        "HACS_clips_v1.1.1.csv, clips that do not show their class (label -1): 2",
         "HACS_clips_v1.1.1.csv, clips without a label: 1",
     ]
 
@@ -388,11 +394,11 @@ def test_ssv2_lists_that_do_not_match(copy):
     (source / "20bn-something-something-v2/2.webm").unlink()
     sentence = refusal("ssv2", source)
     assert "something-something-v2-train.json entry 1 has the unknown class 'Hiding something next to som" in sentence
-    assert "2.webm is listed and not there, 5.webm is there and not listed;" in sentence
+    assert "2.webm is listed but missing, 5.webm is there but not listed;" in sentence
     replace(source / "something-something-v2-train.json", '"template"', '"form"')
-    assert "something-something-v2-train.json entry 1 has no 'template'; download it" in refusal("ssv2", source)
+    assert "something-something-v2-train.json entry 1 has no 'template': download it" in refusal("ssv2", source)
     (source / "something-something-v2-train.json").write_text("[")
-    assert "something-something-v2-train.json is no JSON" in refusal("ssv2", source)
+    assert "something-something-v2-train.json is not a JSON file" in refusal("ssv2", source)
     (source / "something-something-v2-train.json").unlink()
     assert "holds no something-something-v2-train.json and no labels/something" in refusal("ssv2", source)
 
@@ -421,8 +427,8 @@ def test_jester_lists_that_do_not_match(copy):
     sentence = refusal("jester", source)
     assert "jester-v1-train.csv line 1 has the unknown class 'Swiping Lift'" in sentence
     assert "jester-v1-train.csv line 2 has the unknown class ''" in sentence
-    assert "6 is listed and not there" in sentence
-    assert "99 is there and not listed" in sentence
+    assert "6 is listed but missing" in sentence
+    assert "99 is there but not listed" in sentence
     assert "notes" not in sentence
     (source / "20bn-jester-v1").rename(source / "frames")
     assert "exactly one of the folders 20bn-jester-v1 and 20bn-something-something-v1" in refusal("jester", source)
@@ -437,8 +443,8 @@ def test_diving48(copy):
     replace(source / "Diving48_V2_test.json", '"label": 1', '"label": 48')
     (source / "rgb/-mmq0PT-ur0_00050.mp4").unlink()
     sentence = refusal("diving48", source)
-    assert "Diving48_V2_test.json entry 2 has label 48, of 2 in Diving48_vocab.json" in sentence
-    assert "-mmq0PT-ur0_00050.mp4 is listed and not there" in sentence
+    assert "Diving48_V2_test.json entry 2 has label 48, but Diving48_vocab.json has 2" in sentence
+    assert "-mmq0PT-ur0_00050.mp4 is listed but missing" in sentence
 
 
 def test_diving48_without_the_names_of_its_classes(copy):

@@ -186,7 +186,7 @@ def test_interrupted_shard_is_not_there(source, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_shard(str(tmp_path), shard, videos(), "x")
     assert list((tmp_path / "shards").iterdir()) == []
-    with pytest.raises(ValueError, match="given 1 of 4"):
+    with pytest.raises(ValueError, match="got 1 of 4"):
         write_shard(str(tmp_path), shard, [fake("plain")], "x")
     assert read_sidecar(str(tmp_path), 0) is None
 
@@ -208,9 +208,9 @@ def test_another_dataset_or_setting_in_the_output_is_refused(made, tmp_path):
     check_output(str(root), digest(manifest), SETTINGS)
     check_output(str(tmp_path), digest(manifest), SETTINGS)
     check_output(str(tmp_path / "new"), digest(manifest), SETTINGS)
-    with pytest.raises(UserError, match=r"prepared with short_side=32, and now it is 48"):
+    with pytest.raises(UserError, match=r"prepared with short_side=32, not 48"):
         check_output(str(root), digest(manifest), replace(SETTINGS, short_side=48))
-    with pytest.raises(UserError, match=r"prepared with tvl1\.warps=1, and now it is 5"):
+    with pytest.raises(UserError, match=r"prepared with tvl1\.warps=1, not 5"):
         check_output(str(root), digest(manifest), replace(SETTINGS, tvl1=replace(SETTINGS.tvl1, warps=5)))
     with pytest.raises(UserError, match=r"another dataset \(8 videos"):
         check_output(str(root), digest(manifest.slice(1)), SETTINGS)
@@ -220,7 +220,7 @@ def test_another_dataset_or_setting_in_the_output_is_refused(made, tmp_path):
 
 
 def test_folders_that_are_no_dataset(tmp_path):
-    with pytest.raises(UserError, match="no prepared dataset"):
+    with pytest.raises(UserError, match="not a prepared dataset"):
         read_description(str(tmp_path))
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):

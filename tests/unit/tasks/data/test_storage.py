@@ -82,7 +82,7 @@ def test_a_range_of_a_file(folder):
 
 def test_what_is_no_folder_has_no_entries(folder):
     storage.publish(storage.join(folder, "a.bin"), b"one")
-    with pytest.raises(UserError, match="is a file, where a folder is needed"):
+    with pytest.raises(UserError, match="is a file, not a folder"):
         storage.entries(storage.join(folder, "a.bin"))
     with pytest.raises(UserError, match="does not exist"):
         storage.entries(storage.join(folder, "none"))

@@ -72,7 +72,7 @@ def test_one_flipped_bit(dataset, where):
     path.write_bytes(data)
     assert verify_dataset(str(dataset)) == []
     assert verify_shard(str(dataset), 0) == []
-    assert verify_shard(str(dataset), 1) == ["shard 000001 has other bytes than its sidecar's sha256 says"]
+    assert verify_shard(str(dataset), 1) == ["shard 000001 does not match the sha256 in its sidecar"]
 
 
 def test_cut_and_missing_shards(dataset):
@@ -105,7 +105,7 @@ def test_edited_table(dataset, name):
     for damaged in (b"", content[:-9], content[:40] + bytes(40) + content[80:]):
         path.write_bytes(damaged)
         (sentence,) = verify_dataset(str(dataset))
-        assert re.fullmatch(rf".*/{name}\.parquet is damaged \(.+\): run the same `marey prepare` again\.", sentence)
+        assert re.fullmatch(rf".*/{name}\.parquet is damaged \(.+\): run the same `marey prepare` again", sentence)
         with pytest.raises(UserError, match=f"{name}.parquet is damaged"):
             read_table(str(dataset), name)
     path.unlink()
@@ -169,11 +169,11 @@ def test_wrong_content_behind_a_right_checksum(dataset, pristine):
         )
 
     cases = [
-        (rgb(-1), "rows, the record says"),
+        (rgb(-1), "rows, not 9 as its record says"),
         (rgb(0, b"no jpeg"), "row 0: 7 bytes are no JPEG"),
         (rgb(0, jpeg_rgb(image[:, :16], 90)[0]), "43 x 16 pixels"),
         (lambda v: with_member(v, "flow.arrow", None), "flow.arrow is missing"),
-        (lambda v: with_member(v, "flow.arrow", b"nothing of the kind"), "is no Arrow file"),
+        (lambda v: with_member(v, "flow.arrow", b"nothing of the kind"), "is not an Arrow file"),
     ]
     for change, sentence in cases:
         video_id = rewrite(pristine, dataset, change)
@@ -219,5 +219,5 @@ def test_lost_flow_is_noticed(dataset, pristine):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(UserError, match="no prepared dataset"):
+    with pytest.raises(UserError, match="not a prepared dataset"):
         verify_dataset(str(tmp_path))
