@@ -23,7 +23,7 @@ BARE = re.compile(r"(?<!docs/)\bpapers/[\w-]+\.md")
 EQUATION = re.compile(r"\b[Ee]quations? \((\d+)\)(?: (?:and|to) \((\d+)\))?")
 NUMBERED = re.compile(r"\((\d+)\)\s*(?:\[.*\])?\s*(?:\$\$)?$", re.MULTILINE)
 """An equation's number at the end of its line."""
-TEST_FILE = re.compile(r"`([\w/]*test_\w+\.py)`")
+FILE = re.compile(r"`((?:models|tasks|pipelines|cluster|tests)/[\w./-]+|test_\w+\.py)`")
 
 
 def cited_from() -> list[Path]:
@@ -103,9 +103,9 @@ def test_equations_named_on_a_page_are_numbered_on_it(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_tests_that_a_page_names_exist(page: Path) -> None:
-    for name in TEST_FILE.findall(page.read_text()):
-        found = (ROOT / name).is_file() if "/" in name else any((ROOT / "tests").rglob(name))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    for name in FILE.findall(page.read_text()):
+        found = (ROOT / name).exists() if "/" in name else any((ROOT / "tests").rglob(name))
         assert found, f"{page.name} names {name}"
 
 
