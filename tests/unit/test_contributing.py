@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
 from paths import ROOT
+from small_dataset import write_dataset
 
 import tasks.data.layouts as layouts
 from models import describe as describe_module
@@ -18,6 +23,7 @@ from models.common.description import Description, ReferenceCost
 pytestmark = pytest.mark.quick
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+(DIFF,) = re.findall(r"```diff\n(.*?)```", TEXT, re.DOTALL)
 NETWORK, ENTRY, LAYOUT = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -47,3 +53,69 @@ def test_the_layout_example_lists_videos(monkeypatch, tmp_path):
     assert "jsonl" in layouts.names()
     (row,) = layouts.read("jsonl", str(source)).rows
     assert (row.label, row.uri) == ("wave", str(tmp_path / "clips/1.mp4"))
+
+
+def apply(diff: str, root: Path) -> set[str]:
+    """Make the changes of a diff whose hunks have no line numbers; returns the files."""
+    changed = set()
+    for name, hunks in re.findall(r"^\+\+\+ b/(\S+)\n(.*?)(?=^--- a/|\Z)", diff, re.DOTALL | re.MULTILINE):
+        text = (root / name).read_text()
+        for hunk in hunks.removeprefix("@@\n").split("@@\n"):
+            before, after = (
+                "".join(line[1:] for line in hunk.splitlines(True) if line[0] in kind) for kind in (" -", " +")
+            )
+            assert text.count(before) == 1, f"{name} has no place like this:\n{before}"
+            text = text.replace(before, after)
+        (root / name).write_text(text)
+        changed.add(name)
+    return changed
+
+
+ERASES = """
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from models import describe
+from pipelines import recipe
+from pipelines.errors import UserError
+from tasks.clips.clips import train_clip
+from tasks.data import open_dataset
+
+dataset = open_dataset(sys.argv[1])
+sample = dataset.samples("train")[0]
+content = {"name": "x", "data": {"dataset": sys.argv[1]}, "model": {"name": "stm"}}
+content["input"] = {"size": 32, "segments": 2}
+plain, erased = (recipe.clip_settings(recipe.parse(content, {"input.erase": p}), dataset.classes) for p in (None, 1.0))
+a, b = (train_clip(dataset, sample, clip, epoch=0) for clip in (plain, erased))
+gone = (b == 0) & (a != b)
+print(gone.any((0, 1)).sum(), (a[~gone] == b[~gone]).all())
+print(recipe.published_clip(replace(describe("stm"), clip={"segments": 8, "erase": 0.5}), "rgb").erase)
+for field, value in (("erase", 2), ("earse", 1)):
+    try:
+        recipe.parse(content, {f"input.{field}": value})
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_the_augmentation_example_is_all_that_an_augmentation_takes(tmp_path):
+    for name in ("models", "tasks", "pipelines", "cluster"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    assert apply(DIFF, tmp_path) == {"tasks/clips/settings.py", "tasks/clips/clips.py"}
+    dataset = write_dataset(tmp_path / "dataset")
+    done = subprocess.run(
+        [sys.executable, "-c", ERASES, dataset],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "256 True",
+        "0.5",
+        "recipe: input.erase is 2.0, but must be from 0 to 1",
+        "--set input.earse: unknown field 'input.earse'; did you mean 'input.erase'?",
+    ], done.stderr
