@@ -1,7 +1,7 @@
 """Squeeze and recursion: channels of each frame weighed by a recurrent cell that has seen the frames before.
 
 A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021
-(docs/papers/mtnet.md, section 3).
+(docs/papers/mtnet.md, section 3, equation (4)).
 """
 
 from __future__ import annotations

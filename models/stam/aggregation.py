@@ -1,7 +1,7 @@
 """Omni-dimensional aggregation (OD): channel groups gated by what is near or far in space and time.
 
-Our reading of W. Li et al., "STAM", The Visual Computer, 2023 (docs/papers/stam.md, section 4): the channel groups of
-Y. Hao et al., "Group Contextualization", CVPR 2022, inside the temporal aggregation of TAdaConv.
+Our reading of W. Li et al., "STAM", The Visual Computer, 2023 (docs/papers/stam.md, section 4, equation (6)): the
+channel groups of Y. Hao et al., "Group Contextualization", CVPR 2022, inside the temporal aggregation of TAdaConv.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """3x3 convolution whose weights are scaled for every frame: y = conv(x, alpha * W).
 
-Three forms, equal in value, none the fastest everywhere (tests/bench/bench_stam.py, docs/results.md):
+Equation (5) of docs/papers/stam.md, section 3. Three forms, equal in value, none the fastest everywhere
+(tests/bench/bench_stam.py, docs/results.md):
 
 * `weights`: the weights of every frame, as one grouped convolution. Cost grows with C * C', not with the map.
 * `patches`: the patches of every frame scaled (modulated im2col), one product with the static weights. Cost grows with

@@ -1,7 +1,8 @@
 """STHAC: two light branches say how each frame's convolution weights are calibrated (docs/papers/stam.md, section 3).
 
-Our reading of W. Li et al., "STAM", The Visual Computer, 2023, throughout: the abstract gives the two branches, the N
-filters they mix, the spatial multi-scale prior and the long-range dependency, and no formula.
+Equations (1) to (4) of that page. Our reading of W. Li et al., "STAM", The Visual Computer, 2023, throughout: the
+abstract gives the two branches, the N filters they mix, the spatial multi-scale prior and the long-range dependency,
+and no formula.
 """
 
 from __future__ import annotations

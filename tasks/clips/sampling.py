@@ -1,7 +1,7 @@
 """Which frames or flow pairs make a clip: the index rules of TSN (docs/papers/tsn-protocol.md, section 1).
 
-An item is a frame, or a flow pair. A clip has K starts and L items from each, consecutive or at a step; an index beyond
-the last item becomes the last item.
+Training follows equation (1) there, tests equation (2). An item is a frame, or a flow pair. A clip has K starts and L
+items from each, consecutive or at a step; an index beyond the last item becomes the last item.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def _opencv(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None
 def quantize(flow: NDArray[np.float32], bound: float = 20.0) -> NDArray[np.uint8]:
     """Map [-bound, bound] to 0..255, to nearest and ties to even: no motion is 128.
 
-    denseflow and OpenCV's tools round so; scripts that truncate give 127 (docs/papers/tsn-protocol.md, section 3).
+    denseflow and OpenCV's tools round so; scripts that truncate give 127 (docs/papers/tsn-protocol.md, section 3,
+    equation (3)).
     """
     levels = np.clip(flow, -bound, bound)
     levels += np.float32(bound)
