@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.common.describe import describe, names, network_class
 from models.common.description import Description
-from models.common.errors import ModelError, nearest
+from models.common.errors import ModelError, nearest_and_all
 
 if TYPE_CHECKING:
     from models.common.network import Network
@@ -15,7 +15,7 @@ __all__ = ["Description", "ModelError", "build", "describe", "names"]
 
 
 def build(name: str, num_classes: int, *, stream: str | None = None, **options: Any) -> Network:
-    """A new network with random weights, in training mode, on torch's current device (`meta` included).
+    """Return a new network with random weights, in training mode, on torch's current device (`meta` included).
 
     Args:
         name: one of `names()`.
@@ -30,7 +30,7 @@ def build(name: str, num_classes: int, *, stream: str | None = None, **options: 
     description = describe(name)
     stream = stream or description.streams[0]
     if stream not in description.streams:
-        raise ModelError(f"{name} has no stream {stream!r}; {nearest(stream, list(description.streams), 'streams')}.")
+        raise ModelError(f"unknown stream {stream!r} of {name}{nearest_and_all(stream, description.streams)}")
     from models.common.options import parse
 
     network = network_class(description)

@@ -39,9 +39,9 @@ class STMOptions(StagedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temporal_conv == "dense" and self.branches in ("cmm", "cmm_static"):
-            raise ModelError(f"temporal_conv=dense has no effect: branches={self.branches} has no temporal filter.")
+            raise ModelError(f"temporal_conv=dense has no effect: branches={self.branches} has no temporal filter")
         if self.fusion == "concat" and self.branches in ("cstm", "cmm"):
-            raise ModelError(f"fusion=concat has no effect: branches={self.branches} is a single branch.")
+            raise ModelError(f"fusion=concat has no effect: branches={self.branches} is a single branch")
 
 
 class STM(ResNet):
@@ -122,7 +122,7 @@ class CMM(nn.Module):
     def __init__(self, channels: int, reduction: int, stride: int) -> None:
         super().__init__()
         if reduction < 1 or channels % reduction:
-            raise ModelError(f"cmm_reduction={reduction} is not right; it divides the {channels} channels of a block.")
+            raise ModelError(f"cmm_reduction must divide the {channels} channels of a block; {reduction} does not")
         reduced = channels // reduction
         self.reduce = nn.Conv2d(channels, reduced, 1, bias=False)
         self.bn = nn.BatchNorm2d(reduced)

@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
+from models.common.checks import at_least
 from models.common.errors import ModelError
 from models.common.network import refold, temporal_average, unfold
 
@@ -33,10 +34,9 @@ class TAda2DOptions(StagedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.reduction < 1:
-            raise ModelError(f"reduction={self.reduction} is not right; it is 1 or more.")
+        at_least(self, 1, "reduction")
         if self.route_kernel < 1 or self.route_kernel % 2 == 0:
-            raise ModelError(f"route_kernel={self.route_kernel} is not right; it is odd.")
+            raise ModelError(f"route_kernel must be odd, not {self.route_kernel}")
 
 
 class TAda2D(ResNet):

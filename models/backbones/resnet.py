@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from models.common.checks import rate
 from models.common.errors import ModelError
 from models.common.network import CHANNELS, FrameNetwork, fold, unfold
-from models.common.options import Options, check_rates
+from models.common.options import Options
 
 
 class Layout(NamedTuple):
@@ -52,8 +53,8 @@ class ResNetOptions(Options):
 
     def __post_init__(self) -> None:
         if self.tiny and self.depth != 50:
-            raise ModelError(f"depth={self.depth} and tiny=True exclude each other.")
-        check_rates(self, "dropout")
+            raise ModelError(f"depth={self.depth} and tiny=True exclude each other")
+        rate(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class StagedOptions(ResNetOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not set(self.stages) <= {1, 2, 3, 4}:
-            raise ModelError(f"stages={self.stages} is not right; the stages are 1, 2, 3, 4.")
+            raise ModelError(f"stages must be among 1, 2, 3, 4, not {self.stages}")
 
 
 class Place(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from models.common.checks import rate
 from models.common.network import CHANNELS, ClipNetwork
-from models.common.options import Options, check_rates
+from models.common.options import Options
 
 Kernel = tuple[int, int, int]
 BLOCKS = (3, 4, 6, 3)
@@ -34,7 +35,7 @@ class ResNet3DOptions(Options):
     """Before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        check_rates(self, "dropout")
+        rate(self, "dropout")
 
     @property
     def planes(self) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ class ShiftOptions(ResNetOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fold_div != 0 and self.fold_div < 2:
-            raise ModelError(f"fold_div={self.fold_div} is not right; it is 2 or more, or 0 for no shift.")
+            raise ModelError(f"fold_div must be at least 2, or 0 for no shift, not {self.fold_div}")
 
 
 class ShiftedBlock(Bottleneck):

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.common.checks import rate
 from models.common.errors import ModelError
 from models.common.network import CHANNELS, ClipNetwork, Group, set_apart
-from models.common.options import Options, check_rates
+from models.common.options import Options
 
 PATCH = (2, 4, 4)
 """Frames, height and width of what becomes one position."""
@@ -79,9 +80,9 @@ class Swin3DOptions(Options):
     def __post_init__(self) -> None:
         if len(self.window) != 3 or min(self.window) < 1:
             raise ModelError(
-                f"window={self.window} is not right; it is three sizes of 1 or more, along time, height and width."
+                f"window must be three sizes of at least 1, along time, height and width, not {self.window}"
             )
-        check_rates(self, "drop_path", "dropout")
+        rate(self, "drop_path", "dropout")
 
 
 class Swin3D(ClipNetwork):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.backbones.resnet import ResNet
 from models.backbones.resnet3d import Kernel, conv3d
 from models.backbones.shift import ShiftOptions, shifted
-from models.common.errors import ModelError
+from models.common.checks import at_least
 from models.common.network import cross_entropy, last_linear
 
 GROUPS = 32
@@ -40,10 +40,8 @@ class TPNOptions(ShiftOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.temporal_pool < 1:
-            raise ModelError(f"temporal_pool={self.temporal_pool} is not right; it is 1 or more.")
-        if self.auxiliary_weight < 0:
-            raise ModelError(f"auxiliary_weight={self.auxiliary_weight} is not right; it is 0 or more.")
+        at_least(self, 1, "temporal_pool")
+        at_least(self, 0, "auxiliary_weight")
 
 
 class TPN(ResNet):

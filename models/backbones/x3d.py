@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.common.checks import rate
 from models.common.network import CHANNELS, Network, fold, last_linear, unfold
-from models.common.options import Options, check_rates
+from models.common.options import Options
 
 
 class X3DLayout(NamedTuple):
@@ -52,7 +53,7 @@ class X3DOptions(Options):
     """Before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        check_rates(self, "dropout")
+        rate(self, "dropout")
 
     @property
     def layout(self) -> X3DLayout:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from models.common.catalogue import FRAMES
 from models.common.catalogue_3d import VOLUMES
 from models.common.description import Description
-from models.common.errors import ModelError, nearest
+from models.common.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     from models.common.network import Network
@@ -32,7 +32,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
         ModelError: unknown name or option, or a wrong value of one.
     """
     if name not in _BY_NAME:
-        raise ModelError(f"There is no network {name!r}; {nearest(name, names(), 'networks')}.")
+        raise ModelError(f"unknown network {name!r}{did_you_mean(name, names())}")
     description = _BY_NAME[name]
     if not options:
         return description

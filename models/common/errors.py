@@ -1,15 +1,24 @@
-"""The error of every network that its user can cause and mend."""
+"""The error that a user of a network can cause and fix."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class ModelError(ValueError):
-    """What is wrong with a name, an option or a clip, and what would be right, in one sentence."""
+    """What is wrong with a name, an option or a clip, and what would be right, in one line."""
 
 
-def nearest(word: object, known: list[str], kind: str) -> str:
-    """The second half of a sentence about an unknown word: the nearest known one, then all of them."""
-    close = get_close_matches(str(word), known, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]!r}? The " if close else "the ") + f"{kind} are {', '.join(known)}"
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names) or 'none'}"
+
+
+def nearest_and_all(name: object, known: Iterable[str]) -> str:
+    """Return the same end, with all known names after the nearest one: for options, which are few."""
+    names = sorted(known)
+    end = did_you_mean(name, names)
+    return f"{end} known: {', '.join(names)}" if end.endswith("?") else end

@@ -63,12 +63,12 @@ class Network(nn.Module):
         channels = CHANNELS[self.stream]
         if clip.dim() != 5 or clip.shape[1] != channels:
             raise ModelError(
-                f"{type(self).__name__} ({self.stream}) takes clips [B, {channels}, T, H, W]; got {list(clip.shape)}."
+                f"{type(self).__name__} ({self.stream}) takes clips [B, {channels}, T, H, W]; got {list(clip.shape)}"
             )
         if clip.shape[2] < 1 or clip.shape[3] < SMALLEST or clip.shape[4] < SMALLEST:
             raise ModelError(
                 f"{type(self).__name__} takes clips of at least 1 frame of {SMALLEST}x{SMALLEST} pixels; "
-                f"got {clip.shape[2]} of {clip.shape[3]}x{clip.shape[4]}."
+                f"got {clip.shape[2]} of {clip.shape[3]}x{clip.shape[4]}"
             )
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from models.common.description import Description
-from models.common.errors import ModelError, nearest
+from models.common.errors import ModelError, did_you_mean, nearest_and_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +26,6 @@ class Options:
         return description
 
 
-def check_rates(options: Options, *names: str) -> None:
-    """Raise `ModelError` unless these options are None or lie in [0, 1)."""
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < 1:
-            raise ModelError(f"{name}={value} is not right; it lies in [0, 1).")
-
-
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
@@ -43,9 +35,9 @@ def parse(cls: type[AnyOptions], network: str, given: Mapping[str, Any]) -> AnyO
     known = [field.name for field in fields(cls)]
     for option, value in given.items():
         if option not in known:
-            raise ModelError(f"{network} has no option {option!r}; {nearest(option, known, 'options')}.")
+            raise ModelError(f"unknown option {option!r} of {network}{nearest_and_all(option, known)}")
         if not _fits(value, hints[option]):
-            raise ModelError(f"{network}: {option}={value!r} is not right; {_expected(value, hints[option])}.")
+            raise ModelError(f"{network}: {option} must be {_expected(value, hints[option])}")
     preset = cls.TINY if given.get("tiny") else {}
     # Lists are what YAML and JSON have for tuples.
     plain = {option: tuple(value) if isinstance(value, list) else value for option, value in given.items()}
@@ -64,10 +56,15 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
 def _expected(value: Any, hint: Any) -> str:
     if get_origin(hint) is Literal:
-        return nearest(value, [str(choice) for choice in get_args(hint)], "choices")
+        choices = [str(choice) for choice in get_args(hint)]
+        end = did_you_mean(value, choices)
+        return f"one of {', '.join(choices)}, not {value!r}{end if end.endswith('?') else ''}"
     if get_origin(hint) is tuple:
-        return f"a list of {get_args(hint)[0].__name__} is expected"
-    kinds = [part.__name__ for part in get_args(hint) or (hint,) if part is not NoneType]
-    return f"{' or '.join(kinds)} is expected"
+        return f"a list, each item {_KINDS[get_args(hint)[0]]}, not {value!r}"
+    kinds = [_KINDS[part] for part in get_args(hint) or (hint,) if part is not NoneType]
+    return f"{' or '.join(kinds)}, not {value!r}"

@@ -57,7 +57,7 @@ def unwrap(content: object, source: str) -> dict[str, Tensor]:
     tensors = content.items() if isinstance(content, Mapping) else []
     state = {str(name).removeprefix("module."): value for name, value in tensors if isinstance(value, Tensor)}
     if not state:
-        raise ModelError(f"{source} holds no weights: a mapping of names to tensors is expected.")
+        raise ModelError(f"{source} holds no weights: a mapping of names to tensors is expected")
     return state
 
 
@@ -94,11 +94,11 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
             continue
         if value.shape != target.shape:
             raise ModelError(
-                f"{source} is of another network: {name} is {list(value.shape)} there and {list(target.shape)} here."
+                f"{source} is of another network: {name} is {list(value.shape)} there and {list(target.shape)} here"
             )
         fitting[name] = value
     if not fitting.keys() & dict(network.named_parameters()).keys():
-        raise ModelError(f"{source} is of another network: none of its {len(state)} tensors has a place in this one.")
+        raise ModelError(f"{source} is of another network: none of its {len(state)} tensors has a place in this one")
     for name, value in fitting.items():
         own[name].copy_(value)
     # Files of old torch versions lack this counter, which nothing here reads.

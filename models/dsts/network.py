@@ -34,9 +34,9 @@ class DSTSSettings(SpecializationSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.udl and not self.synapse and not self.learns_gates:
-            raise ModelError("udl=True has nothing to learn without synapse and gates; set udl=False.")
+            raise ModelError("udl=True has nothing to learn without synapse and gates; set udl=False")
         if not self.udl and self.udl_scope != "dsts":
-            raise ModelError(f"udl_scope={self.udl_scope} has no effect: udl=False simulates no step.")
+            raise ModelError(f"udl_scope={self.udl_scope} has no effect: udl=False simulates no step")
 
 
 TINY = {"n_neurons": 4, "neck_channels": 32}

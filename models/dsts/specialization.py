@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
-from models.common.errors import ModelError
+from models.common.checks import above, at_least, fraction
 
 PLANE: Kernel = (1, 3, 3)
 TIME: Kernel = (3, 1, 1)
@@ -61,18 +61,11 @@ class SpecializationSettings:
     """Evaluation computes all neurons and keeps the chosen one, which is slower, to check that it is the same."""
 
     def __post_init__(self) -> None:
-        for name in ("n_neurons", "n_layers"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name}={getattr(self, name)} is not right; it is 1 or more.")
-        if self.neck_channels is not None and self.neck_channels < 2:
-            raise ModelError(f"neck_channels={self.neck_channels} is not right; it is 2 or more, or None.")
-        for name in ("tau", "impulse_scale"):
-            if getattr(self, name) <= 0:
-                raise ModelError(f"{name}={getattr(self, name)} is not right; it is above 0.")
-        if not 0 <= self.semhash_mix <= 1:
-            raise ModelError(f"semhash_mix={self.semhash_mix} is not right; it lies in [0, 1].")
-        if self.gate_init_std < 0:
-            raise ModelError(f"gate_init_std={self.gate_init_std} is not right; it is 0 or more.")
+        at_least(self, 1, "n_neurons", "n_layers")
+        at_least(self, 2, "neck_channels")
+        above(self, 0, "tau", "impulse_scale")
+        fraction(self, "semhash_mix")
+        at_least(self, 0, "gate_init_std")
 
     @property
     def learns_gates(self) -> bool:

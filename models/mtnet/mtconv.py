@@ -41,7 +41,7 @@ class MTConvSettings:
 
     def __post_init__(self) -> None:
         if self.ratio is not None and not 0 < self.ratio < 1:
-            raise ModelError(f"ratio={self.ratio} is not right; it lies in (0, 1), or is None.")
+            raise ModelError(f"ratio must be above 0 and below 1, or None, not {self.ratio}")
 
     def reduce(self, x: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B, C, T/2, h/2, w/2]: T rounded down (1 and 2 stay), or up where it is pooled."""
@@ -83,7 +83,7 @@ class MTConv(nn.Module):
         ratio = 1.0 if settings.ratio is None else settings.ratio
         self.local, local = int(ratio * inputs), int(ratio * outputs)
         if 0 in (self.local, local):
-            raise ModelError(f"ratio={settings.ratio} leaves nothing to the local branch of {inputs} channels.")
+            raise ModelError(f"ratio={settings.ratio} leaves nothing to the local branch of {inputs} channels")
         self.conv_local = conv3d(self.local, local, kernel, stride)
         self.bn_local = nn.BatchNorm3d(local)
         if settings.ratio is None:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from models.backbones.resnet3d import R3D50, ResNet3DOptions, conv3d
 from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayout, inner
+from models.common.checks import at_least, rate
 from models.common.errors import ModelError
 from models.common.network import CHANNELS, ClipNetwork
-from models.common.options import Options, check_rates
+from models.common.options import Options
 from models.mtnet.mtconv import MTConv, MTConvs, MTConvSettings
 from models.mtnet.recurrent_gate import Cell, RecurrentGate
 
@@ -37,13 +38,12 @@ class GateOptions(MTConvSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gru_layers < 1:
-            raise ModelError(f"gru_layers={self.gru_layers} is not right; it is 1 or more.")
+        at_least(self, 1, "gru_layers")
         if self.ratio is None:
             changed = [field for field in fields(GateOptions) if getattr(self, field.name) != field.default]
             idle = next((field.name for field in changed if field.name != "ratio"), None)
             if idle is not None:
-                raise ModelError(f"{idle}={getattr(self, idle)} has no effect: ratio=None splits nothing.")
+                raise ModelError(f"{idle}={getattr(self, idle)} has no effect: ratio=None splits nothing")
 
     def gate(self, channels: int) -> nn.Module:
         """What weighs a block's channels; nothing where convolutions are plain."""
@@ -61,7 +61,7 @@ class MTNetOptions(GateOptions, Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rates(self, "dropout")
+        rate(self, "dropout")
 
     @property
     def layout(self) -> X3DLayout:

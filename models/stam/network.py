@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
+from models.common.checks import above, at_least
 from models.common.errors import ModelError
 from models.stam.aggregation import OmniAggregation
 from models.stam.sthac import STHAC
@@ -57,26 +58,20 @@ class STAMOptions(StagedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("n_filters", "reduction"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name}={getattr(self, name)} is not right; it is 1 or more.")
-        for name in ("temperature", "temperature_start", "anneal_epochs", "filter_scale"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ModelError(f"{name}={value} is not right; it is above 0.")
-        if self.filter_init_std < 0:
-            raise ModelError(f"filter_init_std={self.filter_init_std} is not right; it is 0 or more.")
+        at_least(self, 1, "n_filters", "reduction")
+        above(self, 0, "temperature", "temperature_start", "anneal_epochs", "filter_scale")
+        at_least(self, 0, "filter_init_std")
         if self.mix == "branch" and self.branches == "none":
-            raise ModelError("mix=branch with branches=none leaves nothing to calibrate with.")
+            raise ModelError("mix=branch with branches=none leaves nothing to calibrate with")
         nothing = "mix=branch" if self.mix == "branch" else "branches=none" if self.branches == "none" else None
         for name in ("temperature_start", "standardise"):
             value = getattr(self, name)
             if nothing and value:
-                raise ModelError(f"{name}={value} has no effect: {nothing} weights no filters.")
+                raise ModelError(f"{name}={value} has no effect: {nothing} weights no filters")
         if self.mix == "branch" and self.filter_scale != 1:
-            raise ModelError(f"filter_scale={self.filter_scale} has no effect: mix=branch has no filters.")
+            raise ModelError(f"filter_scale={self.filter_scale} has no effect: mix=branch has no filters")
         if not self.od and not self.od_gates:
-            raise ModelError("od_gates=False has no effect: od=False leaves no aggregation.")
+            raise ModelError("od_gates=False has no effect: od=False leaves no aggregation")
 
     def temperature_at(self, epoch: float) -> float:
         """The temperature after so many epochs."""

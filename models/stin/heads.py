@@ -78,7 +78,7 @@ def flow_error(predicted: Tensor, flow: Tensor | None, sample_weights: Tensor | 
         clips, _, pairs = predicted.shape[:3]
         raise ModelError(
             "stin_spatial with ad_target=flow is trained with the flow between the frames of each pair, "
-            f"[{clips}, 2, {pairs}, H, W]; got {None if flow is None else list(flow.shape)}."
+            f"[{clips}, 2, {pairs}, H, W]; got {None if flow is None else list(flow.shape)}"
         )
     height, width = predicted.shape[3:]
     target = F.adaptive_avg_pool2d(flow.float().flatten(0, 2), (height, width)).view(predicted.shape) / FLOW_UNIT

@@ -90,9 +90,9 @@ class SpatialStream(Stream):
         pairs = self.options.ad_mode == "adjacent"
         frames = clip.shape[2]
         if pairs and frames % 2:
-            raise ModelError(f"stin_spatial is trained on pairs of frames; got a clip of {frames} frames.")
+            raise ModelError(f"stin_spatial is trained on pairs of frames; got a clip of {frames} frames")
         if not pairs and frames < 2 and self.auxiliary is not None:
-            raise ModelError("stin_spatial with ad_mode=segment is trained on at least 2 segments; got 1.")
+            raise ModelError("stin_spatial with ad_mode=segment is trained on at least 2 segments; got 1")
         if self.options.ad_tap == "layer3":
             tapped, features = cast("ResNet", self).forward_stages(clip)
         else:
@@ -208,7 +208,7 @@ class STIN(Network):
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """Raise `ModelError`: the streams are trained one by one."""
-        raise ModelError("stin is not trained as a whole: train stin_spatial and stin_temporal, then join the two.")
+        raise ModelError("stin is not trained as a whole: train stin_spatial and stin_temporal, then combine the two")
 
     def load_streams(self, spatial: dict[str, Tensor], temporal: dict[str, Tensor]) -> None:
         """Take the weights of trained streams; what only their training needed is left out."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from models.backbones import bninception
 from models.backbones.resnet import LAYOUTS, TINY, Layout
+from models.common.checks import at_least, fraction, rate
 from models.common.description import Description
 from models.common.errors import ModelError
 from models.common.options import Options
@@ -52,9 +53,8 @@ class StreamOptions(Options):
 
     def __post_init__(self) -> None:
         if self.tiny and self.backbone != "resnet50":
-            raise ModelError(f"backbone={self.backbone} and tiny=True exclude each other.")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout} is not right; it lies in [0, 1).")
+            raise ModelError(f"backbone={self.backbone} and tiny=True exclude each other")
+        rate(self, "dropout")
 
     def adapt(self, description: Description) -> Description:
         """The trunk's normalisation."""
@@ -80,18 +80,16 @@ class SpatialOptions(StreamOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight("lambda_s", self.lambda_s)
+        fraction(self, "lambda_s")
         if self.ad_tap == "layer3" and self.backbone == "bninception":
-            raise ModelError("ad_tap=layer3 is a stage of the ResNets; bninception has none of that name.")
-        for name in ("ad_channels", "ad_delta"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name}={getattr(self, name)} is not right; it is 1 or more.")
+            raise ModelError("ad_tap=layer3 is a stage of the ResNets; bninception has none of that name")
+        at_least(self, 1, "ad_channels", "ad_delta")
         if self.ad_target == "flow" and (self.ad_mode != "adjacent" or self.ad_delta != 1):
-            raise ModelError("ad_target=flow is known between neighbouring frames only: ad_mode=adjacent, ad_delta=1.")
+            raise ModelError("ad_target=flow works between neighbouring frames only: set ad_mode=adjacent, ad_delta=1")
         if self.ad_target == "flow" and self.fuse_aux:
-            raise ModelError("fuse_aux=True adds scores, and ad_target=flow has none to add.")
+            raise ModelError("fuse_aux=True adds scores, and ad_target=flow has none to add")
         if self.ad_mode == "segment" and self.ad_delta != 1:
-            raise ModelError(f"ad_delta={self.ad_delta} has no effect: ad_mode=segment takes single frames.")
+            raise ModelError(f"ad_delta={self.ad_delta} has no effect: ad_mode=segment takes single frames")
 
     def adapt(self, description: Description) -> Description:
         """Pairs of frames at their distance, or single ones; the flow between them where the head is to tell it."""
@@ -126,11 +124,10 @@ class TemporalOptions(StreamOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight("lambda_t", self.lambda_t)
-        if self.att_dim is not None and self.att_dim < 1:
-            raise ModelError(f"att_dim={self.att_dim} is not right; it is 1 or more.")
+        fraction(self, "lambda_t")
+        at_least(self, 1, "att_dim")
         if not self.attention and self.att_aux == "map" and self.lambda_t:
-            raise ModelError("attention=False leaves no map to pool by: set lambda_t=0 or att_aux=attentional_pooling.")
+            raise ModelError("attention=False leaves no map to pool by: set lambda_t=0 or att_aux=attentional_pooling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +144,10 @@ class STINOptions(Options):
     def __post_init__(self) -> None:
         if len(self.fusion_weights) != 2 or min(self.fusion_weights) < 0 or not any(self.fusion_weights):
             raise ModelError(
-                f"fusion_weights={self.fusion_weights} is not right; they are two, one for rgb, one for flow."
+                f"fusion_weights must be two, one for rgb and one for flow, not below 0 and not both 0; got "
+                f"{self.fusion_weights}"
             )
 
     def adapt(self, description: Description) -> Description:
         """The trunk's normalisation."""
         return adapt_to(self.backbone, description)
-
-
-def check_weight(name: str, value: float) -> None:
-    """Raise `ModelError` unless the weight of a loss lies in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ModelError(f"{name}={value} is not right; it lies in [0, 1].")

@@ -116,9 +116,9 @@ def test_the_authors_names_are_known() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"temporal_pool": 0}, "temporal_pool=0 is not right; it is 1 or more."),
-        ({"auxiliary_weight": -1.0}, "auxiliary_weight=-1.0 is not right; it is 0 or more."),
-        ({"flow_type": "both"}, "the choices are cascade, parallel."),
+        ({"temporal_pool": 0}, "temporal_pool must be at least 1, not 0"),
+        ({"auxiliary_weight": -1.0}, "auxiliary_weight must be at least 0, not -1.0"),
+        ({"flow_type": "both"}, "flow_type must be one of cascade, parallel, not 'both'"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: dict, sentence: str) -> None:

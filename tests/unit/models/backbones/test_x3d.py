@@ -241,9 +241,9 @@ def test_clips_do_not_mix_and_order_matters(network_class: type[X3D]) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"dropout": 1.0}, "dropout=1.0 is not right; it lies in [0, 1)."),
-        ({"dropout": "high"}, "x3d: dropout='high' is not right; float is expected."),
-        ({"widths": 2}, "x3d has no option 'widths'; the options are tiny, dropout."),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
+        ({"dropout": "high"}, "x3d: dropout must be a number, not 'high'"),
+        ({"widths": 2}, "unknown option 'widths' of x3d; known: dropout, tiny"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(network_class: type[X3D], options: dict[str, object], sentence: str) -> None:

@@ -50,30 +50,40 @@ def test_options_that_leave_clips_alone_leave_the_description_alone(name: str) -
 
 
 def test_a_description_refuses_wrong_options() -> None:
-    with pytest.raises(ModelError, match="stm has no option 'branch'"):
+    with pytest.raises(ModelError, match="unknown option 'branch' of stm"):
         models.describe("stm", {"branch": "cmm"})
-    with pytest.raises(ModelError, match="ad_delta=0 is not right"):
+    with pytest.raises(ModelError, match="ad_delta must be at least 1, not 0"):
         models.describe("stin_spatial", {"ad_delta": 0})
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"name": "stmm"}, "There is no network 'stmm'; did you mean 'stm'? The networks are tsn, stm, "),
-        ({"name": "stm", "stream": "flows"}, "no stream 'flows'; did you mean 'flow'? The streams are rgb, flow."),
-        ({"name": "stm", "branch": "cmm"}, "stm has no option 'branch'; did you mean 'branches'? The options are"),
-        ({"name": "tsn", "branches": "cmm"}, "tsn has no option 'branches'"),
-        ({"name": "stm", "branches": "ctsm"}, "did you mean 'cstm'? The choices are both, cstm, cmm, cmm_static."),
-        ({"name": "stm", "depth": 18}, "stm: depth=18 is not right; the choices are 50, 101, 152."),
+        ({"name": "stmm"}, "unknown network 'stmm'; did you mean 'stm'?"),
+        ({"name": "resnet"}, "unknown network 'resnet'; known: dsts_swin_b, dsts_tpn, mtconv_r50, mtnet_l, "),
+        ({"name": "stm", "stream": "flows"}, "unknown stream 'flows' of stm; did you mean 'flow'? known: flow, rgb"),
+        (
+            {"name": "stm", "branch": "cmm"},
+            "unknown option 'branch' of stm; did you mean 'branches'? known: branches, cmm_reduction, ",
+        ),
+        (
+            {"name": "tsn", "branches": "cmm"},
+            "unknown option 'branches' of tsn; known: depth, dropout, partial_bn, tiny",
+        ),
+        (
+            {"name": "stm", "branches": "ctsm"},
+            "stm: branches must be one of both, cstm, cmm, cmm_static, not 'ctsm'; did you mean 'cstm'?",
+        ),
+        ({"name": "stm", "depth": 18}, "stm: depth must be one of 50, 101, 152, not 18"),
         ({"name": "stm", "depth": 101, "tiny": True}, "depth=101 and tiny=True exclude each other"),
-        ({"name": "stm", "dropout": "half"}, "stm: dropout='half' is not right; float is expected."),
-        ({"name": "stm", "dropout": True}, "float is expected"),
-        ({"name": "tsn", "dropout": 1.0}, "it lies in [0, 1)"),
-        ({"name": "stm", "tiny": 1}, "bool is expected"),
-        ({"name": "stm", "cmm_reduction": 7}, "it divides the 64 channels"),
-        ({"name": "stm", "cmm_reduction": 0}, "it divides the 64 channels"),
-        ({"name": "stm", "stages": [1, 5]}, "the stages are 1, 2, 3, 4"),
-        ({"name": "stm", "stages": "1"}, "a list of int is expected"),
+        ({"name": "stm", "dropout": "half"}, "stm: dropout must be a number, not 'half'"),
+        ({"name": "stm", "dropout": True}, "must be a number, not True"),
+        ({"name": "tsn", "dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
+        ({"name": "stm", "tiny": 1}, "tiny must be true or false, not 1"),
+        ({"name": "stm", "cmm_reduction": 7}, "must divide the 64 channels of a block; 7 does not"),
+        ({"name": "stm", "cmm_reduction": 0}, "must divide the 64 channels of a block; 0 does not"),
+        ({"name": "stm", "stages": [1, 5]}, "stages must be among 1, 2, 3, 4, not (1, 5)"),
+        ({"name": "stm", "stages": "1"}, "stages must be a list, each item a whole number, not '1'"),
         ({"name": "stm", "branches": "cmm", "temporal_conv": "dense"}, "temporal_conv=dense has no effect"),
         ({"name": "stm", "branches": "cstm", "fusion": "concat"}, "fusion=concat has no effect"),
     ],

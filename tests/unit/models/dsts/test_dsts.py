@@ -358,16 +358,16 @@ def test_the_trunks_statistics_are_what_partial_batch_norm_freezes() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"n_neurons": 0}, "n_neurons=0 is not right; it is 1 or more."),
-        ({"n_layers": 0}, "n_layers=0 is not right; it is 1 or more."),
-        ({"neck_channels": 1}, "neck_channels=1 is not right; it is 2 or more, or None."),
-        ({"tau": 0.0}, "tau=0.0 is not right; it is above 0."),
-        ({"semhash_mix": 1.5}, "semhash_mix=1.5 is not right; it lies in [0, 1]."),
-        ({"gate_init_std": -1.0}, "gate_init_std=-1.0 is not right; it is 0 or more."),
-        ({"impulse_norm": "mean"}, "The choices are positions, sum, mean_all."),
-        ({"synapse": False, "gates": False}, "udl=True has nothing to learn without synapse and gates; set udl=False."),
-        ({"udl": False, "udl_scope": "dsts_head"}, "udl_scope=dsts_head has no effect: udl=False simulates no step."),
-        ({"temporal_pool": 0}, "temporal_pool=0 is not right; it is 1 or more."),
+        ({"n_neurons": 0}, "n_neurons must be at least 1, not 0"),
+        ({"n_layers": 0}, "n_layers must be at least 1, not 0"),
+        ({"neck_channels": 1}, "neck_channels must be at least 2, not 1"),
+        ({"tau": 0.0}, "tau must be above 0, not 0.0"),
+        ({"semhash_mix": 1.5}, "semhash_mix must be from 0 to 1, not 1.5"),
+        ({"gate_init_std": -1.0}, "gate_init_std must be at least 0, not -1.0"),
+        ({"impulse_norm": "mean"}, "impulse_norm must be one of positions, sum, mean_all, not 'mean'"),
+        ({"synapse": False, "gates": False}, "udl=True has nothing to learn without synapse and gates; set udl=False"),
+        ({"udl": False, "udl_scope": "dsts_head"}, "udl_scope=dsts_head has no effect: udl=False simulates no step"),
+        ({"temporal_pool": 0}, "temporal_pool must be at least 1, not 0"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: dict, sentence: str) -> None:

@@ -140,12 +140,12 @@ def test_every_reading_trains_all_that_can(options: dict) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"ratio": 1.0}, "ratio=1.0 is not right; it lies in (0, 1), or is None."),
-        ({"ratio": 0.01}, "ratio=0.01 leaves nothing to the local branch of 24 channels."),
-        ({"gru_layers": 0}, "gru_layers=0 is not right; it is 1 or more."),
-        ({"dropout": 1.0}, "dropout=1.0 is not right; it lies in [0, 1)."),
-        ({"ratio": None, "cell": "rnn"}, "cell=rnn has no effect: ratio=None splits nothing."),
-        ({"cell": "gated"}, "the choices are gru, lstm, lstm_peephole, rnn."),
+        ({"ratio": 1.0}, "ratio must be above 0 and below 1, or None, not 1.0"),
+        ({"ratio": 0.01}, "ratio=0.01 leaves nothing to the local branch of 24 channels"),
+        ({"gru_layers": 0}, "gru_layers must be at least 1, not 0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
+        ({"ratio": None, "cell": "rnn"}, "cell=rnn has no effect: ratio=None splits nothing"),
+        ({"cell": "gated"}, "cell must be one of gru, lstm, lstm_peephole, rnn, not 'gated'"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: dict, sentence: str) -> None:

@@ -269,23 +269,23 @@ def test_a_scale_of_filters_is_that_of_their_effect(clip: Tensor) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"n_filters": 0}, "n_filters=0 is not right"),
-        ({"temperature": 0.0}, "temperature=0.0 is not right"),
-        ({"temperature_start": 0.0}, "temperature_start=0.0 is not right; it is above 0"),
-        ({"anneal_epochs": -1.0}, "anneal_epochs=-1.0 is not right; it is above 0"),
+        ({"n_filters": 0}, "n_filters must be at least 1, not 0"),
+        ({"temperature": 0.0}, "temperature must be above 0, not 0.0"),
+        ({"temperature_start": 0.0}, "temperature_start must be above 0, not 0.0"),
+        ({"anneal_epochs": -1.0}, "anneal_epochs must be above 0, not -1.0"),
         ({"temperature_start": 30.0, "mix": "branch"}, "temperature_start=30.0 has no effect: mix=branch"),
         ({"temperature_start": 30.0, "branches": "none"}, "has no effect: branches=none weights no filters"),
         ({"standardise": True, "branches": "none"}, "standardise=True has no effect: branches=none"),
-        ({"filter_scale": 0.0}, "filter_scale=0.0 is not right; it is above 0"),
+        ({"filter_scale": 0.0}, "filter_scale must be above 0, not 0.0"),
         ({"filter_scale": 2.0, "mix": "branch"}, "filter_scale=2.0 has no effect: mix=branch has no filters"),
-        ({"filter_init_std": -1.0}, "filter_init_std=-1.0 is not right"),
-        ({"filter_size": 5}, "the choices are 3, 1"),
+        ({"filter_init_std": -1.0}, "filter_init_std must be at least 0, not -1.0"),
+        ({"filter_size": 5}, "filter_size must be one of 3, 1, not 5"),
         ({"mix": "branch", "branches": "none"}, "leaves nothing to calibrate with"),
         ({"od": False, "od_gates": False}, "od_gates=False has no effect"),
-        ({"stages": [0]}, "the stages are 1, 2, 3, 4"),
+        ({"stages": [0]}, "stages must be among 1, 2, 3, 4, not (0,)"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: dict, sentence: str) -> None:
-    with torch.device("meta"), pytest.raises(ModelError, match=r"is not right|nothing|no effect|stages") as error:
+    with torch.device("meta"), pytest.raises(ModelError, match=r"must be|nothing|no effect|stages") as error:
         models.build("stam", 4, **options)
     assert sentence in str(error.value)

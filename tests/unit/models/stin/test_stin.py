@@ -286,20 +286,24 @@ def test_other_trunks_run(name: str, backbone: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("stin_spatial", {"lambda_s": 2.0}, "lambda_s=2.0 is not right; it lies in [0, 1]"),
+        ("stin_spatial", {"lambda_s": 2.0}, "lambda_s must be from 0 to 1, not 2.0"),
         ("stin_spatial", {"ad_tap": "layer3", "backbone": "bninception"}, "layer3 is a stage of the ResNets"),
-        ("stin_spatial", {"ad_delta": 0}, "ad_delta=0 is not right; it is 1 or more"),
-        ("stin_spatial", {"ad_delta": 1.5}, "int is expected"),
+        ("stin_spatial", {"ad_delta": 0}, "ad_delta must be at least 1, not 0"),
+        ("stin_spatial", {"ad_delta": 1.5}, "ad_delta must be a whole number, not 1.5"),
         ("stin_spatial", {"ad_delta": 2, "ad_mode": "segment"}, "ad_delta=2 has no effect: ad_mode=segment"),
-        ("stin_spatial", {"ad_target": "flows"}, "did you mean 'flow'? The choices are cls, flow"),
+        (
+            "stin_spatial",
+            {"ad_target": "flows"},
+            "ad_target must be one of cls, flow, not 'flows'; did you mean 'flow'?",
+        ),
         ("stin_spatial", {"ad_target": "flow", "ad_mode": "segment"}, "between neighbouring frames only"),
         ("stin_spatial", {"ad_target": "flow", "ad_delta": 2}, "between neighbouring frames only"),
         ("stin_spatial", {"ad_target": "flow", "fuse_aux": True}, "ad_target=flow has none to add"),
-        ("stin_spatial", {"stream": "flow"}, "stin_spatial has no stream 'flow'"),
+        ("stin_spatial", {"stream": "flow"}, "unknown stream 'flow' of stin_spatial"),
         ("stin_spatial", {"backbone": "resnet18", "tiny": True}, "exclude each other"),
         ("stin_temporal", {"attention": False}, "set lambda_t=0 or att_aux=attentional_pooling"),
-        ("stin_temporal", {"att_dim": 0}, "att_dim=0 is not right"),
-        ("stin", {"fusion_weights": [1.0]}, "one for rgb, one for flow"),
+        ("stin_temporal", {"att_dim": 0}, "att_dim must be at least 1, not 0"),
+        ("stin", {"fusion_weights": [1.0]}, "one for rgb and one for flow"),
     ],
 )
 def test_wrong_options_are_one_sentence(name: str, options: dict, sentence: str) -> None:

@@ -101,7 +101,7 @@ def test_options_of_the_network_change_its_clips() -> None:
     assert cut(**spatial, model__options={"tiny": True, "ad_delta": 3}) == (2, 3, "none")
     assert cut(**spatial, model__options={"ad_mode": "segment"}) == (1, 1, "none")
     assert cut(**spatial, model__options={"ad_target": "flow"}) == (2, 1, "flow")
-    with pytest.raises(ModelError, match="stin_spatial has no option 'ad_modes'"):
+    with pytest.raises(ModelError, match="unknown option 'ad_modes' of stin_spatial"):
         cut(**spatial, model__options={"ad_modes": "segment"})
     with pytest.raises(UserError, match=r"input\.snippet=3: stin_spatial learns the flow between two frames"):
         cut(**spatial, model__options={"ad_target": "flow"}, input__snippet=3)
