@@ -27,9 +27,9 @@ FILE = re.compile(r"`((?:models|tasks|pipelines|cluster|tests)/[\w./-]+|test_\w+
 
 
 def cited_from() -> list[Path]:
-    """Every text of the repository that may name a page."""
+    """Every text of the repository that may name a page; the changelog also names pages that were."""
     below = chain.from_iterable((ROOT / folder).rglob("*") for folder in FOLDERS)
-    files = [*ROOT.glob("*"), *below]
+    files = [file for file in (*ROOT.glob("*"), *below) if file.name != "CHANGELOG.md"]
     return sorted(file for file in files if file.is_file() and (file.suffix in ENDINGS or file.name in NAMES))
 
 
