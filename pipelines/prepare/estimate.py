@@ -13,6 +13,7 @@ from datetime import timedelta
 import pyarrow as pa
 
 from pipelines.compute import Progress, bounded, capacity
+from pipelines.text import columns
 from tasks.data import manifest, shard, storage, tables
 from tasks.data.assembly import Piece, Request
 from tasks.data.settings import PrepareSettings
@@ -115,16 +116,17 @@ def estimate_preparation(
 def to_text(result: Estimate) -> str:
     """Return the estimate as text for the terminal."""
     total = result.videos + result.prepared
-    lines = [f"videos      {result.videos:,} to prepare of {total:,}, estimated from {result.sampled}"]
-    lines += [f"  {kind:<9} {count} of the sample" for kind, count in result.kinds.items()]
-    lines += [
-        f"frames      {result.frames:,.0f}",
-        f"flow pairs  {result.pairs:,.0f}",
-        f"size        {result.bytes / 1e9:,.2f} GB"
-        + ("" if result.free is None else f", {result.free / 1e9:,.0f} GB free"),
-        f"time        {_duration(result.seconds)} on {result.cpus} cores, {result.core_seconds / 3600:,.1f} core-hours",
-        f"standard error {result.spread:.0%}",
+    free = "" if result.free is None else f", {result.free / 1e9:,.0f} GB free"
+    time = f"{_duration(result.seconds)} ±{result.spread:.0%} on {result.cpus} cores"
+    rows = [("videos", f"{result.videos:,} to prepare of {total:,}, estimated from {result.sampled}")]
+    rows += [(f"  {kind}", f"{count} of the sample") for kind, count in result.kinds.items()]
+    rows += [
+        ("frames", f"{result.frames:,.0f}"),
+        ("flow pairs", f"{result.pairs:,.0f}"),
+        ("size", f"{result.bytes / 1e9:,.2f} GB{free}"),
+        ("time", f"{time}, {result.core_seconds / 3600:,.1f} core-hours"),
     ]
+    lines = columns(rows)
     if result.free is not None and result.bytes > result.free:
         lines.append("the disk is too small")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines.compute import Progress, capacity
 from pipelines.errors import UserError
+from pipelines.text import columns
 from tasks.data import layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings
@@ -123,19 +124,19 @@ def prepare(
 
 def to_text(result: PrepareResult) -> str:
     """Return the result as text for the terminal."""
-    total = result.ok + result.failed
-    lines = [f"videos      {result.ok} of {total} ok"]
-    lines += [f"  {kind:<9} {count}" for kind, count in result.kinds.items()]
-    lines += [
-        f"frames      {result.frames}",
-        f"flow pairs  {result.pairs}",
-        f"size        {result.bytes / 1e6:.1f} MB",
+    rows = [("videos", f"{result.ok} of {result.ok + result.failed} ok")]
+    rows += [(f"  {kind}", f"{count}") for kind, count in result.kinds.items()]
+    rows += [
+        ("frames", f"{result.frames}"),
+        ("flow pairs", f"{result.pairs}"),
+        ("size", f"{result.bytes / 1e6:.1f} MB"),
     ]
     if result.new_videos:
-        lines.append(f"time        {result.seconds:.1f} s, {result.pairs_per_s:.1f} pairs/s")
-    lines.append(f"dataset     {result.dataset}")
+        rows.append(("time", f"{result.seconds:.1f} s, {result.pairs_per_s:.1f} pairs/s"))
+    rows.append(("dataset", result.dataset))
     if result.failed:
-        lines.append(f"failures    reasons per video in {storage.join(result.dataset, 'records.parquet')}")
+        rows.append(("failures", f"reasons per video in {storage.join(result.dataset, 'records.parquet')}"))
+    lines = columns(rows)
     if result.provisional:
         lines.append(f"{result.provisional} shards hold transient failures: the same command tries them again")
     if result.too_many_failed:
