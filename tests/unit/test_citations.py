@@ -21,7 +21,7 @@ PAGE = re.compile(r"\bdocs/[\w./-]+\.md\b")
 CITATION = re.compile(r"\b(docs/[\w./-]+\.md), sections? ((?:\d+(?:, | and | to )?)+)")
 BARE = re.compile(r"(?<!docs/)\bpapers/[\w-]+\.md")
 EQUATION = re.compile(r"\b[Ee]quations? \((\d+)\)(?: (?:and|to) \((\d+)\))?")
-NUMBERED = re.compile(r"\((\d+)\)\s*(?:\[.*\])?\s*(?:\$\$)?$", re.MULTILINE)
+NUMBERED = re.compile(r"\((\d+)\)$", re.MULTILINE)
 """An equation's number at the end of its line."""
 FILE = re.compile(r"`((?:models|tasks|pipelines|cluster|tests)/[\w./-]+|test_\w+\.py)`")
 
