@@ -1,4 +1,4 @@
-"""From samples to what a network sees: which frames, which crop, in which order, in which batch."""
+"""Clips: which frames of a sample and which crop a network sees, in which order and batch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which part of a frame makes a clip: the crops and flips of TSN (docs/papers/tsn-protocol.md, sections 2 and 6).
+"""Crops, flips and colours of clips: those of TSN (docs/papers/tsn-protocol.md, sections 2 and 6).
 
-Boxes are decided once a clip and hold for all its frames.
+A box is chosen once per clip, for all its frames.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 from tasks.clips.settings import ClipSettings
 
-CENTRE_SHARE = 0.875
-"""Side of the 1- and 10-crop squares by the frame's shorter side: 224 of 256."""
+CENTRE_FRACTION = 0.875
+"""Side of the squares of 1 and 10 crops, as a fraction of the frame's shorter side: 224 of 256."""
 _PLACES = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
-"""Quarters of the free width and height: the corners, the centre, and eight between."""
+"""Positions in quarters of the free width and height: the corners, the centre, and eight between."""
 
 
 class Box(NamedTuple):
-    """Part of a frame, in pixels."""
+    """A rectangle within a frame, in pixels."""
 
     x: int
     y: int
@@ -32,9 +32,9 @@ class Tone(NamedTuple):
     """A change of colour, `gain * v + shift` of values in [0, 1]."""
 
     gain: np.ndarray
-    """float32 [3], one a colour."""
+    """One per colour, float32 [3]."""
     shift: np.ndarray
-    """float32 [3]."""
+    """One per colour, float32 [3]."""
 
 
 SAME = Tone(np.ones(3, np.float32), np.zeros(3, np.float32))
@@ -45,13 +45,13 @@ class View:
     """One clip of a test protocol."""
 
     index: int = 0
-    """Number of the view among all of the protocol."""
+    """Number of the view within the protocol."""
     clip: int = 0
     clips: int = 1
     crop: int = 0
     crops: int = 1
     seed: int | None = None
-    """Draws the clip as in training, the same for all crops; None spreads a video's clips evenly."""
+    """Seed to draw the clip as in training, the same for all crops; None spreads a video's clips evenly."""
 
 
 def views(clips: int, crops: int, seed: int | None = None) -> list[View]:
@@ -112,7 +112,7 @@ def view_crop(width: int, height: int, view: View) -> tuple[Box, bool]:
     if view.crops == 3:
         dx, dy = [(0, free // 2, free)[view.crop] for free in (width - shorter, height - shorter)]
         return Box(dx, dy, shorter, shorter), False
-    side = round(shorter * CENTRE_SHARE)
+    side = round(shorter * CENTRE_FRACTION)
     if view.crops == 1:
         return Box((width - side) // 2, (height - side) // 2, side, side), False
     return places(width, height, side, side)[view.crop % 5], view.crop >= 5
@@ -142,11 +142,11 @@ def make_clip(
 
     Args:
         items: frames, uint8 [K*L, H, W, 3], or quantised flow, uint8 [K*L, 2, H, W].
-        box: the part of the frame, the same for all items.
-        flip: mirror left and right; x-flow v becomes 255 - v with it.
+        box: where to crop, the same for all items.
+        flip: mirror left and right; x-flow v becomes 255 - v.
         clip: size, mean and deviation.
-        out: where to write the clip, such as a place in a batch.
-        tone: colours of rgb, the same for all frames; it costs nothing beside the normalisation.
+        out: where to write the clip, such as its place in a batch.
+        tone: change of colour of rgb, the same for all frames; it is part of the normalisation and costs nothing.
 
     Returns:
         float32, rgb [3, K*L, size, size]; flow [2L, K, size, size] with channels x1, y1, x2, y2, ...

@@ -1,4 +1,4 @@
-"""From a sample to the tensor that a network sees: pure functions of (seed, epoch, video, view)."""
+"""Making the tensor that a network sees from a sample, as a pure function of (seed, epoch, video, view)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def train_clip(
     """Return the training clip of a sample in an epoch, float32 [C, T, H, W].
 
     Args:
-        dataset: what the sample is of.
+        dataset: the dataset of the sample.
         sample: a video, or a piece of one.
-        clip: how to cut it.
+        clip: how to cut the clip.
         epoch: counted from 0.
         out: where to write the clip, if given.
         flow: where to write the flow of `target=flow`, if given: float32 `flow_shape(clip)`.
@@ -59,11 +59,11 @@ def _pair_flow(
 ) -> np.ndarray:
     """Return the flow between the frames of each pair, float32 [2, K, size, size], x before y.
 
-    It is cut and mirrored as the clip is (x changes its sign), and stays in pixels of the stored frames: it is not
+    It is cut and mirrored like the clip (mirroring negates x), and stays in pixels of the stored frames: it is not
     scaled with the crop.
     """
     first, second = indices.reshape(-1, 2).T
-    moving = first < second  # where a short video repeats its last frame nothing moves, and no flow is stored
+    moving = first < second  # a short video repeats its last frame: nothing moves there, and no flow is stored
     flow = np.zeros(flow_shape(clip), np.float32)
     if moving.any():
         std = 0.5 / dataset.settings.flow_bound  # a stored q is q * 2 * bound / 255 - bound pixels
@@ -78,7 +78,7 @@ def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) 
 
 
 def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
-    """Return a view's frames or flow uncut: they are the same for all its crops."""
+    """Return the uncut frames or flow of a view, which are the same for all its crops."""
     number = num_items(sample, clip)
     if view.seed is None:
         indices = view_indices(number, clip, view.clip, view.clips)
@@ -89,14 +89,14 @@ def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) 
 
 
 def crop_view(items: np.ndarray, clip: ClipSettings, view: View, out: np.ndarray | None = None) -> np.ndarray:
-    """Return a view of the frames or flow that `read_view` gave, written to `out` if given."""
+    """Return a view of the frames or flow from `read_view`, written to `out` if given."""
     return make_clip(items, *view_crop(*_frame_size(items, clip), view), clip, out)
 
 
 def clip_of(video: np.ndarray, clip: ClipSettings, view: View) -> np.ndarray:
     """Return one view of a whole video in memory: uint8 frames [N, H, W, 3] or quantised flow [N, 2, H, W].
 
-    Clips are evenly spread: a video in memory has no id to draw them by.
+    Clips are evenly spread, as a video in memory has no id to seed random ones.
     """
     return crop_view(video[view_indices(len(video), clip, view.clip, view.clips)], clip, view)
 

@@ -1,4 +1,4 @@
-"""Batches for the loop: clips read ahead by threads, in a fixed order."""
+"""Batches for training and evaluation: clips read ahead by threads, in a fixed order."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from tasks.learn.settings import TrainSettings
 from tasks.learn.steps import Step, epoch_steps
 
 BATCHES_AHEAD = 2
-"""Batches being read while the network works on one: enough to hide a slow one, and bounded memory."""
+"""Batches read ahead while the network works on one: enough to hide a slow batch, in bounded memory."""
 
 
 class ClipLoader:
-    """Training clips of one part of a dataset: every sample once an epoch, over all ranks together."""
+    """Loads the training clips of one part of a dataset: every sample once per epoch, over all ranks together."""
 
     def __init__(self, dataset: Dataset, part: str, clip: ClipSettings, settings: TrainSettings) -> None:
         self.dataset, self.clip, self.settings = dataset, clip, settings
         self.samples = _samples(dataset, part, clip)
         if clip.target == "flow" and dataset.settings.flow == "none":
             raise UserError(
-                f"{dataset.uri} was prepared without optical flow, which is to come along with these clips: prepare "
-                "the videos again to another folder with flow=tvl1."
+                f"{dataset.uri} was prepared without optical flow, which these clips need beside them: prepare the "
+                "videos again, to another folder, with flow=tvl1"
             )
 
     def steps(self, epoch: int) -> int:
-        """Return the steps of an epoch: the same for any number of workers, as batches are those of all."""
+        """Return the number of steps of an epoch, which is the same for any number of workers."""
         return len(epoch_steps(self.settings, epoch, len(self.samples)))
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Batch, None, None]:
@@ -51,47 +51,48 @@ class ClipLoader:
         order = epoch_order([sample.shard for sample in self.samples], self.settings.seed, epoch)
         steps = epoch_steps(self.settings, epoch, len(self.samples))
         shares = deal(order, [step.samples for step in steps], rank, world)
-        plans = (self._plan(share, step, epoch) for share, step in list(zip(shares, steps, strict=True))[start_step:])
-        yield from _read_ahead(plans, self.settings.loader_threads)
+        left = list(zip(shares, steps, strict=True))[start_step:]
+        planned = (self._planned(share, step, epoch) for share, step in left)
+        yield from _read_ahead(planned, self.settings.loader_threads)
 
-    def _plan(self, share: Share, step: Step, epoch: int) -> _Plan:
+    def _planned(self, share: Share, step: Step, epoch: int) -> _PlannedBatch:
         clip = resized(self.clip, step)
         rows = [
             _Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch), 1.0 - share.filler)
             for i in share.indices
         ]
-        return _Plan(rows, share.count, clip, step.lr)
+        return _PlannedBatch(rows, share.count, clip, step.lr)
 
 
 def resized(clip: ClipSettings, step: Step) -> ClipSettings:
-    """Return a step's clip: of fewer or smaller frames where its plan says so. Dense ones cover the same time."""
+    """Return the clip settings of a step, which may have fewer or smaller frames; dense ones cover the same time."""
     segments = max(1, round(clip.segments * step.frames))
     stride = max(1, round(clip.stride * clip.segments / segments))
     return replace(clip, segments=segments, stride=stride, size=round(clip.size * step.size))
 
 
 class ViewLoader:
-    """Test clips of one part of a dataset: every view of every sample once, over all ranks together.
+    """Loads the test clips of one part of a dataset: every view of every sample once, over all ranks together.
 
-    A video's views and pieces all go to one rank, so that the ranks' scores need no averaging among them.
+    All views and pieces of a video go to one rank, so that its scores need no averaging over ranks.
     """
 
     def __init__(
         self, dataset: Dataset, part: str, clip: ClipSettings, views: list[View], batch_size: int, threads: int = 2
     ) -> None:
         self.dataset, self.views, self.batch_size, self.threads = dataset, views, batch_size, threads
-        self.clip = replace(clip, target="none")  # for losses alone
+        self.clip = replace(clip, target="none")  # only losses need it
         self.samples = _samples(dataset, part, clip)
 
     def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
-        """Yield a rank's own videos; nothing is padded, and a rank may have none."""
+        """Yield the batches of a rank's own videos; nothing is padded, and a rank may have none."""
         videos = [list(pieces) for _, pieces in groupby(self.samples, key=lambda sample: sample.video_id)]
         # Consecutive videos lie in the same shards.
         own = videos[len(videos) * rank // world : len(videos) * (rank + 1) // world]
         rows = (row for video in own for sample in video for row in self._rows(sample))
         chunks = iter(lambda: list(islice(rows, self.batch_size)), [])
-        plans = (_Plan(chunk, len(chunk), self.clip) for chunk in chunks)
-        yield from _read_ahead(plans, self.threads)
+        planned = (_PlannedBatch(chunk, len(chunk), self.clip) for chunk in chunks)
+        yield from _read_ahead(planned, self.threads)
 
     def _rows(self, sample: Sample) -> Iterable[_Row]:
         for _, same_frames in groupby(self.views, key=lambda view: (view.clip, view.clips)):
@@ -110,7 +111,7 @@ class _Row:
 
     sample: Sample
     read: Callable[[np.ndarray, np.ndarray | None], object]
-    """Writes the clip, and the flow that comes along, to their places in the batch."""
+    """Writes the clip, and the flow beside it, to their places in the batch."""
     weight: float = 1.0
     view: int = 0
 
@@ -126,7 +127,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PlannedBatch:
     rows: list[_Row]
     count: int
     clip: ClipSettings
@@ -134,7 +135,7 @@ class _Plan:
 
 
 class _Once:
-    """A value that several threads want and the first of them makes."""
+    """A value that several threads need and the first of them makes."""
 
     def __init__(self, make: Callable[[], np.ndarray]) -> None:
         self._make, self._lock = make, Lock()
@@ -147,21 +148,21 @@ class _Once:
             return self._value
 
 
-def _read_ahead(plans: Iterable[_Plan], threads: int) -> Generator[Batch, None, None]:
-    """Read batches in order by `threads` threads; an early end of the consumer ends them too."""
-    cv2.setNumThreads(1)  # the threads here are the parallelism; OpenCV's own would only get in their way
+def _read_ahead(batches: Iterable[_PlannedBatch], threads: int) -> Generator[Batch, None, None]:
+    """Yield batches in order, read by `threads` threads, which end when the consumer stops early too."""
+    cv2.setNumThreads(1)  # these threads are the parallelism; OpenCV's own would only get in their way
     pool = ThreadPoolExecutor(threads, thread_name_prefix="marey-loader")
-    ahead: deque[tuple[_Plan, Tensor, Tensor | None, list[Future[None]]]] = deque()
+    ahead: deque[tuple[_PlannedBatch, Tensor, Tensor | None, list[Future[None]]]] = deque()
     try:
-        for plan in plans:
-            clips = torch.empty(len(plan.rows), *clip_shape(plan.clip))
-            flow = torch.empty(len(plan.rows), *flow_shape(plan.clip)) if plan.clip.target == "flow" else None
-            flows = [None] * len(plan.rows) if flow is None else flow.numpy()
+        for batch in batches:
+            clips = torch.empty(len(batch.rows), *clip_shape(batch.clip))
+            flow = torch.empty(len(batch.rows), *flow_shape(batch.clip)) if batch.clip.target == "flow" else None
+            flows = [None] * len(batch.rows) if flow is None else flow.numpy()
             reads = [
                 pool.submit(row.read_into, *places)
-                for row, *places in zip(plan.rows, clips.numpy(), flows, strict=True)
+                for row, *places in zip(batch.rows, clips.numpy(), flows, strict=True)
             ]
-            ahead.append((plan, clips, flow, reads))
+            ahead.append((batch, clips, flow, reads))
             if len(ahead) > BATCHES_AHEAD:
                 yield _finish(*ahead.popleft())
         while ahead:
@@ -170,18 +171,18 @@ def _read_ahead(plans: Iterable[_Plan], threads: int) -> Generator[Batch, None, 
         pool.shutdown(cancel_futures=True)
 
 
-def _finish(plan: _Plan, clips: Tensor, flow: Tensor | None, reads: list[Future[None]]) -> Batch:
+def _finish(batch: _PlannedBatch, clips: Tensor, flow: Tensor | None, reads: list[Future[None]]) -> Batch:
     for read in reads:
         read.result()
     return Batch(
         clip=clips,
-        labels=torch.tensor([row.sample.label_id for row in plan.rows]),
-        sample_weights=torch.tensor([row.weight for row in plan.rows]),
-        count=plan.count,
-        video_ids=[row.sample.video_id for row in plan.rows],
-        views=torch.tensor([row.view for row in plan.rows]),
+        labels=torch.tensor([row.sample.label_id for row in batch.rows]),
+        sample_weights=torch.tensor([row.weight for row in batch.rows]),
+        count=batch.count,
+        video_ids=[row.sample.video_id for row in batch.rows],
+        views=torch.tensor([row.view for row in batch.rows]),
         flow=flow,
-        lr=plan.lr,
+        lr=batch.lr,
     )
 
 
@@ -191,5 +192,5 @@ def _samples(dataset: Dataset, part: str, clip: ClipSettings) -> list[Sample]:
     samples = dataset.samples(part)
     if not samples:
         has = ", ".join(f"{name} {count}" for name, count in dataset.parts.items())
-        raise UserError(f"{dataset.uri} has no videos in part {part!r} of {dataset.split} ({has}): choose another.")
+        raise UserError(f"{dataset.uri} has no videos in part {part!r} of {dataset.split} ({has}): choose another")
     return samples

@@ -1,4 +1,4 @@
-"""Which sample is read when, and by which worker: pure functions of (seed, epoch)."""
+"""Order of an epoch's samples, and their division among workers: pure functions of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def epoch_order(shards: Sequence[int], seed: int, epoch: int, window: int = 8) -
         shards: the shard of each sample.
         seed: seed of the whole training.
         epoch: counted from 0.
-        window: the shards are shuffled, and samples within so many consecutive shards: reading stays in few files at
-            a time.
+        window: shards are shuffled, then samples within this many consecutive shards, so that few files are in use
+            at a time.
     """
     rng = generator(seed, epoch, "order")
     of_sample = np.asarray(shards)
@@ -32,20 +32,20 @@ def epoch_order(shards: Sequence[int], seed: int, epoch: int, window: int = 8) -
 
 @dataclass(frozen=True)
 class Share:
-    """What one rank reads in one step."""
+    """The samples that one rank reads in one step."""
 
     indices: np.ndarray
-    """Samples, int64; one only in a filler."""
+    """Numbers of the samples, int64; a single one in a filler."""
     count: int
-    """Samples of the step over all ranks."""
+    """Number of samples of the step over all ranks."""
     filler: bool
-    """The rank has no sample of its own in this step: it repeats another's, with weight 0."""
+    """Whether the rank has no sample of its own in this step, and repeats another's with weight 0."""
 
 
 def deal(order: np.ndarray, sizes: Sequence[int], rank: int, world: int) -> list[Share]:
-    """Return a rank's steps of an epoch: every rank has equally many, and together they hold every sample once.
+    """Return a rank's steps of an epoch: every rank has as many, and together they hold every sample once.
 
-    `sizes` are the steps' samples over all ranks, so the steps hold the same samples on any number of workers.
+    `sizes` are the steps' numbers of samples over all ranks: a step has the same samples on any number of workers.
     """
     shares = []
     for batch in np.split(order, np.cumsum(sizes)[:-1]):

@@ -1,6 +1,6 @@
-"""Which frames or flow pairs make a clip: the index rules of TSN (docs/papers/tsn-protocol.md, section 1).
+"""Choice of the frames or flow pairs of a clip: the index rules of TSN (docs/papers/tsn-protocol.md, section 1).
 
-Training follows equation (1) there, tests equation (2). An item is a frame, or a flow pair. A clip has K starts and L
+Training follows equation (1) there, tests equation (2). An item is a frame or a flow pair. A clip has K starts and L
 items from each, consecutive or at a step; an index beyond the last item becomes the last item.
 """
 
@@ -15,8 +15,8 @@ def train_indices(num_items: int, clip: ClipSettings, rng: np.random.Generator) 
     """Return the items of a training clip, int64 [K*L] in time order.
 
     Segments: one random start in each of K equal segments; a video with fewer starts than segments repeats some.
-    Dense: K items at the stride, from one random start. In a video too short for them, from its first item: the last
-    one repeats, or (`short=loop`) the video starts again.
+    Dense: K items at the stride, from a random start. If the video is too short, they start at its first item, and
+    the last one repeats, or (`short=loop`) the video starts again.
     """
     starts = _num_starts(num_items, clip)
     if clip.sampling == "dense":
@@ -31,8 +31,8 @@ def train_indices(num_items: int, clip: ClipSettings, rng: np.random.Generator) 
 def view_indices(num_items: int, clip: ClipSettings, view: int = 0, views: int = 1) -> np.ndarray:
     """Return the items of clip `view` of `views`, int64 [K*L] in time order.
 
-    Segments: each is read at the (view + 0.5)/views part of its length, so one view takes the centres.
-    Dense: starts are evenly spread from the first item to the last that fits; one view takes the middle.
+    Segments: each is read at (view + 0.5)/views of its length, so that a single view takes the centres.
+    Dense: starts are evenly spread from the first item to the last that fits; a single view takes the middle.
     """
     starts = _num_starts(num_items, clip)
     if clip.sampling == "dense":
@@ -49,7 +49,7 @@ def _num_starts(num_items: int, clip: ClipSettings) -> int:
 
 
 def _span(starts: int, clip: ClipSettings) -> int:
-    """Distance of a dense clip's first and last start, as far as the video allows."""
+    """Return the distance from a dense clip's first start to its last, as far as the video allows."""
     return min((clip.segments - 1) * clip.stride, starts - 1)
 
 

@@ -1,4 +1,4 @@
-"""Frames to bytes and back: JPEG and H.264 in mp4."""
+"""Encoding and decoding of frames: JPEG, and H.264 in mp4."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def jpeg_gray(images: Sequence[Image] | Image, quality: int = 95) -> list[bytes]
 
 
 def decode_rgb(data: bytes | memoryview) -> Image:
-    """Decode one JPEG to uint8 RGB [H,W,3]; ValueError if it is none."""
+    """Decode one JPEG to uint8 RGB [H,W,3]; ValueError if it is not one."""
     return _decode(data, cv2.IMREAD_COLOR_RGB)
 
 
 def decode_gray(data: bytes | memoryview) -> Image:
-    """Decode one JPEG to uint8 grey [H,W]; ValueError if it is none."""
+    """Decode one JPEG to uint8 grey [H,W]; ValueError if it is not one."""
     return _decode(data, cv2.IMREAD_GRAYSCALE)
 
 
@@ -52,7 +52,7 @@ def write_mp4(
         images: Frames, [T,H,W,3] or one after the other; height and width must be even (yuv420p).
         fps: Frames per second.
         crf: Quality, 0 (lossless) to 51; unused where `qp` is given.
-        qp: A constant quantiser: the quality of a frame then depends on nothing but that frame.
+        qp: A constant quantiser: the quality of a frame then depends on that frame alone.
         keyframe_every: Distance of key frames. With 1 every frame is coded alone, so that together with `qp`
             reversing the frames reverses the decoded video exactly.
     """
@@ -65,7 +65,7 @@ def write_mp4(
         stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1  # slices of a threaded encoder would make the bytes depend on the machine
-        # x264's macroblock tree lets what memory held before into the bytes of small frames.
+        # With x264's macroblock tree the bytes of small frames depend on uninitialised memory.
         same = {"threads": "1", "mbtree": "0"}
         stream.options = {**quality, "g": str(keyframe_every), "bf": "0", "preset": "veryfast", **same}
         for number, image in enumerate(images):
@@ -82,14 +82,14 @@ def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
 
     Args:
         data: The file.
-        indices: Numbers of frames, ascending. What lies between them is decoded too, but for stretches that a key
-            frame lets one skip.
+        indices: Numbers of frames, ascending. Frames between them are decoded too, except where a key frame lets
+            them be skipped.
 
     Returns:
         uint8 RGB [n,H,W,3].
 
     Raises:
-        ValueError: it is no such file, or has no such frame.
+        ValueError: it is not such a file, or has no such frame.
     """
     import av
 
@@ -100,7 +100,7 @@ def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
             stream.codec_context.thread_count = 1
             if not stream.average_rate or not stream.time_base:
                 raise ValueError("the mp4 has no frames")
-            ticks = 1 / (stream.average_rate * stream.time_base)  # of a frame
+            ticks = 1 / (stream.average_rate * stream.time_base)  # per frame
             frames = container.decode(stream)
             frame: Any = None
             at = -1
@@ -122,14 +122,14 @@ def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
 
 
 def mp4_frames(data: bytes | memoryview) -> int:
-    """Return how many frames an mp4 says it has; ValueError if it is none."""
+    """Return how many frames an mp4 declares; ValueError if it is not one."""
     import av
 
     try:
         with av.open(io.BytesIO(data), format="mp4") as container:
             return container.streams.video[0].frames
     except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{len(data)} bytes are no mp4") from error
+        raise ValueError(f"{len(data)} bytes are not an mp4") from error
 
 
 def _jpeg(image: Image, quality: int) -> bytes:
@@ -142,5 +142,5 @@ def _jpeg(image: Image, quality: int) -> bytes:
 def _decode(data: bytes | memoryview, flag: int) -> Image:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     if image is None:
-        raise ValueError(f"{len(data)} bytes are no JPEG")
+        raise ValueError(f"{len(data)} bytes are not a JPEG")
     return image.astype(np.uint8, copy=False)

@@ -1,19 +1,19 @@
-"""Videos to frames: decord, and PyAV where decord fails. Nothing outside this file knows decord.
+"""Decoding of videos: by decord, or by PyAV if decord fails. Nothing outside this file knows decord.
 
 A folder of numbered images is a video too: `image_folder.py`.
 
 What "whole" means
     A container promises a number of frames (mp4, avi) or a duration (webm, mkv), and either may be wrong. A video is
-    `truncated` when a packet behind the first good frame cannot be decoded, when FFmpeg had to patch up a frame, or
-    when what decodes ends clearly before what was promised: more than 3 frames (0.1 s) and more than 2 % short. In mp4
-    and mov the count and the duration must both be short, as edit lists leave counted frames out of a complete video.
-    A duration of the whole file, which a longer sound track stretches, counts only when every stream ends before it.
-    More frames than promised are welcome. Containers that promise nothing (a webm made for streaming, gif) are whole
-    wherever they end, and a hole that a container steps over without an error is not seen where it has no count (mkv,
-    webm). Wrong bits that are valid code are not seen either: VP8, VP9 and GIF have nothing to tell them by.
+    `truncated` if a packet after the first good frame cannot be decoded, if FFmpeg had to patch up a frame, or if the
+    decoded video ends clearly before its promised end: more than 3 frames (0.1 s) and more than 2 % short. In mp4 and
+    mov both count and duration must be short, as edit lists leave counted frames out of a complete video. A duration
+    of the whole file, which a longer sound track extends, counts only if every stream ends before it. More frames than
+    promised are fine. Containers that promise nothing (a webm made for streaming, gif) are whole wherever they end, and
+    a gap that a container skips without an error goes unnoticed if it has no count (mkv, webm). So do wrong bits that
+    are valid code: VP8, VP9 and GIF have no means to detect them.
 
-    decord does not tell that a frame was patched up, so what it has read is decoded a second time, by PyAV and without
-    making pictures; that takes 7 to 18 % of the time of reading.
+    decord does not report that a frame was patched up, so what it has read is decoded a second time by PyAV, without
+    converting the frames; that takes 7 to 18 % of the reading time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # the package exports from here, and its settings must not co
 
 
 class _Unfit(Exception):
-    """decord cannot read this file; PyAV may."""
+    """decord cannot read this file, but PyAV may."""
 
 
 def decode(
@@ -52,14 +52,14 @@ def decode(
 
     Args:
         uri: Path or fsspec URL, of a file or of a folder of numbered images.
-        start_s: Leave out frames before this time, counted from the first frame of the file.
-        end_s: Leave out frames from this time on. A range that reaches beyond the end of the video ends with it.
-        first: Of the frames in that time, leave out this many.
-        count: Of those left, take at most this many; there are fewer only at the end.
+        start_s: Skip frames before this time, counted from the first frame of the file.
+        end_s: Skip frames from this time on. A range beyond the end of the video ends with it.
+        first: Skip this many of the frames within that time.
+        count: Return at most this many of the rest; there are fewer only at the end.
         short_side: Resize so that the shorter side has this many pixels (area average down, bilinear up), after the
-            rotation that the container asks for. Pixels are taken to be square, as other tools for flow do.
-        decoder: `auto` is decord, and PyAV where decord fails. PyAV decodes all frames before the range. Not asked
-            for a folder.
+            rotation that the container requests. Pixels are taken to be square, as other flow tools do.
+        decoder: `auto` is decord, or PyAV if decord fails. PyAV decodes all frames before the range. A folder needs
+            neither.
 
     Returns:
         Frames, at least one. Memory is bounded by the range.
@@ -77,7 +77,7 @@ def decode(
 
 
 def frames_of(images: NDArray[np.uint8], reading: Reading, fps: float, decoder: str) -> Frames:
-    """Join the images and what was found beside them."""
+    """Combine the images and what else was found."""
     import numpy as np
 
     return Frames(images, np.asarray(reading.timestamps, np.float64), fps, decoder, reading.total)
@@ -94,9 +94,9 @@ def decode_into(
     decoder: Decoder = "auto",
     copies: Copies | None = None,
 ) -> tuple[Reading, float, str]:
-    """Decode as `decode` does, into a stack of the caller's; return what was found, fps and the decoder's name.
+    """Decode as `decode` does, into the caller's stack; return what else was found, fps and the decoder's name.
 
-    With `copies` a file from elsewhere is kept there for the next call, which may ask for another piece of it.
+    With `copies` a remote file is kept there for the next call, which may ask for another piece of it.
     """
     from tasks.video import fetch, image_folder
 
@@ -136,14 +136,14 @@ def _decode_file(stack: FrameStack, path: str, window: Window, decoder: Decoder)
 def _read_decord(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
     try:
         import decord
-    except ImportError as error:  # no wheel for this machine: PyAV reads everything
+    except ImportError as error:  # there is no wheel for this machine: PyAV reads everything
         raise _Unfit(str(error)) from error
     import numpy as np
 
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        # Without fault_tol decord fills in the last good frame for a broken one, and says nothing. It is a number of
-        # frames, or below 1 a share of them, and what it allows is more than none.
+        # Without fault_tol decord silently replaces a broken frame by the last good one. It is a number of frames, or
+        # below 1 a fraction of them, and must be above 0.
         reader = decord.VideoReader(path, num_threads=1, fault_tol=1e-9)
         times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)
         starts, ends = _clean(times, probe.fps or reader.get_avg_fps())
@@ -162,7 +162,7 @@ def _read_decord(path: str, probe: Probe, window: Window, put: Callable[[NDArray
 
 
 def _clean(times: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Start and end of each frame, from 0; frames without a time (in AVI) are given as -1e17 and follow at `fps`."""
+    """Return start and end of each frame, from 0; frames without a time (in AVI: -1e17) follow at `fps`."""
     import numpy as np
 
     if (np.abs(times) > 1e9).any():

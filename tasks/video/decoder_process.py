@@ -1,7 +1,7 @@
 """Decoding in a long-lived child process, which may crash or hang and is then replaced.
 
-FFmpeg runs on files that nobody checked. A segmentation fault or an endless loop in it must cost one attempt at one
-video, not the worker. Frames come back as a file descriptor of shared memory, so that nothing is copied.
+FFmpeg runs on untrusted files. A segmentation fault or an endless loop in it must cost one attempt at one video, not
+the worker. Frames come back as a file descriptor of shared memory, so that nothing is copied.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class DecoderProcess:
-    """`decode` in a child process; start it once and use it for many videos, from one thread at a time.
+    """Runs `decode` in a child process, for any number of videos, from one thread at a time.
 
     The child starts with the first video (about 0.3 s) and dies with its parent, however that ends.
     """
@@ -42,14 +42,14 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child, None while there is none."""
+        """Process id of the child; None while there is none."""
         return self._process.pid if self._process else None
 
     def decode(self, uri: str, *, decoder: Decoder = "auto", **arguments: Any) -> Frames:
         """Decode as `tasks.video.decode` does.
 
         A child that dies is replaced and the decoder tried once more, as something else may have killed it. With
-        `auto`, if that one dies too, or if one hangs, the video is left to PyAV.
+        `auto`, PyAV takes over if that child dies too, or if one hangs.
 
         Raises:
             VideoError: those of `decode`, and `crash` or `timeout`, which are transient.
@@ -78,7 +78,7 @@ class DecoderProcess:
                 return
 
     def close(self) -> None:
-        """End the child."""
+        """Kill the child."""
         if self._process is not None and self._pipe is not None:
             self._process.kill()
             self._process.wait()
@@ -115,7 +115,7 @@ class DecoderProcess:
             os.close(descriptor)
 
     def _bury(self) -> str:
-        """Say how a child ended whose end of the pipe is closed."""
+        """Return how a child ended that has closed its end of the pipe."""
         assert self._process is not None
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -125,7 +125,7 @@ class DecoderProcess:
 
     def _start(self) -> Connection:
         ours, theirs = socket.socketpair()
-        # No multiprocessing spawn: it would import the main module of the parent, in Ray the whole worker.
+        # Not multiprocessing's spawn, which would import the parent's main module: in Ray the whole worker.
         root = str(Path(__file__).resolve().parents[2])
         start = _START.format(path=[root, *sys.path], descriptor=theirs.fileno())
         self._process = subprocess.Popen(
@@ -146,21 +146,21 @@ def serve(descriptor: int) -> None:
     from tasks.video.fetch import Copies
     from tasks.video.stack import FrameStack
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's matter
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     cv2.setNumThreads(1)
     pipe, copies = Connection(descriptor), Copies()
     threading.Thread(target=_die_with_parent, args=(descriptor,), daemon=True).start()
     pipe.send_bytes(b"ready")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # FFmpeg comments on each broken packet
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # FFmpeg prints a message for each broken packet
     while True:
         timeout_s, request = pipe.recv()
-        signal.alarm(int(timeout_s) + 5)  # ends a hang that holds the interpreter and so outlives the parent
+        signal.alarm(int(timeout_s) + 5)  # ends a hang that holds the interpreter, and would outlive the parent
         with FrameStack(request.pop("short_side", None)) as stack:
             try:
                 answer = decode_into(stack, **request, copies=copies)
             except VideoError as error:
                 pipe.send(error)
-            except Exception as error:  # noqa: BLE001 - one video's trouble, reported as its record
+            except Exception as error:  # noqa: BLE001 - it concerns one video, whose record reports it
                 pipe.send(VideoError("crash", f"{type(error).__name__}: {error}"))
             else:
                 pipe.send((stack.shape, *answer))
@@ -169,7 +169,7 @@ def serve(descriptor: int) -> None:
 
 
 def _die_with_parent(descriptor: int) -> None:
-    """Wait for the other end to be closed, which a killed parent does too. Decoders let this thread run."""
+    """End this process once the other end is closed, also by the parent's death; decoders let the thread run."""
     import select
 
     watch = select.poll()

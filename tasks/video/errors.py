@@ -1,4 +1,4 @@
-"""Why a video gives no frames; standard library only."""
+"""Failures of videos. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ Kind = Literal[
     "missing", "empty", "no_video", "unreadable", "truncated", "too_short", "timeout", "crash", "io"
 ]  # fmt: skip
 TRANSIENT: frozenset[str] = frozenset({"timeout", "crash", "io"})
-"""Kinds of failure that another attempt may not meet; all others are final."""
+"""Kinds of failure that may pass when tried again; all others are final."""
 
 
 class VideoError(Exception):
-    """Why a video (or the asked range of it) gives no frames: `kind`, and a sentence in `message`."""
+    """A video, or the requested range of it, cannot be read: its `kind` says how, its `message` why."""
 
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(kind, message)

@@ -1,4 +1,4 @@
-"""Videos as files that FFmpeg can open: where they are, or copied from elsewhere."""
+"""Videos as local files that FFmpeg can open, copied from elsewhere if need be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.video.errors import VideoError
 
 
 class Copies:
-    """Keeps the last file that was copied: pieces of a long video are asked for one after the other.
+    """Keeps the last copied file, as pieces of a long video are requested one after another.
 
     The copy has no name, so that it is gone with its process, however that ends.
     """
@@ -26,7 +26,7 @@ class Copies:
         self._file: IO[bytes] | None = None
 
     def path(self, uri: str) -> str:
-        """Path of the copy of a URL, until the next call; errors as `local`."""
+        """Return the path of the copy of a URL, valid until the next call; errors as `local`."""
         if self._file is None or self._uri != uri:
             self.clear()
             with tempfile.TemporaryDirectory(prefix="marey-") as folder:
@@ -37,7 +37,7 @@ class Copies:
         return f"/proc/self/fd/{self._file.fileno()}"
 
     def clear(self) -> None:
-        """Let the copy go."""
+        """Delete the copy."""
         if self._file is not None:
             self._file.close()
         self._uri = self._file = None
@@ -48,7 +48,7 @@ def local(uri: str, copies: Copies | None = None) -> Iterator[str]:
     """Give a path that FFmpeg can open; a copy stays in `copies`, or is removed at the end.
 
     Raises:
-        VideoError: missing, empty, unreadable (no regular file), io.
+        VideoError: missing, empty, unreadable (not a regular file), io.
     """
     if "://" not in uri or uri.startswith("file://"):
         path = os.path.abspath(uri.removeprefix("file://"))  # absolute: "pipe:0" and "-" are names, not addresses
@@ -69,17 +69,17 @@ def _check(path: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError("missing", f"{path} does not exist") from None
     except OSError as error:
-        nowhere = error.errno in (errno.ELOOP, errno.ENAMETOOLONG)  # no later attempt finds it either
+        nowhere = error.errno in (errno.ELOOP, errno.ENAMETOOLONG)  # a later attempt will not find it either
         raise VideoError("missing" if nowhere else "io", str(error)) from error
     if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-        raise VideoError("unreadable", f"{path} is no regular file")
+        raise VideoError("unreadable", f"{path} is not a regular file")
     if status.st_size == 0:
-        raise VideoError("empty", f"{path} has no bytes")
+        raise VideoError("empty", f"{path} is empty")
 
 
 def unopened(error: UserError) -> VideoError:
-    """What an address that fsspec cannot open makes of a video."""
-    # A package that this worker lacks another one may have; a protocol that fsspec does not know stays unknown.
+    """Return the error of a video whose address fsspec cannot open."""
+    # Another worker may have a package that this one lacks; a protocol unknown to fsspec stays unknown.
     return VideoError("io" if isinstance(error.__cause__, ImportError) else "unreadable", str(error))
 
 
@@ -90,11 +90,11 @@ def _copy(uri: str, path: str) -> None:
             system.get_file(remote, path)
     except FileNotFoundError:
         raise VideoError("missing", f"{uri} does not exist") from None
-    except ValueError as error:  # no address of that protocol
+    except ValueError as error:  # not an address of that protocol
         raise VideoError("unreadable", f"{uri} cannot be opened: {error}") from error
     except OSError as error:
         raise VideoError("io", f"{uri}: {reason(error)}") from error
     except UserError as error:
         raise unopened(error) from error
     if os.path.getsize(path) == 0:
-        raise VideoError("empty", f"{uri} has no bytes")
+        raise VideoError("empty", f"{uri} is empty")

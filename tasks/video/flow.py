@@ -1,4 +1,4 @@
-"""Dual TV-L1 optical flow and its 8-bit form, as the tools for two-stream networks make them."""
+"""Dual TV-L1 optical flow and its 8-bit form, as made by the tools for two-stream networks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.errors import did_you_mean
 from tasks.video.settings import TVL1
 
 Backend = Literal["native", "opencv", "torch"]
 
 
 def to_gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luma (BT.601) of uint8 RGB [T,H,W,3], as uint8 [T,H,W]."""
+    """Return the luma (BT.601) of uint8 RGB [T,H,W,3], as uint8 [T,H,W]."""
     gray = np.empty(images.shape[:3], np.uint8)
     for image, target in zip(images, gray, strict=True):
         cv2.cvtColor(image, cv2.COLOR_RGB2GRAY, dst=target)
@@ -22,7 +23,7 @@ def to_gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend = "native") -> NDArray[np.float32]:
-    """Motion between each frame and the next.
+    """Compute the motion from each frame to the next.
 
     Args:
         gray: uint8 [T,H,W].
@@ -32,7 +33,7 @@ def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend
             last bits depend on the device. They differ by some 0.01 pixels.
 
     Returns:
-        float32 [T-1,2,H,W] in pixels a frame, x (to the right) before y (down).
+        float32 [T-1,2,H,W] in pixels per frame, x (to the right) before y (down).
 
     Raises:
         ValueError: `gray` is not a stack of 8-bit images, or there is no such backend.
@@ -40,9 +41,9 @@ def tvl1(gray: NDArray[np.uint8], settings: TVL1 | None = None, backend: Backend
     Source: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007.
     """
     if gray.ndim != 3 or gray.dtype != np.uint8 or 0 in gray.shape[1:]:
-        raise ValueError(f"flow is computed of uint8 images [T,H,W], but these are {gray.dtype} {list(gray.shape)}")
+        raise ValueError(f"gray must be uint8 images [T,H,W], not {gray.dtype} {list(gray.shape)}")
     if backend not in get_args(Backend):
-        raise ValueError(f"no flow backend {backend!r}; there are: {', '.join(get_args(Backend))}")
+        raise ValueError(f"unknown flow backend {backend!r}{did_you_mean(backend, get_args(Backend))}")
     flow = np.empty((max(len(gray) - 1, 0), 2, *gray.shape[1:]), np.float32)
     if len(flow):
         {"native": _native, "opencv": _opencv, "torch": _torch}[backend](gray, settings or TVL1(), flow)
@@ -84,10 +85,10 @@ def _opencv(gray: NDArray[np.uint8], s: TVL1, flow: NDArray[np.float32]) -> None
 
 
 def quantize(flow: NDArray[np.float32], bound: float = 20.0) -> NDArray[np.uint8]:
-    """Map [-bound, bound] to 0..255, to nearest and ties to even: no motion is 128.
+    """Map [-bound, bound] to 0..255, rounding to nearest and ties to even: no motion is 128.
 
-    denseflow and OpenCV's tools round so; scripts that truncate give 127 (docs/papers/tsn-protocol.md, section 3,
-    equation (3)).
+    denseflow and OpenCV's tools round like this; scripts that truncate give 127 (docs/papers/tsn-protocol.md,
+    section 3, equation (3)).
     """
     levels = np.clip(flow, -bound, bound)
     levels += np.float32(bound)
@@ -96,5 +97,5 @@ def quantize(flow: NDArray[np.float32], bound: float = 20.0) -> NDArray[np.uint8
 
 
 def dequantize(quantized: NDArray[np.uint8], bound: float = 20.0) -> NDArray[np.float32]:
-    """Pixels a frame of quantised flow, to bound/255 within the bound; no motion comes back as +bound/255."""
+    """Return quantised flow in pixels per frame, to within bound/255; no motion becomes +bound/255."""
     return quantized.astype(np.float32) * np.float32(2 * bound / 255) - np.float32(bound)

@@ -1,10 +1,10 @@
-"""Folders of numbered images as videos, as Jester and Something-Something v1 are published.
+"""Folders of numbered images as videos, the form in which Jester and Something-Something v1 are published.
 
 What "whole" means
-    The frames are the files called by nothing but a number (`00001.jpg`, jpg or png), in the order of their numbers;
-    other files are no part of the video. It is `truncated` when a number is missing before the last one (the first is
-    0 or 1), or when an image cannot be decoded although another can. A folder that lacks its last images, and damage
-    inside an image that the decoder of JPEG steps over, are not seen.
+    The frames are the files whose names are a number (`00001.jpg`, jpg or png), in the order of their numbers; other
+    files are ignored. The video is `truncated` if a number before the last is missing (the first is 0 or 1), or if an
+    image cannot be decoded although another can. Missing images at the end, and damage inside an image that the JPEG
+    decoder tolerates, go unnoticed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tasks.video.fetch import unopened
 from tasks.video.reading import Reading, Window
 
 FPS = 12.0
-"""Frames a second, which a folder of images does not say: both sets extract their images at 12 (their pages at
-TwentyBN, later Qualcomm). Only ranges of time and the rate of H.264 depend on it."""
+"""Frames per second, which a folder of images does not tell: both datasets extract their images at 12 (their pages at
+TwentyBN, later Qualcomm). Only time ranges and the rate of H.264 depend on it."""
 
 _NAME = re.compile(r"(\d+)\.(jpe?g|png)", re.IGNORECASE)
 _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
 def is_folder(uri: str) -> bool:
-    """Whether a path or fsspec URL leads to a folder; VideoError (unreadable, io) where that cannot be asked."""
+    """Return whether a path or fsspec URL is a folder; VideoError (unreadable, io) if that cannot be found out."""
     system, path = _open(uri)
     if isinstance(system, LocalFileSystem):
         return os.path.isdir(path)
@@ -44,7 +44,7 @@ def is_folder(uri: str) -> bool:
             return bool(system.info(path)["type"] == "directory")
     except FileNotFoundError:
         return False
-    except ValueError as error:  # no address of that protocol
+    except ValueError as error:  # not an address of that protocol
         raise VideoError("unreadable", f"{uri} cannot be opened: {error}") from error
     except OSError as error:
         raise VideoError("io", f"{uri}: {reason(error)}") from error
@@ -74,7 +74,7 @@ def read(uri: str, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> 
                 raise VideoError("truncated" if any_good else "unreadable", f"{_name(path)} cannot be decoded")
             shape = shape or image.shape
             if image.shape != shape:
-                raise VideoError("unreadable", f"{_name(path)} is {_size(image.shape)}, those before {_size(shape)}")
+                raise VideoError("unreadable", f"{_name(path)} is {_size(image.shape)}, after {_size(shape)}")
             put(image)
     except OSError as error:
         raise VideoError("io", f"{uri}: {reason(error)}") from error
@@ -91,18 +91,18 @@ def _open(uri: str) -> tuple[Any, str]:
 
 
 def _in_order(paths: list[str]) -> list[str]:
-    """Paths of the images by their numbers."""
+    """Return the paths of the images in the order of their numbers."""
     numbered: dict[int, str] = {}
     for path in sorted(paths):
         match = _NAME.fullmatch(_name(path))
         if match and numbered.setdefault(int(match[1]), path) != path:
-            raise VideoError("unreadable", f"{_name(path)} has the number of {_name(numbered[int(match[1])])}")
+            raise VideoError("unreadable", f"{_name(path)} has the same number as {_name(numbered[int(match[1])])}")
     if not numbered:
-        raise VideoError("no_video", "the folder holds no images that are called by a number, such as 00001.jpg")
+        raise VideoError("no_video", "the folder holds no images with numbers as names, such as 00001.jpg")
     first = min(1, *numbered)
     missing = next((number for number in range(first, max(numbered)) if number not in numbered), None)
     if missing is not None:
-        raise VideoError("truncated", f"image {missing} of {max(numbered)} is not there")
+        raise VideoError("truncated", f"image {missing} of {max(numbered)} is missing")
     return [numbered[number] for number in sorted(numbered)]
 
 
@@ -113,8 +113,8 @@ def _image(system: Any, path: str) -> NDArray[np.uint8] | None:
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:
-    """RGB image [H,W,3], None where the bytes are none, or only the beginning of one."""
-    # Some versions of OpenCV fill up an image whose end is missing, and say nothing.
+    """Return the RGB image [H,W,3], or None if the bytes are not an image, or only the beginning of one."""
+    # Some versions of OpenCV silently complete an image whose end is missing.
     if data.find(_JPEG_END, max(0, data.rfind(_JPEG_SCAN))) < 0 and _PNG_END not in data:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Containers and their frames by PyAV: what a file promises, sequential decoding, and whether the promise was kept."""
+"""Decoding by PyAV: what a container promises, its frames in sequence, and whether the promise was kept."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ OPEN: dict[str, Any] = {"options": {"protocol_whitelist": "file"}, "metadata_err
 
 @dataclass(frozen=True)
 class Probe:
-    """What a container says about its best video stream."""
+    """What a container declares about its best video stream."""
 
     shape: tuple[int, int]
     """Height and width, upright."""
     rotation: int
-    """Degrees, counter-clockwise, that make the stored frames upright."""
+    """Counter-clockwise rotation in degrees that turns the stored frames upright."""
     fps: float
-    """0 where it says nothing."""
+    """0 if it is not declared."""
     frames: int
-    """0 where it says nothing."""
+    """0 if it is not declared."""
     seconds: float
-    """Of the video stream, or of the file; 0 where neither is said."""
+    """Duration of the video stream, or else of the file; 0 if neither is declared."""
     of_file: bool
-    """Whether `seconds` is the duration of all streams together."""
+    """Whether `seconds` is the duration of the file, with all its streams."""
     edited: bool
     """Whether the container may count frames that it does not show (edit lists of mp4 and mov)."""
 
 
 def probe(path: str) -> Probe:
-    """Read what the container of a local file promises.
+    """Read what the container of a local file declares.
 
     Raises:
         VideoError: unreadable, no_video.
@@ -57,16 +57,16 @@ def probe(path: str) -> Probe:
             shape = (stream.height, stream.width) if turned % 180 == 0 else (stream.width, stream.height)
             return Probe(shape, turned, float(rate), stream.frames, seconds or whole, not seconds, edited)
     except (av.FFmpegError, UnicodeError) as error:
-        raise VideoError("unreadable", _sentence(error)) from error
+        raise VideoError("unreadable", _reason(error)) from error
 
 
 def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
     """Decode a window sequentially with one thread; frames before it are decoded but not converted.
 
-    A time before that of the frame shown before it is a mistake of the file, and is read as the same time.
+    A frame with a time before its predecessor's is a mistake in the file, and gets its predecessor's time.
 
     Raises:
-        VideoError: truncated (a packet cannot be decoded, or only in part), unreadable (none can).
+        VideoError: truncated (a packet cannot be decoded, or only partly), unreadable (no packet can).
     """
     kept: list[float] = []
     seen = inside = 0
@@ -82,9 +82,9 @@ def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint
                     frames = packet.decode()
                 except av.error.InvalidDataError as error:
                     if seen:
-                        broken = _sentence(error)
+                        broken = _reason(error)
                         break
-                    unusable = _sentence(error)  # a stream cut out of a longer one begins with what needs the rest
+                    unusable = _reason(error)  # a stream cut from a longer one begins with packets that need more
                     continue
                 for frame in frames:
                     if frame.is_corrupt:
@@ -104,7 +104,7 @@ def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint
                 if start >= window.end_s:
                     return Reading(kept, inside, None, end)
     except av.FFmpegError as error:
-        broken = _sentence(error)
+        broken = _reason(error)
     if not seen:
         raise VideoError("unreadable", f"no frame can be decoded ({broken or unusable or 'no packets'})")
     if broken:
@@ -113,12 +113,12 @@ def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint
 
 
 def check_intact(path: str, probe: Probe, reading: Reading) -> None:
-    """Decode once more, without making pictures, the range that another decoder has read without a complaint.
+    """Decode once more, without converting frames, the range that decord has read without an error.
 
-    FFmpeg says which frames it has patched up, decord does not; and decord may leave frames out, or give one twice.
+    FFmpeg reports which frames it has patched up, decord does not; and decord may skip frames, or repeat one.
 
     Raises:
-        VideoError: truncated (a packet cannot be decoded, or only in part, or the whole has another number of frames).
+        VideoError: truncated (a packet cannot be decoded, or only partly, or the number of all frames differs).
     """
     whole = len(reading.timestamps) == reading.frames
     begin, end = (0.0, inf) if whole else (reading.timestamps[0], reading.timestamps[-1])
@@ -134,7 +134,7 @@ def check_intact(path: str, probe: Probe, reading: Reading) -> None:
                     frames = packet.decode()
                 except av.error.InvalidDataError as error:
                     if seen:
-                        raise _damaged(seen, probe, _sentence(error)) from error
+                        raise _damaged(seen, probe, _reason(error)) from error
                     continue
                 for frame in frames:
                     if frame.time is not None and frame.time - origin > end:
@@ -143,9 +143,9 @@ def check_intact(path: str, probe: Probe, reading: Reading) -> None:
                         raise _damaged(seen, probe)
                     seen += 1
         except av.FFmpegError as error:
-            raise _damaged(seen, probe, _sentence(error)) from error
+            raise _damaged(seen, probe, _reason(error)) from error
     if whole and seen != reading.frames:
-        raise VideoError("truncated", f"{reading.frames} frames where {seen} can be decoded")
+        raise VideoError("truncated", f"{reading.frames} frames, of which {seen} can be decoded")
 
 
 def _damaged(seen: int, probe: Probe, why: str = "") -> VideoError:
@@ -155,7 +155,7 @@ def _damaged(seen: int, probe: Probe, why: str = "") -> VideoError:
 
 
 def check_whole(path: str, probe: Probe, reading: Reading) -> None:
-    """Raise VideoError("truncated") where the end of the file came clearly before the promised one."""
+    """Raise VideoError("truncated") if the file ends clearly before its promised end."""
     if reading.frames is None:
         return
     step = 1 / probe.fps if probe.fps else 0.0
@@ -168,7 +168,7 @@ def check_whole(path: str, probe: Probe, reading: Reading) -> None:
 
 
 def _lasts(path: str, seconds: float) -> bool:
-    """Whether any stream, such as sound, goes on until then."""
+    """Return whether any stream, such as sound, lasts that long."""
     with av.open(path, **OPEN) as file:
         begin = (file.start_time or 0) / av.time_base
         try:
@@ -181,7 +181,7 @@ def _lasts(path: str, seconds: float) -> bool:
 def _packets(file: Any, *streams: Any) -> Iterator[Any]:
     try:
         yield from file.demux(*streams)
-    except IndexError:  # PyAV, behind the last packet, where it does not know a stream that began in mid-file
+    except IndexError:  # PyAV raises it after the last packet if a stream began in mid-file
         return
 
 
@@ -194,13 +194,13 @@ def _video(file: Any) -> Any:
         raise VideoError("unreadable", "no decoder for its codec")
     stream.codec_context.thread_count = 1
     if stream.codec_context.name == "mjpeg":
-        # What is missing of an image it leaves to what lay in that memory, and marks nothing, unless told to give up.
+        # By default it fills missing pixels of an image with old memory, and reports nothing.
         stream.codec_context.options = {"err_detect": "explode"}
     return stream
 
 
 def _rotation(file: Any, stream: Any) -> int:
-    """Display rotation: side data of the stream, which PyAV shows on decoded frames only."""
+    """Return the display rotation: side data of the stream that PyAV shows only on decoded frames."""
     for packet in _packets(file, stream):
         try:
             for frame in packet.decode():
@@ -211,7 +211,7 @@ def _rotation(file: Any, stream: Any) -> int:
 
 
 def _clock(text: str) -> float:
-    """Seconds of Matroska's 00:18:52.048000000; 0 where it is something else."""
+    """Return the seconds of Matroska's 00:18:52.048000000; 0 if it is something else."""
     try:
         hours, minutes, seconds = (float(x) for x in text.split(":"))
     except ValueError:
@@ -219,5 +219,5 @@ def _clock(text: str) -> float:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _sentence(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""What the decoders are asked for, and what they give back."""
+"""Requests to the decoders, and their results."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Frames:
     timestamps: NDArray[np.float64]
     """[T], seconds since the first frame of the file."""
     fps: float
-    """Frames per second as the container says, or as the timestamps show; 0 where neither does."""
+    """Frames per second as declared by the container, or by the timestamps; 0 if neither tells."""
     decoder: str
     """`decord` or `pyav`; `opencv` for a folder of images."""
     total: int | None
-    """Frames between `start_s` and `end_s`, where that is known without decoding them all."""
+    """Number of frames between `start_s` and `end_s`, if known without decoding them all."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Frames to read: of those in [start_s, end_s), the ones numbered [first, first + count)."""
+    """The frames to read: of those in [start_s, end_s), the ones numbered [first, first + count)."""
 
     start_s: float
     end_s: float
@@ -39,18 +39,18 @@ class Window:
 
     @property
     def stop(self) -> float:
-        """Number of the first frame behind the window."""
+        """Number of the first frame after the window."""
         return self.first + self.count
 
 
 @dataclass
 class Reading:
-    """What a decoder found besides the images."""
+    """What a decoder found, except the images."""
 
     timestamps: list[float]
     total: int | None
-    """Frames in [start_s, end_s), where known."""
+    """Number of frames in [start_s, end_s), if known."""
     frames: int | None
-    """Frames in the whole file, where its end was seen."""
+    """Number of frames in the whole file, if its end was reached."""
     end_s: float
-    """Where the last frame that was seen ends."""
+    """End of the last decoded frame."""

@@ -1,4 +1,4 @@
-"""A growing stack of frames that another process can be given without a copy."""
+"""A growing stack of frames that can be handed to another process without a copy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NARROW = 3  # pixels; fewer do not fill a vector of the kernel
 
 
 class FrameStack:
-    """Frames of one size in an anonymous file in memory; `descriptor` is what a child hands to its parent."""
+    """Frames of one size in an anonymous file in memory, whose `descriptor` a child hands to its parent."""
 
     def __init__(self, short_side: int | None = None) -> None:
         self.short_side = short_side
@@ -23,7 +23,7 @@ class FrameStack:
         self.descriptor = os.memfd_create("marey-frames")
 
     def append(self, image: Image) -> None:
-        """Resize uint8 [H,W,3] and add it; the first frame decides the size, also where a stream changes it."""
+        """Resize uint8 [H,W,3] and add it; the first frame sets the size, even if the stream changes it later."""
         if self.shape[0] == 0:
             self.shape = (0, *resized_shape(image.shape[0], image.shape[1], self.short_side), 3)
         data = np.ascontiguousarray(resize(image, self.shape[1], self.shape[2])).data.cast("B")
@@ -32,13 +32,13 @@ class FrameStack:
         self.shape = (self.shape[0] + 1, *self.shape[1:])
 
     def clear(self) -> None:
-        """Start again."""
+        """Remove all frames."""
         os.ftruncate(self.descriptor, 0)
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         self.shape = (0, 0, 0, 3)
 
     def images(self) -> Image:
-        """View the frames as uint8 [T,H,W,3]; the view outlives the stack."""
+        """Return a view of the frames, uint8 [T,H,W,3], which outlives the stack."""
         return map_images(self.descriptor, self.shape)
 
     def __enter__(self) -> FrameStack:
@@ -51,12 +51,12 @@ class FrameStack:
 
 
 def map_images(descriptor: int, shape: tuple[int, ...]) -> Image:
-    """View the bytes behind a descriptor as uint8 `shape`; they are freed with the array."""
+    """Return a view of the bytes behind a descriptor as uint8 `shape`; they are freed with the array."""
     return np.frombuffer(mmap.mmap(descriptor, int(np.prod(shape))), np.uint8).reshape(shape)
 
 
 def resized_shape(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Height and width with the given shorter side and the same proportions, to the nearest pixel."""
+    """Return height and width with the given shorter side and the same proportions, to the nearest pixel."""
     if short_side is None:
         return height, width
     short = min(height, width)
@@ -64,12 +64,12 @@ def resized_shape(height: int, width: int, short_side: int | None) -> tuple[int,
 
 
 def resize(image: Image, height: int, width: int) -> Image:
-    """Resize uint8 RGB [H,W,3]: area average when it becomes smaller, bilinear when larger."""
+    """Resize uint8 RGB [H,W,3]: by area average to shrink, bilinearly to enlarge."""
     old_height, old_width = image.shape[:2]
     if (old_height, old_width) == (height, width):
         return image
     larger = height * width >= old_height * old_width
-    halves = (old_height, old_width) == (2 * height, 2 * width)  # where OpenCV is as fast
+    halves = (old_height, old_width) == (2 * height, 2 * width)  # here OpenCV is as fast
     if larger or halves or min(width, old_width) < _NARROW:
         how = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
         return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8, copy=False)

@@ -85,7 +85,7 @@ def test_input_given_in_python_is_checked() -> None:
     assert recipe.digest(given) == recipe.digest(of(data__dataset="/d", input__size=32, input__flip=0.0))
     with pytest.raises(ValueError, match=r"input has no field sise; known: sampling, .*size"):
         Recipe(**arguments, input={"sise": 32})
-    with pytest.raises(ValueError, match="size is 0, but must be at least 1"):
+    with pytest.raises(ValueError, match="size must be at least 1, not 0"):
         Recipe(**arguments, input={"size": 0})
 
 

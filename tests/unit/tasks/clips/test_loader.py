@@ -177,7 +177,7 @@ def test_mistakes_are_sentences(small_root, tmp_path):
     with pytest.raises(UserError, match="was prepared without optical flow"):
         source_of(without, FLOW, 4)
     pairs = ClipSettings(segments=3, snippet=2, size=32, target="flow")
-    with pytest.raises(UserError, match="without optical flow, which is to come along"):
+    with pytest.raises(UserError, match="without optical flow, which these clips need"):
         source_of(without, pairs, 4)
     assert len(list(ViewLoader(without, "val", pairs, views(1, 1), 4).batches(0, 1))) == 1
 

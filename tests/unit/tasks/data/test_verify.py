@@ -170,7 +170,7 @@ def test_wrong_content_behind_a_right_checksum(dataset, pristine):
 
     cases = [
         (rgb(-1), "rows, not 9 as its record says"),
-        (rgb(0, b"no jpeg"), "row 0: 7 bytes are no JPEG"),
+        (rgb(0, b"no jpeg"), "row 0: 7 bytes are not a JPEG"),
         (rgb(0, jpeg_rgb(image[:, :16], 90)[0]), "43 x 16 pixels"),
         (lambda v: with_member(v, "flow.arrow", None), "flow.arrow is missing"),
         (lambda v: with_member(v, "flow.arrow", b"nothing of the kind"), "is not an Arrow file"),
@@ -197,7 +197,7 @@ def test_frames_as_h264(pristine, tmp_path):
     for content, sentence in [
         (write_rgb_h264(np.zeros((frames + 1, 32, 43, 3), np.uint8), fps=10, crf=18), f"has {frames + 1} frames"),
         (write_rgb_h264(np.zeros((frames, 32, 40, 3), np.uint8), fps=10, crf=18), "40 x 32 pixels"),
-        (b"nothing of the kind", "no mp4"),
+        (b"nothing of the kind", "not an mp4"),
     ]:
         changed = [*videos]
         changed[position] = with_member(videos[position], "rgb.mp4", content)

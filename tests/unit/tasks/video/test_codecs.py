@@ -33,7 +33,7 @@ def test_jpeg_keeps_colour_order_and_values():
 
 
 def test_what_is_no_jpeg_is_an_error():
-    with pytest.raises(ValueError, match="no JPEG"):
+    with pytest.raises(ValueError, match="not a JPEG"):
         decode_rgb(b"not a picture")
 
 

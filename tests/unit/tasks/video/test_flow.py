@@ -92,7 +92,7 @@ def test_what_is_no_stack_of_images_is_refused(gray):
 
 
 def test_an_unknown_backend_names_those_there_are():
-    with pytest.raises(ValueError, match="no flow backend 'cuda'; there are: native, opencv, torch"):
+    with pytest.raises(ValueError, match="unknown flow backend 'cuda'; known: native, opencv, torch"):
         tvl1(np.zeros((2, 20, 30), np.uint8), backend="cuda")
 
 

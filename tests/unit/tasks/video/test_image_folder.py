@@ -99,10 +99,10 @@ def test_no_images(tmp_path):
     (tmp_path / "img_00001.jpg").write_bytes(b"x")
     kind, message = failure(tmp_path)
     assert kind == "no_video"
-    assert "called by a number, such as 00001.jpg" in message
+    assert "with numbers as names, such as 00001.jpg" in message
 
 
-@pytest.mark.parametrize(("gone", "message"), [(7, "image 7 of 24 is not there"), (1, "image 1 of 24 is not there")])
+@pytest.mark.parametrize(("gone", "message"), [(7, "image 7 of 24 is missing"), (1, "image 1 of 24 is missing")])
 def test_a_gap_is_truncated(folder, gone, message):
     (folder / f"{gone:05d}.jpg").unlink()
     assert failure(folder) == ("truncated", message)
@@ -126,12 +126,12 @@ def test_nothing_but_broken_images_is_unreadable(folder):
 
 def test_sizes_that_differ_are_refused(folder):
     write(folder, numbered(1, 40, 60), ["00009.jpg"])
-    assert failure(folder) == ("unreadable", "00009.jpg is 60 x 40 pixels, those before 64 x 48 pixels")
+    assert failure(folder) == ("unreadable", "00009.jpg is 60 x 40 pixels, after 64 x 48 pixels")
 
 
 def test_two_images_of_one_number_are_refused(folder):
     shutil.copy(folder / "00003.jpg", folder / "3.jpg")
-    assert failure(folder) == ("unreadable", "3.jpg has the number of 00003.jpg")
+    assert failure(folder) == ("unreadable", "3.jpg has the same number as 00003.jpg")
 
 
 def test_records_of_frame_folders(folder, tmp_path):
