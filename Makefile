@@ -8,29 +8,35 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick fuzz kills lint docs bench results ui clean
+.PHONY: help install demo test test-quick test-all fuzz kills lint docs bench results ui clean
 
-help:  ## Show this list
+help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.dev  ## Make .venv with marey, its pinned dependencies and the tools of its developers
+install: $(VENV)/.dev  ## Create .venv with marey, its pinned dependencies and the development tools
 
-demo: $(VENV)/.runtime  ## Built-in videos -> flow -> shards -> two trained networks -> MLflow, in minutes
+demo: $(VENV)/.runtime  ## Run the whole workflow on built-in videos: two trained networks in five to ten minutes
 	@$(BIN)/marey demo
 
-test: $(VENV)/.dev  ## Run every test (half an hour on 2 cores)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+# Order matters for time alone: tests/conftest.py puts the longest chain of tests first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-quick: $(VENV)/.dev  ## Run the tests that need neither Ray nor MLflow (under 3 minutes)
+test: $(VENV)/.dev  ## Run the tests: real Ray, MLflow and videos (up to 15 minutes on two cores)
+	@$(PYTEST) -m 'not campaign'
+
+test-quick: $(VENV)/.dev  ## Run only the tests that need neither Ray nor MLflow (under 3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m quick -n 2 --dist worksteal
 
-fuzz: $(VENV)/.dev  ## Lay 2,000 damaged videos before the decoders (3 minutes; FUZZ=20000 for more)
+test-all: $(VENV)/.dev  ## Run the tests, short campaigns, and the wheel in fresh environments (up to an hour)
+	@$(PYTEST)
+
+fuzz: $(VENV)/.dev  ## Decode 2,000 damaged videos (3 minutes; FUZZ=20000 for more)
 	@$(BIN)/python tests/fuzz $(FUZZ)
 
-kills: $(VENV)/.dev  ## Kill workers, decoders, nodes and drivers of preparations at random; KILLS=100 for more
+kills: $(VENV)/.dev  ## Prepare videos while workers, decoders, nodes and drivers are killed at random (KILLS=100 for more)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests/helpers $(BIN)/python tests/kills --kills $(or $(KILLS),36)
 
-lint: $(VENV)/.dev  ## Check style and types
+lint: $(VENV)/.dev  ## Check style, types and spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -40,16 +46,16 @@ docs: $(VENV)/.docs  ## Build the documentation site into build/docs
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs build/docs
 	@echo 'open build/docs/index.html'
 
-bench: $(VENV)/.dev  ## Measure speed and memory; prints the tables of docs/results.md
+bench: $(VENV)/.dev  ## Measure speed and memory; print the tables of docs/results.md
 	@$(BIN)/python tests/bench
 
-results: $(VENV)/.dev  ## Train the networks' ablations cell by cell, in hours, into docs/results.md; resumes
+results: $(VENV)/.dev  ## Train every network and ablation for docs/results.md (hours; resumes where it stopped)
 	@$(BIN)/python tests/results --report docs/results.md
 
 ui: $(VENV)/.runtime  ## Open the MLflow UI on this machine
 	@$(BIN)/marey ui
 
-clean:  ## Remove the environment and caches; marey-work and its runs stay
+clean:  ## Remove the environment and caches; marey-work and its runs are kept
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,14 +1,72 @@
-"""Which tests share a process of pytest-xdist: those beside tests/unit start clusters and servers, one at a time."""
+"""What holds for all tests: how they share processes, what their children get, and that nothing outlives them."""
 
-from pathlib import Path
+from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import processes
+import psutil
 import pytest
 
-UNIT = Path(__file__).parent / "unit"
+CHAIN = {"ray", "workspace", "trained"}
+"""Fixtures that start a cluster: tests that use one run one after the other, in one process, and share them."""
+SESSION = pytest.StashKey[str]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark what this session starts, and give children the default signals."""
+    if hasattr(config, "workerinput"):
+        default_signals()
+        return
+    config.stash[SESSION] = processes.mark(processes.SESSION)
+    if not config.getoption("numprocesses", None):
+        default_signals()
+
+
+def default_signals() -> None:
+    """Let children be interrupted though this process may not be, as under `nohup make test &`.
+
+    What is ignored is inherited through exec, a handler is not: one that does nothing ignores as well, here alone.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, ignore)
+
+
+def ignore(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by doing nothing."""
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Whatever happened (Ctrl-C, a worker that was killed), end what is left of the session."""
+    if SESSION in config.stash:
+        processes.end(processes.marked(processes.SESSION, config.stash[SESSION]))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group them for `--dist loadgroup`; the tests of tests/unit go wherever there is room."""
+    """Group tests for `--dist loadgroup`: the chain of those that need a cluster first, then file by file."""
     for item in items:
-        if not item.path.is_relative_to(UNIT):
-            item.add_marker(pytest.mark.xdist_group("machine"))
+        chained = not CHAIN.isdisjoint(getattr(item, "fixturenames", ()))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("chain" if chained else item.path.stem))
+    items.sort(key=rank)
+
+
+def rank(item: pytest.Item) -> int:
+    """The chain takes longest and campaigns come next; what is short fills up the end."""
+    chained = not CHAIN.isdisjoint(getattr(item, "fixturenames", ()))
+    return 0 if chained else 1 if item.get_closest_marker("campaign") else 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_outlives() -> Iterator[None]:
+    """Fail where a process is left when all fixtures have been torn down, and end it."""
+    value = processes.mark(processes.PROCESS)
+    yield
+    _, left = psutil.wait_procs(processes.marked(processes.PROCESS, value), timeout=processes.ENDING_S)
+    told = [processes.describe(process) for process in left]
+    processes.end(left)
+    assert not told, "processes outlive their tests:\n" + "\n".join(told)

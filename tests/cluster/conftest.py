@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import psutil
 import pytest
 
@@ -15,7 +16,7 @@ from tasks.video.codecs import write_mp4
 MAREY = [str(Path(sys.executable).parent / "marey")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workspace(tmp_path_factory):
     """Start the cluster in a fresh workspace; whatever happens, none of its processes outlives the tests."""
     folder = tmp_path_factory.mktemp("workspace")
@@ -54,12 +55,12 @@ def foreign(tmp_path_factory):
 
 @pytest.fixture
 def start(foreign):
-    """Return a function that starts `marey WORDS`, by default in the foreign folder, pointed at no cluster."""
+    """Return a context manager that runs `marey WORDS`, by default in the foreign folder, pointed at no cluster."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MAREY_WORK", "MLFLOW"))}
 
     def start(*words, cwd=foreign, program=MAREY, **variables):
-        return subprocess.Popen(
-            [*program, *map(str, words)],
+        return processes.started(
+            [*program, *words],
             cwd=cwd,
             env=kept | {"OMP_NUM_THREADS": "1"} | {name: str(value) for name, value in variables.items()},
             stdout=subprocess.PIPE,
@@ -75,11 +76,8 @@ def marey(start):
     """Return a function that runs `marey WORDS` to its end."""
 
     def run(*words, **options):
-        process = start(*words, **options)
-        try:
-            stdout, stderr = process.communicate(timeout=240)
-        finally:
-            process.kill()
+        with start(*words, **options) as process:
+            stdout, stderr = process.communicate()
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
     return run

@@ -6,6 +6,7 @@ import signal
 import textwrap
 
 import pytest
+from processes import find_line
 
 from cluster import jobs
 from cluster.attach import ROOT
@@ -64,13 +65,10 @@ def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(start, workspace, cli
         (tmp_path / "videos" / label).mkdir(parents=True)
         for index in range(30):
             shutil.copy(videos / label / "0.mp4", tmp_path / "videos" / label / f"{index}.mp4")
-    following = start("submit", "--", "prepare", "videos", "out", cwd=tmp_path, MAREY_WORK=workspace)
-    try:
-        assert any("60 videos in 2 classes" in line for line in following.stdout)
+    with start("submit", "--", "prepare", "videos", "out", cwd=tmp_path, MAREY_WORK=workspace) as following:
+        find_line(following.stdout, "60 videos in 2 classes")
         following.send_signal(signal.SIGINT)
-        _, said = following.communicate(timeout=60)
-    finally:
-        following.kill()
+        _, said = following.communicate()
     assert following.returncode == 130
     job_id = re.search(r"marey stop (\S+)", said)[1].rstrip("`")
     assert jobs.find(client, job_id).status == "RUNNING"

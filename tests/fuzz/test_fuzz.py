@@ -24,6 +24,7 @@ def test_what_is_damaged_was_whole(whole, tmp_path):
     assert frames.images.shape == (12, *whole.size, 3)
 
 
+@pytest.mark.campaign
 def test_damaged_videos_keep_every_promise(tmp_path):
     kinds = set()
     with Promises(tmp_path) as promises:

@@ -15,6 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from processes import find_line, started
+
+SERVER_S = 3600.0
+"""How long the server may live: no session is longer."""
+
 SAYS = {
     403: ("AccessDenied", "Access Denied"),
     501: ("NotImplemented", "not implemented"),
@@ -25,25 +30,12 @@ SAYS = {
 @contextmanager
 def moto() -> Iterator[int]:
     """Run moto's server and give its port."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            assert server.stderr
-            said = []
-            for line in server.stderr:
-                said.append(line)
-                if found := re.search(r"Running on http://127\.0\.0\.1:(\d+)", line):
-                    break
-            else:
-                raise RuntimeError("".join(said))
-            threading.Thread(target=server.stderr.read, daemon=True).start()  # its log must not fill the pipe
-            yield int(found[1])
-        finally:
-            server.kill()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, limit=SERVER_S) as server:
+        found = find_line(server.stderr, r"Running on http://127\.0\.0\.1:(\d+)")
+        log = threading.Thread(target=server.stderr.read, daemon=True)  # which must not fill the pipe
+        log.start()
+        yield int(found[1])
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 from campaign import Campaign
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.campaign, pytest.mark.timeout(3600)]
 
 
 def test_shards_are_as_undisturbed_after_kills(tmp_path):

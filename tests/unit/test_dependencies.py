@@ -28,6 +28,7 @@ DEVELOPERS_TOOLS = {
     "mypy": "Makefile",
     "ruff": "Makefile",
     "pre-commit": ".pre-commit-config.yaml",
+    "pytest-timeout": "pyproject.toml: timeout",
     "pytest-xdist": "Makefile: pytest -n",
     "moto": "tests/helpers/s3.py starts its server as a process",
     "s3fs": "fsspec loads it for s3://",

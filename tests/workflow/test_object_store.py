@@ -15,6 +15,8 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from paths import ROOT
+from processes import run, started
 
 from pipelines import cli
 from pipelines.compute import Progress
@@ -27,7 +29,6 @@ from tasks.video import TVL1
 
 SETTINGS = PrepareSettings(short_side=32, shard_videos=3, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
 SOURCE = "s3://marey/videos"
-ROOT = Path(cli.__file__).parents[1]
 
 pytestmark = pytest.mark.usefixtures("ray", "source")
 
@@ -249,9 +250,8 @@ def work(*arguments):
 prepare._make_shards = work
 prepare.prepare({SOURCE!r}, {out!r}, settings={SETTINGS!r})
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as first:
+    command = [sys.executable, "-c", code]
+    with started(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout
         assert first.stdout.readline() == b"at work\n"
         assert f"another marey process, process {first.pid} on " in refusal(SOURCE, out)
@@ -306,7 +306,7 @@ for source in ("s3://bucket/videos", "gs://bucket/videos", "hf://datasets/a/vide
     print(cli.main(["prepare", source, sys.argv[1]]), cli.main(["prepare", sys.argv[1], source + "/out"]))
 """
     (tmp_path / "source").mkdir()
-    ran = subprocess.run([sys.executable, "-c", code, tmp_path / "out"], cwd=ROOT, capture_output=True, text=True)
+    ran = run([sys.executable, "-c", code, tmp_path / "out"], cwd=ROOT)
     assert ran.stdout == "2 2\n" * 3
     said = ran.stderr.splitlines()
     assert len(said) == 6

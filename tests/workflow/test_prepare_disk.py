@@ -15,9 +15,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import processes
 import pytest
+from paths import ROOT
 
-import pipelines
 from pipelines.prepare import prepare
 from pipelines.verify import verify
 from tasks.data import PrepareSettings
@@ -56,14 +57,8 @@ def tars(out: Path) -> dict[str, bytes]:
 
 def marey(*line: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, with a Ray of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines", "prepare", *map(str, line)],
-        cwd=Path(pipelines.__file__).parents[1],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-m", "pipelines", "prepare", *line]
+    return processes.run(command, cwd=ROOT, env={**os.environ, **environment})
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], sentence: str) -> None:

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 from paths import ROOT
+from processes import find_line, run, started
 
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures import videos as figures
@@ -26,6 +26,9 @@ CUT = {
     "marey submit": ["--set", "train.epochs=1"],
 }
 """What a command is given on top, so that minutes become seconds."""
+OF_A_CLUSTER = ("cluster", "submit", "jobs")
+"""Verbs that deal with the cluster of `marey cluster up`."""
+JOIN = ("RAY_ADDRESS", "RAY_AUTH_MODE")
 LABELS = ("sit_down", "stand_up", "open_door", "close_door")
 
 
@@ -39,52 +42,55 @@ def folder(tmp_path_factory):
             figures.write(video, settings, root / "made")
     (root / "made" / "train").rename(root / "videos")
     recipe = RECIPE
-    for full, cut in (("epochs: 30", "2"), ("trials: 8", "2"), ("size: 112", "32"), ("workers: 2", "1")):
+    for full, cut in (("epochs: 30", "2"), ("trials: 8", "1"), ("size: 112", "32"), ("workers: 2", "1")):
         assert full in recipe
         recipe = recipe.replace(full, f"{full.partition(' ')[0]} {cut}")
     (root / "gestures.yaml").write_text(recipe)
     return root
 
 
-def shell(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MAREY_WORK": str(folder / "marey-work"), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
-        environment.pop(name, None)
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+@pytest.fixture(scope="module")
+def environment(folder):
+    """As the reader has it, who has set nothing."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    return kept | {"MAREY_WORK": str(folder / "marey-work"), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
 
 def test_make_runs_what_the_readme_says():
     for target, does in (("demo", "marey demo"), ("ui", "marey ui"), ("test", "pytest")):
-        planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        planned = run(["make", "-n", target], cwd=ROOT)
+        assert planned.returncode == 0
         assert does in planned.stdout
     assert {"make demo", "make test"} <= set(COMMANDS)
 
 
-def test_every_command_of_the_readme_works(folder):
+def test_every_command_of_the_readme_works(folder, environment, joining):
+    """Commands that would start a Ray on this machine join one, as they would where RAY_ADDRESS is set."""
     ran = []
+
+    def marey(*words: str, **added: str):
+        return run([*MAREY, *words], cwd=folder, env=environment | added)
+
     try:
         for line in COMMANDS:
             words = shlex.split(line, comments=True)
             if words[0] != "marey" or words[1] == "ui":
                 continue
-            done = shell(folder, [*MAREY, *words[1:], *CUT.get(" ".join(words[:2]), [])])
+            added = {} if words[1] in OF_A_CLUSTER else {name: joining[name] for name in JOIN}
+            done = marey(*words[1:], *CUT.get(" ".join(words[:2]), []), **added)
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
             ran.append(words[1])
     finally:
         if "cluster" in ran:
-            shell(folder, [*MAREY, "cluster", "down"])
+            marey("cluster", "down")
     assert ran == [
         *("prepare", "verify", "preview", "train", "evaluate", "predict", "tune"),
         *("cluster", "submit", "jobs", "cluster"),
     ]
     assert "marey ui" in COMMANDS
-    environment = {**os.environ, "MAREY_WORK": str(folder / "marey-work"), "PYTHONPATH": str(ROOT)}
     command = [*MAREY, "ui", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as ui:
-        try:
-            assert ui.stdout is not None
-            address = next(found[0] for line in ui.stdout if (found := re.search(r"http://\S+", line)))
-            assert urllib.request.urlopen(address, timeout=30).status == 200
-        finally:
-            ui.send_signal(signal.SIGINT)
-        assert ui.wait(30) == 0
+    with started(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as ui:
+        address = find_line(ui.stdout, r"http://\S+")[0]
+        assert urllib.request.urlopen(address, timeout=60).status == 200
+        ui.send_signal(signal.SIGINT)
+        assert ui.wait(60) == 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from paths import ROOT
+from processes import run
 
 VIDEOS = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "train_people": 1, "val_people": 1, "test_people": 1}
 COMMAND = [
@@ -21,17 +22,13 @@ COMMAND = [
 
 def campaign(work: Path, report: Path, *studies: str) -> str:
     environment = {**os.environ, "MAREY_WORK": str(work), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*COMMAND, "--report", str(report), "--study", *studies],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run([*COMMAND, "--report", str(report), "--study", *studies], cwd=ROOT, env=environment, limit=1800)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
 def test_cells_are_trained_once_and_their_table_takes_its_place(tmp_path):
     report = tmp_path / "results.md"
     empty = "".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->\n" for name in ("dsts", "mtnet"))

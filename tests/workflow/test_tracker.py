@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from pipelines.errors import UserError
@@ -90,7 +92,9 @@ def test_system_metrics_go_on_after_a_restart(work, monkeypatch):
         worker = Tracker.attach(driver.uri, driver.run_id, system_metrics=True)
         key = "system/cpu_utilization_percentage"
         store = client(driver.uri)
+        deadline = time.monotonic() + 120
         while len(store.get_metric_history(driver.run_id, key)) < lines:
+            assert time.monotonic() < deadline
             worker._monitor._shutdown_event.wait(0.1)
         worker.detach()
     steps = [point.step for point in store.get_metric_history(driver.run_id, key)]

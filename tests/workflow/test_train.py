@@ -93,9 +93,11 @@ def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
 
     killer = threading.Thread(target=kill_once)
     killer.start()
-    result = train(recipe)
-    over.set()
-    killer.join()
+    try:
+        result = train(recipe)
+    finally:
+        over.set()
+        killer.join()
     assert killed.is_set()
     assert steps(work, result.run_id) == list(range(1, 13))
     assert steps(work, result.run_id, "val/top1_percent") == [3, 6, 9, 12]
@@ -118,10 +120,12 @@ def test_an_interrupted_training_goes_on_under_its_name(recipe, work):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(Exception, match=r"(?i)worker|actor"):
-        train(recipe)
-    over.set()
-    killer.join()
+    try:
+        with pytest.raises(Exception, match=r"(?i)worker|actor"):
+            train(recipe)
+    finally:
+        over.set()
+        killer.join()
     store = client(tracking_uri(work))
     (run,) = store.search_runs(["1"])
     assert run.info.status == "FAILED"

@@ -1,12 +1,9 @@
-import os
 import select
 import signal
-import subprocess
 import sys
-import time
 
+import processes
 import pytest
-from paths import ROOT
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
@@ -77,27 +74,22 @@ def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
         tune(recipes.replaced(sweep, {"search.trials": 5}))
 
 
-def test_a_killed_sweep_goes_on(sweep, work):
+def test_a_killed_sweep_goes_on(sweep, work, joining):
     """The driver dies while trials run; the same command finishes the sweep without a second parent or extra trials."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / "sweep.yaml"
     # a trial takes the whole cluster, so that one which is stopped must give it back
     cut = {"train.epochs": 6, "compute.workers": 2, "search.trials": 2}
     path.write_text(recipes.dump(recipes.replaced(sweep, cut)))
-    code = (
-        f"from cluster.attach import attach; attach('local', num_cpus=2); from pipelines.recipe import load; "
-        f"from pipelines.tune import tune; tune(load({str(path)!r}))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not list(work.glob("runs/*/progress.jsonl")):
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=500).returncode == 0
+    code = f"from pipelines.recipe import load; from pipelines.tune import tune; tune(load({str(path)!r}))"
+    command = [sys.executable, "-c", code]
+    with processes.started(command, env=joining) as driver:
+        while not list(work.glob("runs/*/progress.jsonl")):
+            assert driver.poll() is None
+            select.select([], [], [], 0.05)
+        driver.send_signal(signal.SIGKILL)
+    again = processes.run(command, env=joining)
+    assert again.returncode == 0, again.stderr
     parents = [run for run in client(tracking_uri(work)).search_runs(["1"]) if "sweep" in run.data.tags]
     assert [run.info.status for run in parents] == ["FINISHED"]
     runs = children(work, parents[0].info.run_id)

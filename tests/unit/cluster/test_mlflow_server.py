@@ -1,7 +1,6 @@
 """The MLflow UI: a page that answers, and sentences where it cannot."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import urllib.request
 
 import pytest
 from mlflow import MlflowClient
+from processes import find_line, started
 
 from cluster.attach import ROOT
 from cluster.errors import ClusterError
@@ -36,26 +36,17 @@ def test_the_page_answers_and_ctrl_c_ends_it(tmp_path):
     experiment = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").create_experiment("waving")
     environment = os.environ | {"MAREY_WORK": str(tmp_path)}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    ui = subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "ui", "--port", "0"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = ui.stdout.readline()
-        url = re.search(r"http://127\.0\.0\.1:\d+", line)[0]
-        with urllib.request.urlopen(url) as page:
+    command = [sys.executable, "-m", "pipelines", "ui", "--port", "0"]
+    with started(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as ui:
+        url = find_line(ui.stdout, r"http://127\.0\.0\.1:\d+")[0]
+        with urllib.request.urlopen(url, timeout=60) as page:
             assert b"MLflow" in page.read()
         api = f"{url}/api/2.0/mlflow/experiments/get?experiment_id={experiment}"
-        with urllib.request.urlopen(api) as answer:
+        with urllib.request.urlopen(api, timeout=60) as answer:
             assert b"waving" in answer.read()
         with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(urllib.request.Request(api, headers={"Host": "elsewhere.example"}))
-    finally:
+            urllib.request.urlopen(urllib.request.Request(api, headers={"Host": "elsewhere.example"}), timeout=60)
         ui.send_signal(signal.SIGINT)
-        code = ui.wait(30)
-    assert code == 0
+        assert ui.wait(60) == 0
     with pytest.raises(urllib.error.URLError, match="refused"):
-        urllib.request.urlopen(url)
+        urllib.request.urlopen(url, timeout=60)

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from processes import run, started
 from ray.exceptions import RayTaskError
 from ray.train import WorkerGroupError
 
@@ -24,9 +25,7 @@ pytestmark = pytest.mark.quick
 
 def marey(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    return run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def sentence(*words: str) -> str:
@@ -62,7 +61,8 @@ except SystemExit as stop:
     assert not stop.code
 print(*sorted({{"ray", "torch", "mlflow", "cv2", "pyarrow"}} & set(sys.modules)), file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert f"usage: marey {verb}" in done.stdout
     assert done.stderr.split() == []
 
@@ -71,7 +71,8 @@ def test_help_needs_no_imports() -> None:
     code = (
         "import sys; from pipelines import cli; cli.main(['--help']); assert not {'tyro', 'numpy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert all(f"  {verb} " in done.stdout for verb in cli.verbs())
 
 
@@ -132,23 +133,19 @@ def test_interrupt_is_a_sentence(tmp_path: Path) -> None:
     source = tmp_path / "videos.csv"
     os.mkfifo(source)
     command = [sys.executable, "-m", "pipelines", "prepare", str(source), str(tmp_path / "out"), "--layout", "csv"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    with source.open("w"):  # opens when the other side does, which then waits for a line
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
-    assert process.stderr is not None
-    assert process.stderr.read().startswith("marey: interrupted")
+    with started(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        with source.open("w"):  # opens when the other side does, which then waits for a line
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        assert process.stderr.read().startswith("marey: interrupted")
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-    assert process.wait() == 141
+    command = [sys.executable, "-m", "pipelines", "--help"]
+    with started(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
 
 
 def test_starts_from_a_folder_with_foreign_packages(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from paths import ROOT
+from processes import started
 
 from tasks.data import lock, storage
 from tasks.data.lock import Lock
@@ -59,9 +60,8 @@ def test_second_writer_is_refused_until_the_first_is_gone(tmp_path):
         "import sys; from tasks.data.lock import Lock; l = Lock(sys.argv[1]); l.__enter__();"
         "print('held', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-    ) as other:
+    command = [sys.executable, "-c", code, out]
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(UserError, match="another marey process"), Lock(out):
             pass

@@ -23,7 +23,7 @@ print(faults(64), torch.get_num_threads())
 
 
 def faults(how: str) -> list[int]:
-    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True, timeout=600)
     return [int(word) for word in done.stdout.split()]
 
 

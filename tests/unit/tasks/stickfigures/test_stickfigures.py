@@ -70,7 +70,9 @@ def test_same_seed_same_frames_in_another_process():
     )
     setup = f"import importlib.util as u, sys; s = u.spec_from_file_location('tests_figures', {__file__!r})\n"
     setup += "m = u.module_from_spec(s); sys.modules['tests_figures'] = m; s.loader.exec_module(m)\n"
-    other = subprocess.run([sys.executable, "-c", setup + program], capture_output=True, text=True, check=True)
+    other = subprocess.run(
+        [sys.executable, "-c", setup + program], capture_output=True, text=True, check=True, timeout=600
+    )
     here = b"".join(render(video(action.name), SMALL).tobytes() for action in actions())
     assert other.stdout.strip() == hashlib.sha256(here).hexdigest()
 

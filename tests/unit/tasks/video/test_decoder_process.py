@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import ROOT, VIDEOS
+from processes import run, started
 
 import tasks.video.decoder_process as child_module
 from tasks.data.process import process_video
@@ -193,12 +194,11 @@ def test_child_dies_with_a_killed_parent(clip):
         "print(d.pid, flush=True); sys.stdin.read()"
     )
     root = ROOT
-    with subprocess.Popen(
-        [sys.executable, "-c", code, clip], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
-    ) as parent:
+    command = [sys.executable, "-c", code, clip]
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as parent:
         pid = int(parent.stdout.readline())
         parent.kill()
-    assert gone(pid)
+        assert gone(pid)
 
 
 def test_starts_from_a_folder_with_foreign_packages(tmp_path, clip):
@@ -210,7 +210,7 @@ def test_starts_from_a_folder_with_foreign_packages(tmp_path, clip):
         f"import sys; sys.path[0] = {str(root)!r}; from tasks.video import DecoderProcess;"
         "print(len(DecoderProcess().decode(sys.argv[1], count=4).images))"
     )
-    done = subprocess.run([sys.executable, "-c", code, clip], cwd=tmp_path, capture_output=True, text=True)
+    done = run([sys.executable, "-c", code, clip], cwd=tmp_path)
     assert done.stdout.strip() == "4", done.stderr
 
 

@@ -125,6 +125,7 @@ def test_without_a_folder_to_keep_it_says_so_and_computes(tmp_path):
         capture_output=True,
         text=True,
         check=True,
+        timeout=600,
     )
     assert "set NUMBA_CACHE_DIR" in done.stderr
     assert done.stdout.split()[-1] == kernels_digest(gray)
