@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tasks.data import open_dataset
-from tasks.stickfigures.plan import actions
+from tasks.stickfigures.videos import actions
 from tasks.video import dequantize
 from tasks.video.colours import flow_colours
 
