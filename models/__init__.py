@@ -1,4 +1,4 @@
-"""The networks, in plain torch: `names`, `describe` (of a name alone, neither loads torch) and `build`."""
+"""The networks, in plain torch: `names`, `describe` (neither loads torch when given just a name) and `build`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def build(name: str, num_classes: int, *, stream: str | None = None, **options: 
     Args:
         name: one of `names()`.
         num_classes: K, the length of a row of logits.
-        stream: `rgb` (clips of 3 channels) or `flow` (10 channels); None is the first that the network takes.
-        options: fields of the network's `Options`; the defaults are the paper's, and `tiny=True` is the same
-            structure at a size that one CPU core trains in minutes.
+        stream: `rgb` (clips of 3 channels) or `flow` (10 channels); None takes the network's first.
+        options: fields of the network's `Options`; the defaults are the paper's, and `tiny=True` builds the
+            same structure at a size that one CPU core trains in minutes.
 
     Raises:
-        ModelError: unknown name, stream or option, or a wrong value of one.
+        ModelError: a name, stream or option is unknown, or a value is wrong.
     """
     description = describe(name)
     stream = stream or description.streams[0]

@@ -1,7 +1,8 @@
 """STM: SpatioTemporal and Motion encoding in every bottleneck of a ResNet (docs/papers/stm.md).
 
 B. Jiang et al., "STM: SpatioTemporal and Motion Encoding for Action Recognition", ICCV 2019, arXiv 1908.02486.
-Order of the block's layers: the first author's code. Our readings: what `branches=cmm` leaves out, and the dropout.
+The order of the block's layers is that of the first author's code; what `branches=cmm` leaves out and the dropout are
+our readings.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from models.common.network import refold, unfold
 
 @dataclass(frozen=True, kw_only=True)
 class STMOptions(StagedOptions):
-    """Options of `stm`. Dropout 0.5 suits Kinetics and Something-Something; the small sets take 0.8."""
+    """Options of `stm`. A dropout of 0.5 suits Kinetics and Something-Something; small datasets take 0.8."""
 
     TINY: ClassVar = {"dropout": 0.0, "cmm_reduction": 4}
 
@@ -28,13 +29,13 @@ class STMOptions(StagedOptions):
     branches: Literal["both", "cstm", "cmm", "cmm_static"] = "both"
     """Ablation: `cmm` drops the 3x3 convolution too, `cmm_static` keeps it without the temporal filter."""
     temporal_conv: Literal["channelwise", "dense"] = "channelwise"
-    """One 3-tap filter a channel, or an ordinary temporal convolution."""
+    """One 3-tap filter per channel, or an ordinary temporal convolution."""
     fusion: Literal["sum", "concat"] = "sum"
-    """How the branches meet: their sum, or a 1x1 convolution of both."""
+    """How the branches are combined: by their sum, or by a 1x1 convolution of both."""
     cmm_reduction: int = 16
     """The motion branch has planes / cmm_reduction channels."""
     cstm_init: Literal["shift", "identity", "random"] = "shift"
-    """Temporal filters start as a shift of two quarters of the channels, as no filter, or at random."""
+    """Initial temporal filters: a shift of two quarters of the channels, the identity, or random."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,7 +56,7 @@ class STM(ResNet):
 
 
 class STMBlock(Bottleneck):
-    """A bottleneck whose middle is the 3x3 convolution of temporally filtered features, plus motion features."""
+    """A bottleneck whose 3x3 convolution takes temporally filtered features, with motion features added."""
 
     def __init__(self, place: Place, options: STMOptions) -> None:
         super().__init__(place)
@@ -85,7 +86,7 @@ class STMBlock(Bottleneck):
 
 
 class CSTM(nn.Module):
-    """Channel-wise temporal filter of 3 taps, zero beyond the clip's ends. [B*T, C, h, w] in and out."""
+    """Channel-wise temporal filter of 3 taps, zero beyond the ends of a clip. [B*T, C, h, w] in and out."""
 
     def __init__(self, channels: int, *, dense: bool, init: str) -> None:
         super().__init__()
@@ -94,9 +95,8 @@ class CSTM(nn.Module):
             _start_as_shift(self.conv, quarter=channels // 4 if init == "shift" else 0)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Filter along T."""
         # As a 3x1 Conv2d over [B, C, T, h*w]: a view of channels-last memory, and by far the fastest of the
-        # equal forms on a CPU (tests/bench/bench_models.py).
+        # equivalent forms on a CPU (tests/bench/bench_models.py).
         height, width = x.shape[2:]
         positions = unfold(x, frames).flatten(2, 3).permute(0, 3, 1, 2)
         y = F.conv2d(positions, self.conv.weight.unsqueeze(-1), padding=(1, 0), groups=self.conv.groups)
@@ -105,7 +105,7 @@ class CSTM(nn.Module):
 
 @torch.no_grad()
 def _start_as_shift(layer: nn.Conv1d, quarter: int) -> None:
-    """First quarter copies frame t-1, last quarter frame t+1, what is between frame t."""
+    """Make the first quarter copy frame t-1, the last quarter frame t+1 and the rest frame t."""
     nn.init.zeros_(layer.weight)
     channels = layer.out_channels
     for channel in range(channels):
@@ -114,9 +114,9 @@ def _start_as_shift(layer: nn.Conv1d, quarter: int) -> None:
 
 
 class CMM(nn.Module):
-    """Channel-wise motion: each frame's features against the next one's, on C / reduction channels.
+    """Channel-wise motion: the difference between the features of a frame and the next, on C / reduction channels.
 
-    [B*T, C, h, w] -> [B*T, C, h/stride, w/stride], zero at the last frame of every clip.
+    [B*T, C, h, w] -> [B*T, C, h/stride, w/stride], zero at the last frame of each clip.
     """
 
     def __init__(self, channels: int, reduction: int, stride: int) -> None:
@@ -128,11 +128,10 @@ class CMM(nn.Module):
         self.bn = nn.BatchNorm2d(reduced)
         self.dw = nn.Conv2d(reduced, reduced, 3, padding=1, groups=reduced, bias=False)
         self.expand = nn.Conv2d(reduced, channels, 1, bias=False)
-        # Odd maps are rounded up, as the strided 3x3 convolution beside it does.
+        # Odd maps are rounded up, as by the strided 3x3 convolution in parallel.
         self.pool = nn.MaxPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
 
     def forward(self, u: Tensor, frames: int) -> Tensor:
-        """Motion features."""
         f: Tensor = self.bn(self.reduce(u))
         step = unfold(self.dw(f), frames)[:, 1:] - unfold(f, frames)[:, :-1]
         last_is_zero = F.pad(step, (0, 0, 0, 0, 0, 0, 0, 1))

@@ -1,8 +1,8 @@
-"""TAda2D: convolutions whose weights are calibrated for every frame by its neighbours and the whole clip.
+"""TAda2D: convolutions whose weights are calibrated for each frame, from its neighbours and the whole clip.
 
 Z. Huang et al., "TAdaConv: Temporally-Adaptive Convolutions for Video Understanding", ICLR 2022, with the authors'
-layers and initialisation: each 3x3 convolution of a ResNet is calibrated, and its output is joined by its own average
-over three frames (docs/papers/tada2d.md). It stands here as what `stam` is compared with.
+layers and initialisation: each 3x3 convolution of a ResNet is calibrated, and the average of its output over three
+frames is added (docs/papers/tada2d.md). It is here as the baseline of `stam`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class TAda2DOptions(StagedOptions):
 
     dropout: float = 0.5
     reduction: int = 4
-    """The route has planes / reduction channels inside."""
+    """The routing function has planes / reduction inner channels."""
     route_kernel: int = 3
-    """Frames that each of the route's two temporal convolutions sees; odd."""
+    """Kernel size of the routing function's two temporal convolutions; odd."""
     aggregation: bool = True
-    """Join the average over three frames to each calibrated convolution."""
+    """Add the average over three frames to the output of each calibrated convolution."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,11 +59,11 @@ class TAdaBlock(Bottleneck):
         self.average_bn = None
         if options.aggregation:
             self.average_bn = nn.BatchNorm2d(planes)
-            nn.init.zeros_(self.average_bn.weight)  # the block starts as that of the ResNet
+            nn.init.zeros_(self.average_bn.weight)  # the block starts as the ResNet's
 
     def middle(self, u: Tensor, frames: int) -> Tensor:
         """[B*T, planes, h, w] -> [B*T, planes, h/stride, w/stride]."""
-        # The factors belong to input channels: scaling the input is scaling the weights, and needs no weights a frame.
+        # The factors belong to input channels: scaling the input equals scaling the weights, without weights per frame.
         y = self.conv2(u * self.route(u, frames)[:, :, None, None])
         z = self.bn2(y)
         if self.average_bn is not None:
@@ -73,7 +73,7 @@ class TAdaBlock(Bottleneck):
 
 
 class RouteFunction(nn.Module):
-    """Calibration factors [B*T, C] of features [B*T, C, h, w], from each frame's surroundings; 1 at the start."""
+    """Features [B*T, C, h, w] -> calibration factors [B*T, C] from the context of each frame; 1 at the start."""
 
     def __init__(self, channels: int, reduced: int, kernel: int) -> None:
         super().__init__()
@@ -85,7 +85,6 @@ class RouteFunction(nn.Module):
         nn.init.zeros_(self.b.weight)
 
     def forward(self, u: Tensor, frames: int) -> Tensor:
-        """Factors."""
         pooled = u.mean((2, 3)).view(-1, frames, u.shape[1])
         context = pooled + self.g(pooled.mean(1, keepdim=True))
         factors = 1 + self.b(self.relu(self.bn(self.a(context.transpose(1, 2)))))

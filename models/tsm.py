@@ -1,4 +1,4 @@
-"""TSM: a quarter of each block's input channels shifted along time (docs/papers/tsm.md).
+"""TSM: a quarter of the input channels of each block is shifted along time (docs/papers/tsm.md).
 
 J. Lin, C. Gan, S. Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019. The shift itself is
 in `models.backbones.shift`; sizes and costs are those of the ResNet.

@@ -1,7 +1,7 @@
-"""TSN: one ResNet for every segment, scores averaged (docs/papers/tsn-protocol.md, section 4).
+"""TSN: one ResNet for all segments, with averaged scores (docs/papers/tsn-protocol.md, section 4).
 
 L. Wang et al., "Temporal Segment Networks", ECCV 2016. The mean over segments makes it blind to their order, which
-is why it stands beside every network here as the baseline.
+is why it is the baseline of every network here.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from models.backbones.resnet import Bottleneck, ResNet, ResNetOptions
 
 @dataclass(frozen=True, kw_only=True)
 class TSNOptions(ResNetOptions):
-    """Options of `tsn`; dropout None is 0.8 for rgb and 0.7 for flow."""
+    """Options of `tsn`; a dropout of None means 0.8 for rgb and 0.7 for flow."""
 
     TINY: ClassVar = {"dropout": 0.0}
 
     partial_bn: bool = False
-    """Freeze all batch norm layers but the first; the paper does, from ImageNet weights."""
+    """Freeze all batch norm layers but the first, as the paper does when starting from ImageNet weights."""
 
 
 class TSN(ResNet):
-    """[B, C, T, H, W] -> [B, K]. 24,327,632 parameters for 400 classes, 4.089 G multiply-accumulates a 224 frame."""
+    """[B, C, T, H, W] -> [B, K]. 24,327,632 parameters for 400 classes, 4.089 GMACs per frame at 224."""
 
     Options = TSNOptions
 

@@ -1,7 +1,7 @@
 """BN-Inception over single frames, TSN's first trunk (Ioffe and Szegedy 2015; docs/papers/backbones.md, section 6).
 
 Layers are named as in the public ImageNet weights (TSN's Caffe model, as tsn-pytorch and pretrained-models.pytorch
-converted it), so that their file is taken as it is. They expect values of 0..255 less a mean, blue first and red last.
+converted it), so that their file loads unchanged. They expect values in 0..255 minus a mean, in the order BGR.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from models.common.network import CHANNELS, FrameNetwork, fold, unfold
 
 MEAN = {"rgb": (128 / 255, 117 / 255, 104 / 255), "flow": (128 / 255,)}
-"""What clips are normalised by, as in `Description`: red, green, blue; the network turns the order around itself."""
+"""Means of clips, as in `Description`: red, green, blue; the network reverses the order itself."""
 STD = {"rgb": (1 / 255, 1 / 255, 1 / 255), "flow": (1 / 255,)}
 
 
 class Unit(NamedTuple):
-    """A convolution with bias, batch norm, ReLU."""
+    """A convolution with bias, batch norm and ReLU."""
 
     name: str
     outputs: int
@@ -29,7 +29,7 @@ class Unit(NamedTuple):
 
 
 class Inception(NamedTuple):
-    """Channels inside one module: branches side by side."""
+    """Channels of the parallel branches of one module."""
 
     inputs: int
     single: int
@@ -39,7 +39,7 @@ class Inception(NamedTuple):
     triple: tuple[int, int]
     """1x1, and each of two 3x3."""
     projected: int
-    """1x1 behind the pool; 0 where the pool's output passes through."""
+    """1x1 after the pool; 0 where the pool's output is passed on as it is."""
     pool: str
 
     @property
@@ -48,7 +48,7 @@ class Inception(NamedTuple):
         return 1 if self.single else 2
 
     def branches(self) -> list[list[Unit]]:
-        """Units of each branch but the pool's, in the order of their outputs."""
+        """Return the units of each branch except the pool's, in the order of their outputs."""
         (reduce, double), (reduce3, triple), stride = self.double, self.triple, self.stride
         single = [[Unit("1x1", self.single)]] if self.single else []
         return [
@@ -62,13 +62,13 @@ class Inception(NamedTuple):
         ]
 
     def projection(self) -> list[Unit]:
-        """Units behind the pool."""
+        """Return the units after the pool."""
         return [Unit("pool_proj", self.projected)] if self.projected else []
 
     def pooled(self, x: Tensor) -> Tensor:
         """[N, inputs, h, w] -> [N, inputs, h/stride, w/stride]."""
         if self.stride == 2:
-            # Odd maps, which the public network cannot halve, are rounded up as by the convolutions beside.
+            # Odd maps, which the public network cannot halve, are rounded up as in the parallel convolutions.
             return F.max_pool2d(x, 3, 2, (x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
         pool = F.avg_pool2d if self.pool == "avg" else F.max_pool2d
         return pool(x, 3, 1, 1)
@@ -92,9 +92,9 @@ CHANNELS_OUT = 1024
 
 
 class BNInception(FrameNetwork):
-    """BN-Inception for every frame. 10,680,240 parameters for 400 classes, 2.03 GMACs a 224 frame.
+    """BN-Inception for every frame. 10,680,240 parameters for 400 classes, 2.03 GMACs per frame at 224.
 
-    Clips are normalised by `MEAN` and `STD`: red, green and blue less their means, of 255.
+    Clips are normalised by `MEAN` and `STD`: red, green and blue minus their means, on a scale of 255.
     """
 
     def __init__(self, num_classes: int, *, stream: str, options: Any, dropout: float) -> None:

@@ -1,6 +1,6 @@
 """ResNet v1.5 over single frames, with torchvision's key names (He et al. 2016; docs/papers/backbones.md, section 1).
 
-Networks that live in a ResNet bring their own block: a class like `Bottleneck` behind a `BlockFactory`.
+Networks built on a ResNet replace its block: by a class like `Bottleneck`, made by a `BlockFactory`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.common.options import Options
 
 
 class Layout(NamedTuple):
-    """What makes one ResNet larger than another."""
+    """Widths and depths of a ResNet."""
 
     stem: int
     """Channels after the first convolution."""
@@ -39,16 +39,15 @@ TINY = Layout(16, (16, 32, 48, 64), (1, 2, 2, 1))
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetOptions(Options):
-    """Options of every network in a ResNet."""
+    """Options of every network built on a ResNet."""
 
     depth: Literal[50, 101, 152] = 50
-    """Layers of the ResNet; `tiny` has a depth of its own."""
+    """Layers of the ResNet; `tiny` has its own depth."""
     dropout: float | None = None
-    """Before the last linear layer, in [0, 1); None is the network's own choice."""
+    """Dropout before the last linear layer, in [0, 1); None: the network's own default."""
 
     @property
     def layout(self) -> Layout:
-        """Its stages."""
         return TINY if self.tiny else LAYOUTS[self.depth]
 
     def __post_init__(self) -> None:
@@ -59,10 +58,10 @@ class ResNetOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class StagedOptions(ResNetOptions):
-    """Options of networks with a block of their own."""
+    """Options of networks with their own block."""
 
     stages: tuple[int, ...] = (1, 2, 3, 4)
-    """Stages that it stands in; the others have the ResNet's."""
+    """Stages with the network's own block; the others have the ResNet's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +70,7 @@ class StagedOptions(ResNetOptions):
 
 
 class Place(NamedTuple):
-    """Where a block stands."""
+    """Position of a block in a ResNet."""
 
     inputs: int
     """Channels of its input."""
@@ -109,11 +108,10 @@ class Bottleneck(FrameBlock):
             self.downsample = nn.Sequential(conv(inputs, self.outputs, 1, stride), nn.BatchNorm2d(self.outputs))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """The block's sum."""
         return self.add_shortcut(x, self.branch(x, frames))
 
     def branch(self, x: Tensor, frames: int) -> Tensor:
-        """[B*T, inputs, h, w] -> [B*T, outputs, h/stride, w/stride]: all that stands beside the shortcut."""
+        """[B*T, inputs, h, w] -> [B*T, outputs, h/stride, w/stride]: everything but the shortcut."""
         u: Tensor = self.relu(self.bn1(self.conv1(x)))
         branch: Tensor = self.bn3(self.conv3(self.middle(u, frames)))
         return branch
@@ -124,12 +122,12 @@ class Bottleneck(FrameBlock):
         return joined
 
     def middle(self, u: Tensor, frames: int) -> Tensor:
-        """[B*T, planes, h, w] -> [B*T, planes, h/stride, w/stride]: what stands between the 1x1 convolutions."""
+        """[B*T, planes, h, w] -> [B*T, planes, h/stride, w/stride]: what is between the 1x1 convolutions."""
         return self.relu(self.bn2(self.conv2(u)))
 
 
 def staged(block: Callable[[Place, Any], FrameBlock], options: StagedOptions) -> BlockFactory:
-    """Return the factory that puts `block` into the stages of the options."""
+    """Return the factory that uses `block` in the stages that the options name."""
     return lambda place: block(place, options) if place.stage in options.stages else Bottleneck(place)
 
 
@@ -150,14 +148,13 @@ class BasicBlock(FrameBlock):
             self.downsample = nn.Sequential(conv(inputs, planes, 1, stride), nn.BatchNorm2d(planes))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """The block's sum."""
         branch: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         summed: Tensor = self.relu(branch + self.downsample(x))
         return summed
 
 
 class ResNet(FrameNetwork):
-    """A ResNet of the given blocks for every frame."""
+    """A ResNet of the given blocks, applied to every frame."""
 
     def __init__(self, num_classes: int, *, stream: str, options: Any, block: BlockFactory, dropout: float) -> None:
         super().__init__(num_classes, stream=stream, options=options)
@@ -196,7 +193,7 @@ class ResNet(FrameNetwork):
 def _stages(
     layout: Layout, block: BlockFactory
 ) -> tuple[nn.ModuleList, nn.ModuleList, nn.ModuleList, nn.ModuleList, int]:
-    """The four stages, and the channels of the last."""
+    """Make the four stages; return them and the channels of the last."""
     stages = []
     channels = layout.stem
     for stage, (planes, count) in enumerate(zip(layout.planes, layout.blocks, strict=True), 1):
@@ -212,7 +209,7 @@ def _stages(
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size at stride 1, initialised as torchvision's ResNet."""
+    """Make a convolution without bias that keeps the size at stride 1, initialised as in torchvision's ResNet."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer

@@ -32,7 +32,7 @@ class ResNet3DOptions(Options):
     TINY: ClassVar = {"dropout": 0.0}
 
     dropout: float = 0.5
-    """Before the last linear layer, in [0, 1)."""
+    """Dropout before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
         rate(self, "dropout")
@@ -69,7 +69,6 @@ class Bottleneck3D(nn.Module):
             self.downsample = nn.Sequential(shortcut, nn.BatchNorm3d(self.outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's sum."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -78,7 +77,7 @@ class Bottleneck3D(nn.Module):
 
 
 class ResNet3D(ClipNetwork):
-    """Stem, four stages, mean over time and space, linear. Subclasses say what stem, pool and blocks are."""
+    """Stem, four stages, mean over time and space, linear layer. Subclasses define stem, pool and blocks."""
 
     Options: ClassVar[type[ResNet3DOptions]] = ResNet3DOptions
     stem: ClassVar[Kernel]
@@ -105,12 +104,12 @@ class ResNet3D(ClipNetwork):
 
     @staticmethod
     def pool() -> nn.MaxPool3d:
-        """What stands behind the stem."""
+        """Make the pool after the stem."""
         raise NotImplementedError
 
     @staticmethod
     def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
-        """A block with `outputs`; its stride is spatial, of stage 1 to 4."""
+        """Make a block of stage 1 to 4; it has an attribute `outputs`."""
         raise NotImplementedError
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -133,18 +132,16 @@ class SlowOnly(ResNet3D):
 
     @staticmethod
     def pool() -> nn.MaxPool3d:
-        """Of each frame."""
         return nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
     @staticmethod
     def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
-        """A block that keeps time."""
         first = (3, 1, 1) if stage > 2 else (1, 1, 1)
         kernels = (first, (1, 3, 3), (1, 1, 1))
         return Bottleneck3D(inputs, planes, (1, stride, stride), expansion=4, kernels=kernels)
 
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor]:
-        """As PyTorchVideo's `slow_r50` has it."""
+        """Rename a tensor of PyTorchVideo's `slow_r50`."""
         name = re.sub(r"^blocks\.0\.conv\.", "conv1.", name)
         name = re.sub(r"^blocks\.0\.norm\.", "bn1.", name)
         name = re.sub(r"^blocks\.5\.proj\.", "fc.", name)
@@ -157,25 +154,23 @@ class SlowOnly(ResNet3D):
 class R3D50(ResNet3D):
     """[B, C, T, H, W] -> [B, K], any T. 36,724,688 parameters for 400 classes, 26.47 GMACs at 16x224.
 
-    Expansion 1, and time is strided with space.
+    Expansion 1; time is strided together with space.
     """
 
     stem = (3, 7, 7)
 
     @staticmethod
     def pool() -> nn.MaxPool3d:
-        """Of time too."""
         return nn.MaxPool3d(3, 2, 1)
 
     @staticmethod
     def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
-        """A block whose stride is that of time too."""
         kernels = ((1, 1, 1), (3, 3, 3), (1, 1, 1))
         return Bottleneck3D(inputs, planes, (stride, stride, stride), expansion=1, kernels=kernels)
 
 
 def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1), groups: int = 1) -> nn.Conv3d:
-    """A convolution without bias that keeps the size at stride 1."""
+    """Make a convolution without bias that keeps the size at stride 1."""
     depth, height, width = (side // 2 for side in kernel)
     layer = nn.Conv3d(inputs, outputs, kernel, stride, (depth, height, width), groups=groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -27,10 +27,10 @@ class ShiftOptions(ResNetOptions):
 
     dropout: float = 0.5
     placement: Literal["residual", "inplace"] = "residual"
-    """`residual`: the identity and the downsampling path see the unshifted input; `inplace`: the latter sees it
-    shifted, as inside TPN."""
+    """`residual`: identity and downsampling shortcuts take the unshifted input; `inplace`: the latter takes the shifted
+    one, as in TPN."""
     fold_div: int = 8
-    """1 / fold_div of the channels come from the next frame, as many from the one before; 0 shifts none."""
+    """1 / fold_div of the channels come from the next frame and as many from the previous one; 0 shifts none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,9 +57,9 @@ def shifted(options: ShiftOptions) -> BlockFactory:
 
 
 def shift(x: Tensor, frames: int, fold: int) -> Tensor:
-    """Read the first `fold` channels of x [B*T, C, h, w] from the next frame, the second `fold` from the one before.
+    """Take the first `fold` channels of x [B*T, C, h, w] from the next frame, the second `fold` from the previous one.
 
-    What lies beyond a clip's ends is zero.
+    Beyond the ends of a clip, values are zero.
     """
     if fold == 0:
         return x

@@ -20,19 +20,19 @@ from models.common.network import CHANNELS, ClipNetwork, Group, set_apart
 from models.common.options import Options
 
 PATCH = (2, 4, 4)
-"""Frames, height and width of what becomes one position."""
+"""Frames, height and width of a patch."""
 APART = -100.0
-"""Added to the logits of positions that share a window but are no neighbours."""
+"""Added to the logits of two positions that share a window only because of the shift."""
 TABLE = "relative_position_bias_table"
 INDEX = "relative_position_index"
-"""Rows of the table for all pairs of a window; in torchvision's files, but computed here."""
+"""Rows of the table for all pairs of a window: stored in torchvision's files, computed here."""
 
 
 class Layout(NamedTuple):
-    """What makes one Swin larger than another."""
+    """Widths, depths and heads of a Swin."""
 
     channels: int
-    """After the patch embedding; each later stage has twice as many."""
+    """Channels after the patch embedding; each later stage has twice as many."""
     depths: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
 
@@ -46,12 +46,11 @@ class Window(NamedTuple):
 
     @property
     def spans(self) -> Window:
-        """Different distances of two positions along each axis."""
+        """Number of different distances between two positions, along each axis."""
         return Window(2 * self.frames - 1, 2 * self.height - 1, 2 * self.width - 1)
 
     @property
     def volume(self) -> int:
-        """Their product."""
         return self.frames * self.height * self.width
 
 
@@ -61,20 +60,19 @@ TINY = Layout(16, (2, 2, 2, 1), (1, 2, 4, 8))
 
 @dataclass(frozen=True, kw_only=True)
 class Swin3DOptions(Options):
-    """Options of `swin3d_b`; the defaults are the Kinetics-400 recipe's, Something-Something's are named beside."""
+    """Options of `swin3d_b`; the defaults are those of the Kinetics-400 recipe."""
 
     TINY: ClassVar = {"window": (2, 4, 4), "drop_path": 0.0}
 
     window: tuple[int, ...] = (8, 7, 7)
-    """Positions along time, height and width, two frames or four pixels each; (16, 7, 7) for Something-Something."""
+    """Window in positions (2 frames, 4 x 4 pixels) along time, height and width; (16, 7, 7) for Something-Something."""
     drop_path: float = 0.3
-    """Rate at which a sample skips a branch of the last block, in [0, 1); 0.4 for Something-Something."""
+    """Probability that a sample skips a branch of the last block, in [0, 1); 0.4 for Something-Something."""
     dropout: float = 0.0
-    """Before the last linear layer, in [0, 1)."""
+    """Dropout before the last linear layer, in [0, 1)."""
 
     @property
     def layout(self) -> Layout:
-        """Its stages."""
         return TINY if self.tiny else BASE
 
     def __post_init__(self) -> None:
@@ -88,8 +86,8 @@ class Swin3DOptions(Options):
 class Swin3D(ClipNetwork):
     """[B, C, T, H, W] -> [B, K]. 88,048,984 parameters for 400 classes, 140.67 GMACs at 16x224.
 
-    Any T, H and W: as in the published implementation, zeros are appended to each axis where patches (T to an even
-    number, H and W to multiples of 4), merged positions (height and width to even numbers) or windows do not fit.
+    Any T, H and W: as in the published implementation, each axis is padded with zeros to fit patches (T to an even
+    number, H and W to multiples of 4), merged positions (height and width to even numbers) and windows.
     """
 
     Options = Swin3DOptions
@@ -111,7 +109,7 @@ class Swin3D(ClipNetwork):
         return x.permute(0, 4, 1, 2, 3)
 
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor] | None:
-        """Without torchvision's index; a table of fewer or more frames is stretched."""
+        """Leave out torchvision's index, and stretch a table of another number of frames."""
         if name.endswith(INDEX):
             return None
         window = Window(*self.options.window)
@@ -121,14 +119,14 @@ class Swin3D(ClipNetwork):
         return name, value
 
     def parameter_groups(self) -> list[Group]:
-        """As in every network, but position tables, like norms, do not decay."""
+        """Return the groups of every network, but without weight decay for position tables, as for norms."""
         groups = super().parameter_groups()
         tables = [name for group in groups for name in group.names if name.endswith(TABLE)]
         return set_apart(groups, tables)
 
 
 def _stages(layout: Layout, window: Window, drop_path: float) -> tuple[nn.Sequential, int]:
-    """Stages with a patch merging between any two, and the channels of the last."""
+    """Make the stages, with patch merging between them; return them and the channels of the last."""
     modules: list[nn.Module] = []
     channels, built, last = layout.channels, 0, sum(layout.depths) - 1
     for depth, heads in zip(layout.depths, layout.heads, strict=True):
@@ -154,7 +152,6 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """Positions."""
         frames, height, width = (-size % patch for size, patch in zip(clip.shape[2:], PATCH, strict=True))
         x: Tensor = self.proj(F.pad(clip, (0, width, 0, height, 0, frames)))
         embedded: Tensor = self.norm(x.permute(0, 2, 3, 4, 1))
@@ -170,11 +167,10 @@ class PatchMerging(nn.Module):
         self.reduction = linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Merged positions."""
         x = pad(x, Window(1, 2, 2))
         batch, frames, height, width, channels = x.shape
         pairs = x.reshape(batch, frames, height // 2, 2, width // 2, 2, channels)
-        # Of the four, the upper and the lower of the left column come first.
+        # The left column comes first, upper before lower.
         merged: Tensor = self.reduction(self.norm(pairs.permute(0, 1, 2, 4, 5, 3, 6).flatten(4)))
         return merged
 
@@ -187,26 +183,24 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attn = WindowAttention(channels, heads, window, shifted=shifted)
         self.norm2 = nn.LayerNorm(channels)
-        # torchvision has a dropout of rate 0 between, which its key names count.
+        # torchvision has a dropout of rate 0 in between, which counts in its key names.
         layers = {"0": linear(channels, 4 * channels), "1": nn.GELU(), "3": linear(4 * channels, channels)}
         self.mlp = nn.Sequential(OrderedDict(layers))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's sum."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class DropPath(nn.Module):
-    """[B, ...] -> the same: in training each sample is zero at this rate, and scaled up otherwise."""
+    """Stochastic depth, [B, ...] -> the same: in training a sample is zeroed at this rate, else scaled up."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, branch: Tensor) -> Tensor:
-        """What is left of a branch."""
         if not self.training or self.rate == 0:
             return branch
         kept = branch.new_empty(branch.shape[0], *[1] * (branch.dim() - 1)).bernoulli_(1 - self.rate)
@@ -230,7 +224,6 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What each position attends to."""
         frames, height, width = sizes = x.shape[1:4]
         window = Window(*map(min, self.window, sizes))
         shift = [part // 2 if self.shifted and part < size else 0 for part, size in zip(window, sizes, strict=True)]
@@ -250,9 +243,9 @@ class WindowAttention(nn.Module):
         return x[:, :frames, :height, :width]
 
     def bias(self, window: Window) -> Tensor:
-        """Logits by distance, [heads, query, key], of the positions of a window up to the table's."""
+        """Return the logits by distance, [heads, query, key], for a window no larger than the table's."""
         table = self.relative_position_bias_table
-        # A row's number is linear in the distance, and the middle row is that of distance 0.
+        # The row is linear in the distance, and the middle row belongs to distance 0.
         _, height, width = self.window.spans
         axes = [torch.arange(size, device=table.device) for size in window]
         row = ((axes[0][:, None, None] * height + axes[1][:, None]) * width + axes[2]).flatten()
@@ -281,7 +274,7 @@ def merge_windows(x: Tensor, sizes: Window, window: Window) -> Tensor:
 
 
 def across_the_shift(sizes: Window, window: Window, shift: list[int], device: torch.device) -> Tensor:
-    """Pairs of a window that the shift brought together around an axis' ends: bool [windows, query, key]."""
+    """Mark pairs that share a window only because the shift wraps around: bool [windows, query, key]."""
     ends = [torch.arange(size, device=device) >= size - by for size, by in zip(sizes, shift, strict=True)]
     region = ends[0][:, None, None] * 4 + ends[1][:, None] * 2 + ends[2]
     regions = partition_windows(region[None, ..., None], window)[0, :, :, 0]
@@ -289,7 +282,7 @@ def across_the_shift(sizes: Window, window: Window, shift: list[int], device: to
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A linear layer, initialised as the paper's."""
+    """Make a linear layer, initialised as in the paper."""
     layer = nn.Linear(inputs, outputs, bias)
     nn.init.trunc_normal_(layer.weight, std=0.02)
     if bias:

@@ -1,4 +1,4 @@
-"""TPN: a pyramid of the tempos in the maps of two stages, over a temporally shifted ResNet.
+"""TPN: a temporal pyramid over the maps of two stages of a temporally shifted ResNet.
 
 C. Yang et al., "Temporal Pyramid Network for Action Recognition", CVPR 2020, with the layers of the authors' code
 (docs/papers/backbones.md, section 3).
@@ -21,7 +21,7 @@ from models.common.checks import at_least
 from models.common.network import cross_entropy, last_linear
 
 GROUPS = 32
-"""Of the pyramid's grouped convolutions."""
+"""Groups of the pyramid's grouped convolutions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,13 @@ class TPNOptions(ShiftOptions):
 
     placement: Literal["residual", "inplace"] = "inplace"
     flow_type: Literal["cascade", "parallel"] = "cascade"
-    """What the way up starts from: the result of the way down, or what both levels were before."""
+    """Input of the bottom-up path: the result of the top-down path (cascade), or the levels before it (parallel)."""
     keep_temporal_pool: bool = True
-    """Pool each level over `temporal_pool` frames; without, the map keeps time."""
+    """Pool each level over `temporal_pool` frames; False keeps all frames."""
     temporal_pool: int = 8
-    """Frames that become one: those of a clip."""
+    """Frames pooled into one: as many as a clip has."""
     auxiliary_weight: float = 0.5
-    """Weight in training of the loss of a classifier behind the third stage; 0 leaves it out."""
+    """Weight of the auxiliary classifier after the third stage in the training loss; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +64,7 @@ class TPN(ResNet):
             self.auxiliary = AuxiliaryHead(third, fourth, num_classes, options.dropout)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> the pyramid's map, [B, 2048, T/8, H/32, W/32], or with all T where nothing is pooled."""
+        """[B, C, T, H, W] -> the pyramid's map, [B, 2048, T/8, H/32, W/32]; T frames if time is not pooled."""
         features: Tensor = self.neck(*self.forward_stages(clip))
         return features
 
@@ -73,14 +73,14 @@ class TPN(ResNet):
         return self.fc(self.dropout(features.mean((2, 3, 4))))
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
-        """As `Network.losses`, with `loss_main` and `loss_auxiliary`."""
+        """Return `Network.losses` with `loss_main` and `loss_auxiliary`."""
         third, fourth = self.forward_stages(clip)
         return self.losses_of(self.classify(self.neck(third, fourth)), third, labels, sample_weights)
 
     def losses_of(
         self, logits: Tensor, third: Tensor, labels: Tensor, sample_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """`losses` of logits [B, K] and the third stage's map."""
+        """Return the losses given the logits [B, K] and the third stage's map."""
         main = cross_entropy(logits, labels, sample_weights)
         if self.auxiliary is None:
             return {"total": main, "logits": logits.detach()}
@@ -98,7 +98,7 @@ class TPN(ResNet):
         return self
 
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor]:
-        """As the authors' code names its layers."""
+        """Rename a tensor of the authors' code."""
         name = name.removeprefix("backbone.")
         name = re.sub(r"^cls_head\.fc_cls\.", "fc.", name)
         name = re.sub(r"^necks\.aux_head\.convs\.0\.", "auxiliary.reduce.", name)
@@ -118,7 +118,7 @@ _PARTS = {"0": "conv", "1": "bn"}
 
 
 class ConvBNReLU(nn.Module):
-    """A convolution without bias, batch norm, ReLU."""
+    """A convolution without bias, batch norm and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Kernel, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
@@ -144,12 +144,11 @@ class Pyramid(nn.Module):
         self.join = ConvBNReLU(2 * fourth, fourth, (1, 1, 1))
 
     def forward(self, third: Tensor, fourth: Tensor) -> Tensor:
-        """The joined map."""
         low, high = (tempo(x) for tempo, x in zip(self.tempos, (self.reduce(third), fourth), strict=True))
         if self.pool > 1:
             low, high = (F.max_pool3d(x, (self.pool, 1, 1), ceil_mode=True) for x in (low, high))
         lowered = low + high
-        # The authors' code writes the way down into the list that the way up starts from.
+        # The authors' code writes the top-down results into the list that the bottom-up path reads.
         start = lowered if self.cascade else low
         joined: Tensor = self.join(
             torch.cat([self.down_fusion(lowered, high), self.up_fusion(start, high + self.up(start))], 1)
@@ -166,13 +165,12 @@ class Fusion(nn.Module):
         self.join = ConvBNReLU(2 * inner, outputs, (1, 1, 1))
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """The fused levels."""
         fused: Tensor = self.join(torch.cat([level(x) for level, x in zip(self.levels, (low, high), strict=True)], 1))
         return fused
 
 
 class AuxiliaryHead(nn.Module):
-    """[B, third, T, h, w] -> logits [B, K], from the third stage alone. Training only."""
+    """Classifier of the third stage, [B, third, T, h, w] -> logits [B, K]; for training only."""
 
     def __init__(self, third: int, fourth: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -181,13 +179,12 @@ class AuxiliaryHead(nn.Module):
         self.fc = last_linear(fourth, num_classes, std=0.01)
 
     def forward(self, third: Tensor) -> Tensor:
-        """Logits."""
         logits: Tensor = self.fc(self.dropout(self.reduce(third).mean((2, 3, 4))))
         return logits
 
 
 def xavier(inputs: int, outputs: int, kernel: Kernel, *, stride: int = 1, groups: int = 1) -> nn.Conv3d:
-    """A convolution of the pyramid, with the stride in the plane."""
+    """Make a convolution of the pyramid, with a spatial stride."""
     layer = conv3d(inputs, outputs, kernel, (1, stride, stride), groups)
     nn.init.xavier_uniform_(layer.weight)
     return layer

@@ -1,7 +1,7 @@
 """X3D, a narrow 3-D network of depthwise convolutions with PyTorchVideo's names (docs/papers/backbones.md, section 4).
 
 C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020; layers and initialisation
-as in the author's public code. MTNet has X3D's stem, widths and depths.
+as in the author's public code. MTNet shares X3D's stem, widths and depths.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from models.common.options import Options
 
 
 class X3DLayout(NamedTuple):
-    """What makes one X3D larger than another."""
+    """Widths and depths of an X3D."""
 
     widths: tuple[int, int, int, int]
-    """Channels of each stage's output; the stem has those of the first."""
+    """Output channels of each stage; the stem has as many as the first."""
     depths: tuple[int, int, int, int]
     """Blocks of each stage."""
     features: int = 2048
@@ -32,14 +32,14 @@ class X3DLayout(NamedTuple):
 
 
 MEDIUM = X3DLayout((24, 48, 96, 192), (3, 5, 11, 7))
-"""S and M, which differ by their input alone."""
+"""S and M, which differ only in their input."""
 LARGE = MEDIUM._replace(depths=(5, 10, 25, 15))
 TINY = X3DLayout((16, 24, 32, 48), (1, 2, 3, 2), 256)
 TINY_LARGE = TINY._replace(depths=(2, 3, 6, 4))
 
 
 def inner(width: int) -> int:
-    """Channels inside a block with `width` outputs."""
+    """Return the channels inside a block with `width` outputs."""
     return int(2.25 * width)
 
 
@@ -50,14 +50,13 @@ class X3DOptions(Options):
     TINY: ClassVar = {"dropout": 0.0}
 
     dropout: float = 0.5
-    """Before the last linear layer, in [0, 1)."""
+    """Dropout before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
         rate(self, "dropout")
 
     @property
     def layout(self) -> X3DLayout:
-        """Its stages."""
         return TINY if self.tiny else MEDIUM
 
 
@@ -67,12 +66,11 @@ class X3DLOptions(X3DOptions):
 
     @property
     def layout(self) -> X3DLayout:
-        """Its stages."""
         return TINY_LARGE if self.tiny else LARGE
 
 
 class X3D(Network):
-    """[B, C, T, H, W] -> [B, K], any T, which is kept. 3,794,274 parameters for 400 classes.
+    """[B, C, T, H, W] -> [B, K], any T; time is never strided. 3,794,274 parameters for 400 classes.
 
     1.963 GMACs at 13x160 (S), 4.732 at 16x224 (M).
     """
@@ -98,7 +96,7 @@ class X3D(Network):
         return head
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> what the head averages, behind its first convolution: [B, 432, T, H/32, W/32]."""
+        """[B, C, T, H, W] -> the map that the head averages, [B, 432, T, H/32, W/32]."""
         self.check(clip)
         x = clip
         for block in self.blocks[:-1]:
@@ -122,7 +120,7 @@ class Stem(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        # The public names are the wrong way round: `conv_t` sees a frame's pixels, `conv_xy` a pixel's frames.
+        # The public names are swapped: `conv_t` is the spatial convolution and `conv_xy` the temporal one.
         self.conv = nn.Sequential(
             OrderedDict(
                 conv_t=Conv(inputs, outputs, (1, 3, 3), stride=2),
@@ -132,12 +130,11 @@ class Stem(nn.Module):
         self.norm = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The first map."""
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
 def _stage(inputs: int, outputs: int, depth: int) -> nn.Module:
-    """`depth` blocks, the first of which halves height and width; every other one, from the first, has an SE."""
+    """Make `depth` blocks; the first halves height and width, and every second one, from the first on, has an SE."""
     blocks = [
         X3DBlock(outputs if index else inputs, outputs, 1 if index else 2, squeezed=index % 2 == 0)
         for index in range(depth)
@@ -159,7 +156,6 @@ class X3DBlock(nn.Module):
         self.branch2 = Bottleneck(inputs, outputs, stride, squeezed=squeezed)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's sum."""
         return F.relu(self.branch1_norm(self.branch1_conv(x)) + self.branch2(x), inplace=True)
 
 
@@ -178,7 +174,6 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.norm_c.weight)  # the block starts as its shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """What stands beside the shortcut."""
         u = F.relu(self.norm_a(self.conv_a(x)), inplace=True)
         u = F.silu(self.norm_b(self.conv_b(u)))
         branch: Tensor = self.norm_c(self.conv_c(u))
@@ -186,7 +181,7 @@ class Bottleneck(nn.Module):
 
 
 class SE(nn.Module):
-    """Squeeze and excitation: channels weighed by what they hold in the whole clip. [B, C, T, h, w] in and out."""
+    """Squeeze and excitation: channels gated by their means over the whole clip. [B, C, T, h, w] in and out."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -199,20 +194,19 @@ class SE(nn.Module):
         self.block = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[1], nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weighed channels."""
         gates: Tensor = self.block(x.mean((2, 3, 4), keepdim=True))
         return x * gates
 
 
 def squeeze(channels: int) -> int:
-    """Channels inside an SE: a sixteenth as the nearest multiple of 8, or the next if that is a tenth too few."""
+    """Return the inner channels of an SE: a sixteenth, to the nearest multiple of 8 that is at most a tenth too few."""
     sixteenth = channels / 16
     rounded = max(8, int(sixteenth + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * sixteenth else rounded + 8
 
 
 class Head(nn.Module):
-    """Two projections with the mean over T, h, w between them, dropout, linear. [B, 432, T, h, w] -> [B, K]."""
+    """Projection, mean over T, h and w, projection, dropout, linear layer. [B, 432, T, h, w] -> [B, K]."""
 
     def __init__(self, inputs: int, features: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -232,7 +226,6 @@ class Head(nn.Module):
         return F.relu(self.pool["pre_norm"](self.pool["pre_conv"](x)), inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
         pooled = x.mean((2, 3, 4), keepdim=True)
         features = F.relu(self.pool["post_conv"](pooled).flatten(1), inplace=True)
         logits: Tensor = self.proj(self.dropout(features))
@@ -242,9 +235,9 @@ class Head(nn.Module):
 class Conv(nn.Conv3d):
     """`nn.Conv3d` without bias that keeps the size at stride 1, by 2-D convolutions in channels-last memory.
 
-    [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]. On a CPU, PyTorch's own is several times slower where
-    it is depthwise, and leaves channels-last memory where it is 1x1x1. The kernel is (T, 1, 1), (1, S, S) or
-    (3, S, S), the stride spatial. Initialised as in the public code: depthwise or not, by all outputs.
+    [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]. On a CPU, PyTorch's own is several times slower when
+    depthwise, and leaves channels-last memory when 1x1x1. The kernel is (T, 1, 1), (1, S, S) or (3, S, S), the
+    stride spatial. Initialised as in the public code: by the fan-out of all outputs, also when depthwise.
     """
 
     def __init__(
@@ -256,14 +249,13 @@ class Conv(nn.Conv3d):
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """What `nn.Conv3d` gives."""
         if self.stride[1] == 1 and self.kernel_size[1:] == (1, 1):
             padding = (self.kernel_size[0] // 2, 0)
             rows = F.conv2d(x.flatten(3), self.weight.flatten(3), padding=padding, groups=self.groups)
             return rows.reshape(*rows.shape[:3], *x.shape[3:])
         taps = self.weight.unbind(2)
         if len(taps) > 1 and not torch.is_grad_enabled():
-            return super().forward(x)  # in channels-last memory it is its gradient alone that is slow
+            return super().forward(x)  # in channels-last memory only its gradient is slow
         frames = fold(x)
         maps = [
             unfold(F.conv2d(frames, tap, None, self.stride[1:], self.padding[1:], groups=self.groups), x.shape[2])
@@ -273,6 +265,6 @@ class Conv(nn.Conv3d):
 
 
 def _gather(before: Tensor, present: Tensor, after: Tensor) -> Tensor:
-    """Sum of three taps' maps [B, T, H, W, C], each moved to the frames that it counts for."""
+    """Sum the maps [B, T, H, W, C] of three taps, each shifted to its frames."""
     still = (0, 0) * 3
     return present + F.pad(before, (*still, 1, -1)) + F.pad(after, (*still, -1, 1))

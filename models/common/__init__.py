@@ -1,1 +1,1 @@
-"""What all networks share, apart from any paper: descriptions, options, checks, weights, cost."""
+"""What all networks share and no paper describes: descriptions, options, checks, weights, cost."""

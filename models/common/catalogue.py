@@ -1,8 +1,8 @@
-"""Networks that look at frames with 2-D convolutions, and how their papers use them; standard library only."""
+"""Descriptions of the networks with 2-D convolutions; standard library only."""
 
 from models.common.description import STREAM_CLIP, Description, PublishedAccuracy, ReferenceCost
 
-_STIN = "our reading of Cao et al., STIN, SIViP 2023"
+_STIN = "our reimplementation, from the abstract, of Cao et al., STIN, SIViP 2023"
 FRAMES = (
     Description(
         name="tsn",
@@ -108,7 +108,7 @@ FRAMES = (
         name="stam",
         factory="models.stam:STAM",
         title="Spatio-temporal adaptive module, ResNet-50",
-        paper="our reading of Li et al., STAM, The Visual Computer 2023",
+        paper="our reimplementation, from the abstract, of Li et al., STAM, The Visual Computer 2023",
         clip={"segments": 8},
         test_segments=8,
         clips=2,

@@ -1,4 +1,4 @@
-"""Networks in three dimensions, and how their papers use them; standard library only."""
+"""Descriptions of the networks with 3-D convolutions or attention; standard library only."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Size and cost of a network, counted as papers count (docs/papers/README.md, section 2). Works on the meta device."""
+"""Size and cost of a network, counted as in the papers (docs/papers/README.md, section 2). Works on the meta device."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Cost(NamedTuple):
     """Multiply-accumulates of one forward pass in evaluation mode."""
 
     macs: int
-    """Of convolutions, linear layers and matrix products."""
+    """Multiply-accumulates of convolutions, linear layers and matrix products."""
     batch_norm: int
-    """2 an output element of batch norm, which many published tables add."""
+    """2 per output element of batch norm, which many published tables add."""
 
 
 def parameters(network: nn.Module) -> int:
-    """Every parameter once; buffers are not parameters."""
+    """Count every parameter once; buffers are not parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def cost(network: nn.Module, *clips: Tensor) -> Cost:
-    """Cost of `network(*clips)`; leaves the network in the mode it was in."""
+    """Count the cost of `network(*clips)`; the network stays in the mode it was in."""
     elements = 0
 
     def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -45,7 +45,7 @@ def cost(network: nn.Module, *clips: Tensor) -> Cost:
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums torch's own formulas over what runs; torch's FlopCounterMode also unfolds every other call, in seconds."""
+    """Sum of torch's formulas over the operators that run; its FlopCounterMode decomposes all others, for seconds."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -54,7 +54,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func.overloadpacket
-        # On the meta device torch goes through every step of these two: 20 and 2 ms a call.
+        # On the meta device torch decomposes these two: 20 and 2 ms per call.
         if packet is torch.ops.aten.upsample_trilinear3d and args[0].is_meta:
             return args[0].new_empty(*args[0].shape[:2], *args[1])
         if packet is torch.ops.aten.native_batch_norm and args[0].is_meta:

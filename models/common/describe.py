@@ -1,6 +1,6 @@
-"""Networks by name: what each is and how its paper uses it, without torch.
+"""Networks by name: what each one is and how its paper uses it, without torch.
 
-`marey models`, clip cutting and evaluation read this: they never ask a network's name.
+`marey models`, clip cutting and evaluation read these descriptions and never compare a network's name.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _BY_NAME = {description.name: description for description in (*FRAMES, *VOLUMES)
 
 
 def names() -> list[str]:
-    """Every network that `build` knows."""
+    """Return the names that `build` takes."""
     return list(_BY_NAME)
 
 
 def describe(name: str, options: Mapping[str, Any] | None = None) -> Description:
-    """The network of this name, as these options make it: some change how clips are cut. With options, torch loads.
+    """Describe a network as these options make it: some change how clips are cut. With options, torch loads.
 
     Raises:
-        ModelError: unknown name or option, or a wrong value of one.
+        ModelError: the name or an option is unknown, or a value is wrong.
     """
     if name not in _BY_NAME:
         raise ModelError(f"unknown network {name!r}{did_you_mean(name, names())}")
@@ -42,7 +42,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> Description
 
 
 def network_class(description: Description) -> type[Network]:
-    """The class whose `create` makes the network."""
+    """Return the class whose `create` makes the network."""
     module, class_name = description.factory.split(":")
     found: type[Network] = getattr(import_module(module), class_name)
     return found

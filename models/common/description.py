@@ -1,4 +1,4 @@
-"""What is said of a network: its paper, how its clips are cut, how it is tested, what is published for it."""
+"""Description of a network: its paper, how its clips are cut, how it is tested, what is published about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceCost:
-    """The view at which size and cost are compared, and what the paper or its public tables print for it."""
+    """The view for which size and cost are compared, with the figures of the paper or of public tables."""
 
     classes: int
     frames: int
@@ -18,19 +18,19 @@ class ReferenceCost:
     parameters_m: float | None = None
     """Millions of parameters; None where nothing is published."""
     gmacs: float | None = None
-    """Billions of multiply-accumulates, batch norm counted as 2 an output element."""
+    """Billions of multiply-accumulates, batch norm counted as 2 per output element."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedAccuracy:
-    """An accuracy that others printed. Ours stand in docs/results.md, with the command that gave them."""
+    """An accuracy published by others. Ours are in docs/results.md, with the command that gave them."""
 
     data: str
     top1_percent: float
     top5_percent: float | None = None
     mean_class_percent: float | None = None
     condition: str
-    """Frames, start weights, views: what must be the same for a comparison."""
+    """Frames, initial weights and views, which must be the same for a comparison."""
 
 
 STREAM_CLIP: Mapping[str, Mapping[str, Any]] = {
@@ -53,23 +53,23 @@ class Description:
     streams: tuple[str, ...] = ("rgb", "flow")
     clip: Mapping[str, Any]
     """How training clips of any stream are cut: fields of `tasks.clips.ClipSettings` and their values. A field that is
-    left out has its default there."""
+    left out keeps its default there."""
     stream_clip: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: STREAM_CLIP)
-    """The same by stream, where streams differ."""
+    """The same by stream, for what differs between streams."""
     test_segments: int
     """K segments (T) of a test clip."""
     test_snippet: dict[str, int] | None = None
-    """L of a test clip where it differs: STIN's pairs of frames are for training."""
+    """Items per segment of a test clip where they differ: STIN's pairs of frames are for training."""
     components: tuple[str, ...] = ()
-    """Networks that this one is put together from; it is trained by them."""
+    """Networks that this one consists of; they are trained one by one."""
     clips: int
-    """Clips a video of the published N-view protocol."""
+    """Clips per video in the published N-view protocol."""
     crops: int
-    """Crops a clip of the published N-view protocol."""
+    """Crops per clip in the published N-view protocol."""
     clip_starts: Literal["even", "random"] = "even"
-    """Starts of a video's several clips in that protocol: evenly spread, or drawn with a fixed seed."""
+    """Where a video's clips start in that protocol: evenly spread, or drawn with a fixed seed."""
     test_size: int | None = None
-    """Height and width of the clips of that protocol where they are not those of training, 224."""
+    """Height and width of clips in that protocol where they differ from training's 224."""
     score_space: Literal["logits", "softmax"]
     """What is averaged over views."""
     cost: ReferenceCost

@@ -14,9 +14,9 @@ from models.common.errors import ModelError
 from models.common.options import Options
 
 CHANNELS = {"rgb": 3, "flow": 10}
-"""Channels of a clip by stream; flow has 5 consecutive pairs a segment: x1, y1, ..., x5, y5."""
+"""Channels of a clip by stream; flow has 5 consecutive pairs per segment: x1, y1, ..., x5, y5."""
 SMALLEST = 32
-"""Least height and width: four stages leave one position of it."""
+"""Smallest height and width, of which four stages leave one position."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Group:
     lr_multiplier: float
     weight_decay: bool
     role: str
-    """`ordinary`; networks with auxiliary training (DSTS) have others."""
+    """`ordinary`, or `upstream` in networks with upstream-downstream learning (DSTS)."""
 
 
 def set_apart(groups: list[Group], names: list[str], role: str = "ordinary") -> list[Group]:
@@ -42,13 +42,13 @@ class Network(nn.Module):
 
     Options: ClassVar[type[Options]] = Options
     classifier: ClassVar[str] = "fc"
-    """Name of the last linear layer, which other classes make another one."""
+    """Name of the last linear layer, whose size depends on the number of classes."""
     heads: ClassVar[tuple[str, ...]] = ()
-    """Modules that stand beside the trunk: partial batch norm leaves them alone."""
+    """Modules beside the trunk, which partial batch norm leaves alone."""
 
     @classmethod
     def create(cls, num_classes: int, *, stream: str, options: Any) -> Network:
-        """The network of these options; a subclass of this one where options choose the trunk."""
+        """Make the network of these options; where they choose the trunk, it is of a subclass."""
         return cls(num_classes, stream=stream, options=options)
 
     def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
@@ -72,15 +72,15 @@ class Network(nn.Module):
             )
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
-        """What a training step needs of one forward pass.
+        """Run one forward pass and return what a training step needs of it.
 
         Args:
             clip: [B, C, T, H, W].
             labels: int64 [B].
-            sample_weights: [B], 0 for filler samples that complete a batch; all 1 where None.
+            sample_weights: [B], 0 for filler samples that complete a batch; None: all 1.
 
         Returns:
-            `total`, the weighted mean loss, which is minimised (0, with zero gradients, where all weights are 0);
+            `total`, the weighted mean loss to minimise (0, with zero gradients, where all sample weights are 0);
             `logits` [B, K], detached, from which the loop computes accuracy without a second forward pass;
             anything else is a scalar to be logged (networks with auxiliary heads).
         """
@@ -88,18 +88,19 @@ class Network(nn.Module):
         return {"total": cross_entropy(logits, labels, sample_weights), "logits": logits.detach()}
 
     def begin_step(self, epoch: float) -> None:
-        """Take what depends on how far training is; the loop says so before every step.
+        """Update what depends on the progress of training; the loop calls this before every step.
 
         Args:
-            epoch: epochs since the start of training, with fractions. Whatever is set is a function of it alone, so
-                that a resumed training goes on exactly.
+            epoch: epochs since the start of training, with fractions. Whatever is set depends on it alone, so that a
+                resumed training continues exactly.
         """
 
     def parameter_groups(self) -> list[Group]:
-        """Optimiser groups of tsn-pytorch: each parameter that takes a gradient is in exactly one.
+        """Return the optimiser groups of tsn-pytorch; each trainable parameter is in exactly one.
 
         Biases learn twice as fast and do not decay, nor does batch norm; the first convolution of a flow network
-        learns five times as fast. Parameters of other layers count as weights from two axes on, else as batch norm.
+        learns five times as fast. Parameters of other layers count as weights if they have two axes or more, else as
+        batch norm.
         """
         first = 5.0 if self.stream == "flow" else 1.0
         settings = {
@@ -123,22 +124,22 @@ class Network(nn.Module):
         return [Group(names[kind], *values, role="ordinary") for kind, values in settings.items() if names[kind]]
 
     def deploy(self) -> Self:
-        """Drop what training alone needs, for good; the logits stay the same."""
+        """Drop what only training needs, permanently; the logits stay the same."""
         return self
 
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor] | None:
-        """A tensor of the trunk's public weights as it is named and shaped here; None: it is computed here."""
+        """Return a tensor of the trunk's public weights by its name and shape here, or None if it is computed here."""
         return name, value
 
     def freeze_bn(self) -> None:
-        """Partial batch norm: the trunk's layers but the first keep statistics and affine parameters, for good."""
+        """Freeze statistics and affine parameters of all batch norm layers of the trunk but the first, permanently."""
         self.partial_bn = True
         for layer in self._batch_norms()[1:]:
             layer.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, but what `freeze_bn` froze stays frozen."""
+        """Set the mode as `nn.Module.train` does, but keep frozen what `freeze_bn` froze."""
         super().train(mode)
         if self.partial_bn:
             for layer in self._batch_norms()[1:]:
@@ -175,7 +176,7 @@ class TrunkNetwork(Network):
 
 
 class FrameNetwork(TrunkNetwork):
-    """Each frame (or snippet of flow) gets its logits from a 2-D trunk; a clip's logits are their mean over T."""
+    """A 2-D trunk, applied to each frame (or snippet of flow); a clip's logits are the mean over T."""
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, channels, T, h, w] -> logits [B, K]."""
@@ -184,7 +185,7 @@ class FrameNetwork(TrunkNetwork):
 
 
 class ClipNetwork(TrunkNetwork):
-    """A 3-D trunk; a clip's logits are those of its map's mean over time and space."""
+    """A 3-D trunk; a clip's logits are those of the mean of its map over time and space."""
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, channels, T', h, w] -> logits [B, K]."""
@@ -193,7 +194,7 @@ class ClipNetwork(TrunkNetwork):
 
 
 def last_linear(channels: int, num_classes: int, std: float = 0.001) -> nn.Linear:
-    """A last linear layer, initialised by default as in TSN."""
+    """Make a last linear layer, initialised by default as in TSN."""
     layer = nn.Linear(channels, num_classes)
     nn.init.normal_(layer.weight, std=std)
     nn.init.zeros_(layer.bias)
@@ -204,22 +205,22 @@ _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of logits [B, K], weighted by [B], in float32 whatever the logits' precision."""
+    """Return the mean cross-entropy of logits [B, K] weighted by [B], in float32 whatever the logits' precision."""
     return weighted_mean(F.cross_entropy(logits.float(), labels, reduction="none"), sample_weights)
 
 
 def weighted_mean(each: Tensor, sample_weights: Tensor | None = None) -> Tensor:
-    """Mean of [B] weighted by [B], 0 where all weights are."""
+    """Return the mean of [B] weighted by [B], 0 where all sample weights are 0."""
     if sample_weights is None:
         return each.mean()
-    # A rank may get nothing but filler: its loss is then 0, not 0/0.
+    # A rank may get only fillers: its loss is then 0, not 0/0.
     return (each * sample_weights).sum() / sample_weights.sum().clamp_min(torch.finfo(each.dtype).tiny)
 
 
 def fold(clip: Tensor) -> Tensor:
     """[B, C, T, H, W] -> [B*T, C, H, W], row b*T + t, in channels-last memory.
 
-    Folding copies anyway, and this order makes every temporal operation of a block a view (`unfold`).
+    Folding copies anyway, and in this order every temporal operation of a block works on a view (`unfold`).
     """
     batch, channels, frames, height, width = clip.shape
     pixels = clip.permute(0, 2, 3, 4, 1).reshape(batch * frames, height, width, channels)
@@ -238,7 +239,7 @@ def refold(x: Tensor) -> Tensor:
 
 
 def temporal_average(x: Tensor) -> Tensor:
-    """Mean of each frame of [B, T, H, W, C] and its two neighbours, which are zero beyond a clip's ends."""
+    """Average each frame of [B, T, H, W, C] with its two neighbours, which are zero beyond the ends of a clip."""
     positions = x.flatten(2, 3).permute(0, 3, 1, 2)
     averaged = F.avg_pool2d(positions, (3, 1), stride=1, padding=(1, 0))
     return averaged.permute(0, 2, 3, 1).reshape(x.shape)

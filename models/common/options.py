@@ -1,4 +1,4 @@
-"""Options of networks: frozen dataclasses filled strictly, because they come from recipes and command lines."""
+"""Options of networks: frozen dataclasses, filled strictly because values come from recipes and command lines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Options:
     """Base of every network's options. Defaults are the paper's."""
 
     TINY: ClassVar[Mapping[str, Any]] = {}
-    """Defaults that `tiny=True` has instead; whatever is given explicitly still wins."""
+    """Defaults under `tiny=True`; values given explicitly still win."""
 
     tiny: bool = False
     """The same structure at a size that one CPU core trains in minutes."""
 
     def adapt(self, description: Description) -> Description:
-        """The description of the network that these options make."""
+        """Return the description of the network that these options make."""
         return description
 
 
@@ -30,7 +30,7 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def parse(cls: type[AnyOptions], network: str, given: Mapping[str, Any]) -> AnyOptions:
-    """Fill `cls`; an unknown option or a wrong value is a `ModelError` that lists the right ones."""
+    """Fill `cls`; an unknown option or a wrong value raises a `ModelError` that lists the right ones."""
     hints = get_type_hints(cls)
     known = [field.name for field in fields(cls)]
     for option, value in given.items():
@@ -39,7 +39,7 @@ def parse(cls: type[AnyOptions], network: str, given: Mapping[str, Any]) -> AnyO
         if not _fits(value, hints[option]):
             raise ModelError(f"{network}: {option} must be {_expected(value, hints[option])}")
     preset = cls.TINY if given.get("tiny") else {}
-    # Lists are what YAML and JSON have for tuples.
+    # YAML and JSON have lists instead of tuples.
     plain = {option: tuple(value) if isinstance(value, list) else value for option, value in given.items()}
     return cls(**{**preset, **plain})
 

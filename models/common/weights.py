@@ -1,7 +1,7 @@
-"""Starting from weights that others trained: ImageNet files in torchvision's or timm's layout, or our own checkpoints.
+"""Initial weights from files: ImageNet weights as torchvision or timm name them, or our own checkpoints.
 
-The layers that a ResNet has keep torchvision's names in every network here, and those of BN-Inception the names of its
-public weights, so a file is taken as it is.
+Layers of a ResNet keep torchvision's names in every network here, and those of BN-Inception the names of its public
+weights, so files load unchanged.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from models.common.errors import ModelError
 from models.common.network import Network
 
 FIRST = ("conv1.weight", "conv1_7x7_s2.weight")
-"""First convolutions, of ResNets and of BN-Inception."""
+"""First convolutions of ResNets and of BN-Inception."""
 WRAPPERS = ("state_dict", "model", "model_state")
-"""Keys under which training scripts put the weights themselves."""
+"""Keys under which training scripts store the weights."""
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """What became of a file's tensors and of a network's."""
+    """Which tensors of a file were loaded into a network, and which were not."""
 
     loaded: list[str]
-    """Tensors of the network that have the file's values."""
+    """Tensors of the network that now have the file's values."""
     new: list[str]
-    """Tensors of the network that the file has not, or has for another number of classes; they start as built."""
+    """Tensors of the network that the file lacks or has for another number of classes; they stay as built."""
     left: list[str]
-    """Tensors of the file that the network has no use for."""
+    """Tensors of the file that the network does not use."""
 
     def __str__(self) -> str:
         return f"{len(self.loaded)} tensors loaded; new: {_some(self.new)}; left over: {_some(self.left)}"
@@ -43,14 +43,14 @@ def _some(names: list[str]) -> str:
 
 
 def unwrap(content: object, source: str) -> dict[str, Tensor]:
-    """Return the tensors of a loaded file by the names that they have in a network.
+    """Return the tensors of a loaded file by their names in a network.
 
     Args:
         content: what `torch.load(..., weights_only=True)` or safetensors gave.
         source: the file's name, for the error.
 
     Raises:
-        ModelError: there are no tensors in it.
+        ModelError: it contains no tensors.
     """
     while isinstance(content, Mapping) and (inner := next((key for key in WRAPPERS if key in content), None)):
         content = content[inner]
@@ -65,8 +65,8 @@ def unwrap(content: object, source: str) -> dict[str, Tensor]:
 def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted:
     """Copy the tensors of `state` into a network.
 
-    A first convolution for three colours becomes one for flow: each of its inputs is the mean over the colours, not
-    rescaled (docs/papers/tsn-protocol.md, section 4). A 2-D kernel becomes a 3-D one that gives the same for a still
+    A first convolution for three colours is adapted to flow: each of its inputs becomes the mean over the colours, not
+    rescaled (docs/papers/tsn-protocol.md, section 4). A 2-D kernel becomes a 3-D one with the same result on a still
     clip: repeated along time and divided by its length (docs/papers/backbones.md, section 1). A classifier for another
     number of classes is left over.
 
@@ -84,7 +84,7 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
         name, value = ours
         target = own.get(name)
         if target is not None and target.dim() == 1 and value.shape == (1, *target.shape):
-            value = value[0]  # files of the first torch versions have batch norm's tensors so
+            value = value[0]  # files of early torch versions store batch norm's tensors so
         if target is not None and name in FIRST and value.dim() == 4 and value.shape[1] == 3 != target.shape[1]:
             value = value.mean(1, keepdim=True).expand(-1, target.shape[1], -1, -1)
         if target is not None and target.dim() == 5 and value.dim() == 4:

@@ -1,4 +1,4 @@
-"""DSTS: dynamic spatio-temporal specialisation behind a trunk, trained by upstream-downstream learning.
+"""DSTS: dynamic spatio-temporal specialisation after a trunk, trained by upstream-downstream learning.
 
 T. Li et al., "Dynamic Spatio-Temporal Specialization Learning for Fine-Grained Action Recognition", ECCV 2022, has no
 public code (docs/papers/dsts.md). The trunks are `tpn` and `swin3d_b`; start them from their own weights on the same
@@ -24,10 +24,10 @@ from models.dsts.udl import Reduce, Samples, upstream_gradients
 
 @dataclass(frozen=True, kw_only=True)
 class DSTSSettings(SpecializationSettings):
-    """The module, and how it learns."""
+    """Options of the module and of its training."""
 
     udl: bool = True
-    """Learn scoring kernels and gates on held-out halves of the batches; False: like all other parameters."""
+    """Train scoring kernels and gates on held-out halves of the batches; False: like all other parameters."""
     udl_scope: Literal["dsts", "dsts_head"] = "dsts"
     """What the simulated step changes: the module (our reading), or the last linear layer as well."""
 
@@ -49,7 +49,7 @@ class DSTSTPNOptions(DSTSSettings, TPNOptions):
     TINY: ClassVar = {**TPNOptions.TINY, **TINY}
 
     keep_temporal_pool: bool = False
-    """As in `tpn`; without it (our reading) the module's temporal kernels have time to see."""
+    """As in `tpn`; False (our reading) leaves the module's temporal kernels several frames to work on."""
 
     def __post_init__(self) -> None:
         DSTSSettings.__post_init__(self)
@@ -71,7 +71,7 @@ class DSTSSwinOptions(DSTSSettings, Swin3DOptions):
 
 
 class Specialized(TrunkNetwork):
-    """A trunk's map passes through the module before it is classified."""
+    """A trunk whose map passes through the module before classification."""
 
     dsts: DSTS
     heads: ClassVar[tuple[str, ...]] = ("dsts",)
@@ -91,45 +91,47 @@ class Specialized(TrunkNetwork):
 
     @torch.no_grad()
     def routing(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> the neuron that each sample passes in each layer, int64 [B, L]; [B, 0] without synapse."""
+        """[B, C, T, H, W] -> each sample's neuron in each layer, int64 [B, L]; [B, 0] without synapse."""
         _, chosen = self.dsts.trace(self.forward_trunk(clip))
         return torch.stack(chosen, 1) if chosen else torch.empty(len(clip), 0, dtype=torch.int64)
 
     def parameter_groups(self) -> list[Group]:
-        """As the trunk's, but scoring kernels and gates, which do not decay, are upstream where UDL learns them."""
-        decisions = [name for name, parameter in self._decisions().items() if parameter.requires_grad]
-        return set_apart(super().parameter_groups(), decisions, "upstream" if self.options.udl else "ordinary")
+        """Return the trunk's groups, with scoring kernels and gates apart: without weight decay, upstream with UDL."""
+        routing = [name for name, parameter in self._routing_parameters().items() if parameter.requires_grad]
+        return set_apart(super().parameter_groups(), routing, "upstream" if self.options.udl else "ordinary")
 
     def gradients(self, train: Sequence[Samples], held_out: Sequence[Samples], *, lr: float, reduce: Reduce) -> None:
-        """Set the gradients of the upstream parameters, as `models.dsts.udl.upstream_gradients` says.
+        """Set the gradients of the upstream parameters, by `models.dsts.udl.upstream_gradients`.
 
-        The training loop takes them, and then an ordinary step on `train` with all other parameters: accumulation, AMP
-        and several workers are thereby the same code for every network, where the design has this method replace the
-        whole backward pass.
+        The training loop takes a step along them, and then an ordinary step on `train` with all other parameters. So
+        accumulation, AMP and several workers are the same code for every network, although the design lets this method
+        replace the whole backward pass.
         """
-        decisions = self._decisions()
+        routing = self._routing_parameters()
         scope = ("dsts.", f"{self.classifier}.") if self.options.udl_scope == "dsts_head" else ("dsts.",)
         upstream_gradients(
             self,
-            [parameter for parameter in decisions.values() if parameter.requires_grad],
-            {n: p for n, p in self.named_parameters() if n.startswith(scope) and n not in decisions},
+            [parameter for parameter in routing.values() if parameter.requires_grad],
+            {n: p for n, p in self.named_parameters() if n.startswith(scope) and n not in routing},
             train,
             held_out,
             lr=lr,
             reduce=reduce,
         )
 
-    def _decisions(self) -> dict[str, nn.Parameter]:
-        """Scoring kernels and gates by name."""
+    def _routing_parameters(self) -> dict[str, nn.Parameter]:
+        """Return scoring kernels and gates by name."""
         return {
             n: p for n, p in self.named_parameters() if n.startswith("dsts.") and n.endswith((".scoring", ".gates"))
         }
 
 
 def usage(chosen: Sequence[Tensor], neurons: int) -> dict[str, Tensor]:
-    """For each layer the share of a batch that its most chosen neuron gets: 1 where a single one does all."""
-    shares = ((layer[:, None] == torch.arange(neurons, device=layer.device)).float().mean(0).max() for layer in chosen)
-    return {f"busiest_neuron_{number}": share for number, share in enumerate(shares, 1)}
+    """Return for each layer the fraction of a batch that its busiest neuron gets: 1 if a single one gets all."""
+    fractions = (
+        (layer[:, None] == torch.arange(neurons, device=layer.device)).float().mean(0).max() for layer in chosen
+    )
+    return {f"busiest_neuron_{number}": fraction for number, fraction in enumerate(fractions, 1)}
 
 
 class DSTSTPN(Specialized, TPN):
@@ -143,11 +145,11 @@ class DSTSTPN(Specialized, TPN):
         self.dsts = DSTS(self.fc.in_features, options)
 
     def forward_trunk(self, clip: Tensor) -> Tensor:
-        """[B, C, T, H, W] -> the pyramid's map, [B, 2048, T, H/32, W/32], or with T/8 where it is pooled."""
+        """[B, C, T, H, W] -> the pyramid's map, [B, 2048, T, H/32, W/32], or T/8 frames if time is pooled."""
         return TPN.forward_features(self, clip)
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
-        """As TPN's, with `busiest_neuron_1` and so on by layer."""
+        """Return TPN's losses with `busiest_neuron_1` and so on, per layer."""
         third, fourth = self.forward_stages(clip)
         features, chosen = self.dsts.trace(self.neck(third, fourth))
         losses = self.losses_of(self.classify(features), third, labels, sample_weights)
@@ -169,7 +171,7 @@ class DSTSSwin(Specialized, Swin3D):
         return Swin3D.forward_features(self, clip)
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
-        """As every network's, with `busiest_neuron_1` and so on by layer."""
+        """Return `Network.losses` with `busiest_neuron_1` and so on, per layer."""
         features, chosen = self.dsts.trace(self.forward_trunk(clip))
         logits = self.classify(features)
         total = cross_entropy(logits, labels, sample_weights)

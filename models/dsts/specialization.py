@@ -1,8 +1,7 @@
-"""The module of DSTS: layers of specialised neurons, of which each sample passes through one (docs/papers/dsts.md).
+"""The module of DSTS: layers of specialised neurons, one of which processes each sample (docs/papers/dsts.md).
 
 T. Li et al., "Dynamic Spatio-Temporal Specialization Learning for Fine-Grained Action Recognition", ECCV 2022, has no
-public code. The layers, neurons, gates and their choice are the paper's; what `SpecializationSettings` marks as our
-reading is not.
+public code. Layers, neurons, gates and routing are the paper's; `SpecializationSettings` marks what is our reading.
 """
 
 from __future__ import annotations
@@ -25,40 +24,40 @@ ONE: Kernel = (1, 1, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class SpecializationSettings:
-    """How the module is made. Defaults are the paper's, or where it is silent our reading, which says so."""
+    """Options of the module. Defaults are the paper's or, where it is silent, our reading, which is marked."""
 
     n_neurons: int = 10
-    """Neurons a layer, N."""
+    """Neurons per layer, N."""
     n_layers: int = 3
     """Layers, L."""
     neck_channels: int | None = 160
     """Channels inside, between two 1x1x1 projections (our reading: the paper's 12 M parameters); None: the trunk's."""
     tau: float = 1.0
-    """Temperature of the Gumbel softmax that chooses a neuron in training."""
+    """Temperature of the Gumbel softmax that selects a neuron in training."""
     synapse: bool = True
-    """Choose one neuron a sample; False takes the mean of all."""
+    """Route each sample to one neuron; False takes the mean of all."""
     gates: bool = True
-    """Each neuron learns which channels are spatial; False: the first half."""
+    """Let each neuron learn which channels are spatial; False: the first half."""
     sts: bool = True
-    """Spatial and temporal kernels; False: one 3x3x3 convolution a neuron, and no gates."""
+    """Spatial and temporal kernels; False: one 3x3x3 convolution per neuron, and no gates."""
     impulse_norm: Literal["positions", "sum", "mean_all"] = "positions"
-    """Impulses are means over positions (our reading), the paper's sum of everything, or means of everything."""
+    """Impulses: means over positions (our reading), sums over everything (the paper), or means over everything."""
     impulse_scale: float = 1.0
-    """Factor of the impulses (our reading: none)."""
+    """Factor on the impulses (our reading: 1)."""
     semhash_mix: float = 0.0
-    """Share of gates that are soft in training: 0.5 in the cited Improved SemHash, 0 is the paper's binary gate."""
+    """Fraction of soft gates in training: 0.5 in the cited Improved SemHash, 0 for the paper's binary gates."""
     gate_noise: Literal["sample", "shared"] = "sample"
-    """Noise of the gates in training: a draw for every sample (our reading), or one for all."""
+    """Noise of the gates in training: one draw per sample (our reading), or one for all."""
     gate_init_std: float = 0.01
-    """Gates start this close to 0 (our reading): about half of the channels each way."""
+    """Standard deviation of initial gates (our reading): about half of the channels each way."""
     fuse_bn: bool = False
-    """Batch norm behind a neuron's fusing convolution."""
+    """Batch norm after a neuron's fusing convolution."""
     layer_residual: bool = False
-    """Each layer adds its input."""
+    """Add the input of each layer to its output."""
     zero_init_out: bool = True
-    """The last projection's batch norm starts with weight 0, the module as the identity (our reading)."""
+    """Start the last projection's batch norm with weight 0, and so the module as the identity (our reading)."""
     dense_eval: bool = False
-    """Evaluation computes all neurons and keeps the chosen one, which is slower, to check that it is the same."""
+    """Compute all neurons in evaluation and keep the selected one: slower, to check that the result is the same."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "n_neurons", "n_layers")
@@ -74,7 +73,7 @@ class SpecializationSettings:
 
 
 class DSTS(nn.Module):
-    """[B, C, T, h, w] -> the same, X plus what its layers make of it. 11,435,776 parameters at C = 2048."""
+    """[B, C, T, h, w] -> the same: the input plus the output of the layers. 11,435,776 parameters at C = 2048."""
 
     def __init__(self, channels: int, settings: SpecializationSettings) -> None:
         super().__init__()
@@ -90,11 +89,10 @@ class DSTS(nn.Module):
         self.layers = nn.ModuleList(Layer(inner, settings) for _ in range(settings.n_layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum."""
         return self.trace(x)[0]
 
     def trace(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The sum, and for each layer the chosen neurons, int64 [B]; no layers where all neurons are taken."""
+        """Return the output and, for each layer, the selected neurons, int64 [B]; no layers if all neurons are used."""
         z: Tensor = self.reduce(x)
         chosen: list[Tensor] = []
         for layer in self.layers:
@@ -106,7 +104,7 @@ class DSTS(nn.Module):
 
 
 class Layer(nn.Module):
-    """[B, C, T, h, w] -> the same, through the neuron of the largest impulse."""
+    """[B, C, T, h, w] -> the same, by the neuron with the largest impulse."""
 
     def __init__(self, channels: int, settings: SpecializationSettings) -> None:
         super().__init__()
@@ -120,8 +118,8 @@ class Layer(nn.Module):
     def impulses(self, x: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B, N], in float32 at least.
 
-        The paper sums all elements of m_i(X). A sum of a 1x1x1 convolution is the sum of its kernel over outputs times
-        the sum of its input over positions, so that no convolution is needed.
+        The paper sums all elements of m_i(X). The sum of a 1x1x1 convolution is the sum of its kernel over outputs
+        times the sum of its input over positions, so no convolution is needed.
         """
         pooled = at_least_float32(x).mean((2, 3, 4))
         kernels = at_least_float32(self.scoring).sum(1)
@@ -133,7 +131,7 @@ class Layer(nn.Module):
         return impulses
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the chosen neurons make of x, and which they are, int64 [B]."""
+        """Return the output of the selected neurons, and which they are, int64 [B]."""
         if not self.settings.synapse:
             z, chosen = self.neurons(x).mean(1), None
         elif self.training:
@@ -153,8 +151,8 @@ class Layer(nn.Module):
 class Neurons(nn.Module):
     """The N neurons of a layer, as grouped convolutions of N * C channels.
 
-    Neuron i gives its temporal kernels the channels that its gates open, its spatial kernels the others, and fuses
-    the sum of what both make of them.
+    Neuron i applies its temporal kernels to the channels whose gates are open and its spatial kernels to the others,
+    and fuses the sum of both.
     """
 
     def __init__(self, channels: int, settings: SpecializationSettings) -> None:
@@ -172,7 +170,7 @@ class Neurons(nn.Module):
         self.fuse = NeuronConv(count, channels, ONE, norm=settings.fuse_bn, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T, h, w] -> what every neuron makes of it, [B, N, C, T, h, w]."""
+        """[B, C, T, h, w] -> the output of every neuron, [B, N, C, T, h, w]."""
         count, channels = self.settings.n_neurons, self.channels
         if self.settings.sts:
             temporal = self.temporal_channels(x.shape[0])[..., None, None, None].to(x.dtype)
@@ -184,8 +182,8 @@ class Neurons(nn.Module):
         return fused
 
     def forward_selected(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """What each sample's own neuron makes of it: [B, C, T, h, w] and int64 [B] -> [B, C, T, h, w]. Evaluation."""
-        # A loop over the neurons in use does not export, and there are no values to loop over on the meta device.
+        """[B, C, T, h, w] -> the same by the neuron selected for each sample, int64 [B]. For evaluation."""
+        # A loop over the neurons in use cannot be exported, and on the meta device there are no values to loop over.
         if torch.compiler.is_exporting() or chosen.is_meta:
             return self._run(x, chosen)
         out = torch.empty_like(x)
@@ -205,9 +203,9 @@ class Neurons(nn.Module):
         return self.fuse.forward_selected(z, neuron)
 
     def temporal_channels(self, samples: int) -> Tensor:
-        """Return b, 1 where a channel is temporal: [B or 1, N, C]. Binary unless `semhash_mix` says otherwise.
+        """Return b, 1 where a channel is temporal: [B or 1, N, C]. Binary unless `semhash_mix` is set.
 
-        Improved SemHash: in training noise is added, and the gradient is that of a saturating sigmoid.
+        Improved SemHash: training adds noise, and the gradient is that of a saturating sigmoid.
         """
         if not self.settings.learns_gates:
             channels = torch.arange(self.channels, device=self.fuse.conv.weight.device)
@@ -225,7 +223,7 @@ class Neurons(nn.Module):
 
 
 class NeuronConv(nn.Module):
-    """A convolution of every neuron without bias, with batch norm and ReLU or without. Keeps T, h and w."""
+    """One convolution per neuron, without bias, with optional batch norm and ReLU. Keeps T, h and w."""
 
     def __init__(self, count: int, channels: int, kernel: Kernel, *, norm: bool = True, relu: bool = True) -> None:
         super().__init__()
@@ -242,7 +240,7 @@ class NeuronConv(nn.Module):
         return F.relu(x) if self.relu else x
 
     def forward_selected(self, x: Tensor, neuron: int | Tensor) -> Tensor:
-        """[B, C, T, h, w] -> the same by one neuron, or by one for each sample, int64 [B]. Evaluation."""
+        """[B, C, T, h, w] -> the same by one neuron, or by one per sample, int64 [B]. For evaluation."""
         weight = self._of(self.conv.weight, neuron)
         if isinstance(neuron, Tensor):
             rows = F.conv3d(x.flatten(0, 1)[None], weight.flatten(0, 1), padding=self.padding, groups=x.shape[0])
@@ -264,7 +262,7 @@ class NeuronConv(nn.Module):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """In float32 where the precision is lower."""
+    """Convert x to float32 if its precision is lower."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -272,27 +270,27 @@ def gumbel_softmax(impulses: Tensor, tau: float) -> Tensor:
     """Straight-through Gumbel softmax: float [B, N] -> exactly one-hot, with the gradient of the softmax."""
     soft = ((impulses + gumbel_noise(impulses)) / tau).softmax(1)
     hard = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1.0)
-    # Another order leaks about 1e-7 into the neurons that are not chosen.
+    # Another order leaks about 1e-7 into the neurons that are not selected.
     return hard + (soft - soft.detach())
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
-    """A draw for every element."""
+    """Draw Gumbel noise for every element."""
     return -torch.empty_like(like).exponential_().log()
 
 
 def gate_noise(draws: int, gates: Tensor) -> Tensor:
-    """float32 [draws, N, C] of N(0, 1)."""
+    """Draw float32 [draws, N, C] from N(0, 1)."""
     return torch.randn(draws, *gates.shape, device=gates.device)
 
 
 def _mixed(each: Tensor, coefficients: Tensor) -> Tensor:
-    """Sum of [B, N, C, T, h, w] over N, weighted by [B, N]."""
+    """Sum [B, N, C, T, h, w] over N, weighted by [B, N]."""
     return torch.einsum("bn,bncthw->bcthw", coefficients.to(each.dtype), each)
 
 
 def _conv(inputs: int, outputs: int, kernel: Kernel, groups: int = 1) -> nn.Conv3d:
-    """A convolution without bias that keeps the size; its outputs vary as its inputs, whatever the groups."""
+    """Make a convolution without bias that keeps size and variance, whatever the number of groups."""
     layer = conv3d(inputs, outputs, kernel, groups=groups)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return layer

@@ -1,15 +1,15 @@
 """Upstream-downstream learning: second-order gradients of the parameters that route (docs/papers/dsts.md, section 4).
 
-T. Li et al., ECCV 2022; equations (6) to (8) of that page. Upstream parameters u choose the way of a sample (scoring
-kernels, gates), downstream parameters d are all others. A step simulates the learning of d on one half of a batch and
-asks on the other half how u should have chosen:
+T. Li et al., ECCV 2022; equations (6) to (8) of that page. Upstream parameters u route a sample (scoring kernels,
+gates); downstream parameters d are all others. A step simulates the learning of d on one half of a batch and evaluates
+on the other half how u should have routed:
 
     simulate   d' = d - lr * grad_d L(u, d; train)
     meta       u <- u - lr * grad_u L(d'(u); held out)
     actual     d <- d - lr * grad_d L(u, d; train)
 
-The gradient reaches u through d' alone, so it is of second order. This file computes it; the training loop steps along
-it and then takes its ordinary step, the actual one.
+The gradient reaches u only through d', so it is of second order. This file computes it; the training loop takes a step
+along it, and then its ordinary step, the actual one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 class Samples(Protocol):
-    """A part of one worker's share of a mini-batch."""
+    """A micro-batch: some of one worker's samples of a mini-batch."""
 
     @property
     def clip(self) -> Tensor:
@@ -47,11 +47,11 @@ class Samples(Protocol):
 
     @property
     def count(self) -> int:
-        """Samples of the mini-batch, over all parts and workers."""
+        """Samples of the mini-batch, over all micro-batches and workers."""
 
 
 class _Head(nn.Module):
-    """A network's head as a module whose parameters `functional_call` replaces."""
+    """The head of a network as a module, whose parameters `functional_call` replaces."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -72,38 +72,40 @@ def upstream_gradients(
     lr: float,
     reduce: Reduce,
 ) -> None:
-    """Set `grad` of the upstream parameters; nothing else of the network changes, batch norm's statistics included.
+    """Set `grad` of the upstream parameters; nothing else in the network changes, not even batch norm's statistics.
 
-    The same on every worker: with noise and batch norm fixed, what one worker gets from all samples.
+    The result is the same on every worker: with noise and batch norm fixed, that of one worker with all samples.
 
     Args:
-        network: in training mode; `forward_trunk` makes features of clips that no upstream parameter touches, and
-            `forward_head` makes logits of them.
+        network: in training mode; `forward_trunk` computes features of clips, without upstream parameters, and
+            `forward_head` logits of features.
         upstream: u.
-        simulated: what the simulated step changes of d, by its name in the network: all behind the trunk.
-        train: this worker's parts of the first mini-batch.
-        held_out: of the second, which shares no sample with the first.
-        lr: of the simulated step, which is plain gradient descent.
+        simulated: those of d that the simulated step changes, by name; all are after the trunk.
+        train: this worker's micro-batches of the first mini-batch.
+        held_out: those of the second, which has no sample in common with the first.
+        lr: learning rate of the simulated step, which is plain gradient descent.
         reduce: sums over workers.
     """
     names, values = list(simulated), list(simulated.values())
     with _still_statistics(network):
-        own = torch.autograd.grad(_share_of_mean_loss(network, {}, train), values, create_graph=True)
-        # Workers must have simulated the same step: its gradient is the sum of their shares.
+        own = torch.autograd.grad(_part_of_mean_loss(network, {}, train), values, create_graph=True)
+        # All workers must simulate the same step: its gradient is the sum over them.
         total = reduce([gradient.detach() for gradient in own])
         stepped = {
             name: (value.detach() - lr * gradient).requires_grad_()
             for name, value, gradient in zip(names, values, total, strict=True)
         }
-        worth = reduce(torch.autograd.grad(_share_of_mean_loss(network, stepped, held_out), list(stepped.values())))
-        # d L(d'(u)) / du = -lr * d<grad_d L(u, d), worth> / du, and the gradient in it is a sum over workers.
-        shares = torch.autograd.grad(own, list(upstream), [-lr * value for value in worth])
+        sensitivity = reduce(
+            torch.autograd.grad(_part_of_mean_loss(network, stepped, held_out), list(stepped.values()))
+        )
+        # d L(d'(u)) / du = -lr * d<grad_d L(u, d), sensitivity> / du, and the gradient in it is a sum over workers.
+        shares = torch.autograd.grad(own, list(upstream), [-lr * value for value in sensitivity])
     for parameter, gradient in zip(upstream, reduce(shares), strict=True):
         parameter.grad = gradient
 
 
-def _share_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Sequence[Samples]) -> Tensor:
-    """This worker's share of the mean cross-entropy of a mini-batch, in float32 behind the trunk."""
+def _part_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Sequence[Samples]) -> Tensor:
+    """Return this worker's part of the mean cross-entropy of a mini-batch, in float32 after the trunk."""
     head, parameters = _Head(network), {f"network.{name}": value for name, value in replaced.items()}
     shares = []
     for part in parts:
@@ -118,7 +120,7 @@ def _share_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Seq
 
 @contextmanager
 def _still_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch norm of training takes a batch's statistics and leaves its running ones and their counter alone."""
+    """Let batch norm use the statistics of a batch without updating the running ones and their counter."""
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False

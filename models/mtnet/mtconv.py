@@ -1,7 +1,7 @@
-"""MTConv: a 3-D convolution of which a part of the channels sees a longer and coarser stretch of the clip.
+"""MTConv: a 3-D convolution in which some of the channels see a longer, coarser stretch of the clip.
 
 A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021, with the
-decisions of docs/papers/mtnet.md, sections 1 and 2: one tensor a layer, split and joined by channels.
+decisions of docs/papers/mtnet.md, sections 1 and 2: one tensor per layer, split and concatenated by channels.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ Branches = tuple[Tensor, Tensor | None]
 
 @dataclass(frozen=True, kw_only=True)
 class MTConvSettings:
-    """How an MTConv splits, reduces and joins."""
+    """How an MTConv splits its channels, reduces the prolonged branch and combines both."""
 
     ratio: float | None = 0.875
-    """Share of the channels of the local branch, in (0, 1); None: a plain convolution of all, and no gate."""
+    """Fraction of the channels in the local branch, in (0, 1); None: a plain convolution of all, and no gate."""
     lateral_kernel: Literal["one", "same"] = "one"
-    """Of the convolution from the local to the prolonged branch: 1x1x1, or that of the layer."""
+    """Kernel of the convolution from the local to the prolonged branch: 1x1x1, or that of the layer."""
     share_lateral_bn: bool = False
-    """The prolonged branch and what comes to it from the local one have one batch norm, as in the authors' code."""
+    """Use one batch norm for the prolonged branch and for what it gets from the local one, as in the authors' code."""
     spatial_pool: Literal["soft", "avg"] = "soft"
-    """What halves height and width of the prolonged branch."""
+    """Pooling that halves height and width of the prolonged branch."""
     temporal_pool: Literal["triplet", "symmetric"] = "triplet"
-    """`triplet` keeps the half of the frames that are least like their neighbours, `symmetric` pools pairs."""
+    """`triplet` keeps the half of the frames that resemble their neighbours least; `symmetric` pools pairs."""
     edge_frames: Literal["double", "interior"] = "double"
-    """A clip's first and last frame have one neighbour, which counts twice, or are never kept."""
+    """The first and last frame have one neighbour, which counts twice (`double`), or are never kept (`interior`)."""
     select: Literal["lowest", "highest"] = "lowest"
-    """Keep the frames of the lowest similarity (the paper) or the highest (the authors' code)."""
+    """Keep the frames with the lowest similarity (the paper) or the highest (the authors' code)."""
 
     def __post_init__(self) -> None:
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise ModelError(f"ratio must be above 0 and below 1, or None, not {self.ratio}")
 
     def reduce(self, x: Tensor) -> Tensor:
-        """[B, C, T, h, w] -> [B, C, T/2, h/2, w/2]: T rounded down (1 and 2 stay), or up where it is pooled."""
+        """[B, C, T, h, w] -> [B, C, T/2, h/2, w/2]: T rounded down (1 and 2 stay), or up if pooled."""
         if self.temporal_pool == "symmetric":
             return pool(x, self.spatial_pool, pairs=True)
         return self.select_frames(pool(x, self.spatial_pool, pairs=False))
 
     def halve_time(self, x: Tensor) -> Tensor:
-        """[B, C, T, h, w] -> [B, C, T/2, h, w], without touching the plane."""
+        """[B, C, T, h, w] -> [B, C, T/2, h, w]; only time is reduced."""
         if self.temporal_pool == "triplet":
             return self.select_frames(x)
         return F.avg_pool3d(x, (2, 1, 1), ceil_mode=True) if x.shape[2] > 1 else x
 
     def select_frames(self, x: Tensor) -> Tensor:
-        """Frame selection as these settings have it."""
+        """Select frames as these settings say."""
         return frame_selection(x, lowest=self.select == "lowest", edges=self.edge_frames == "double")
 
 
 class MTConv(nn.Module):
-    """[B, inputs, T, h, w] -> what `Conv3d(inputs, outputs, kernel, stride, kernel // 2)` gives, batch-normalised.
+    """[B, inputs, T, h, w] -> the size of `Conv3d(inputs, outputs, kernel, stride, kernel // 2)`, batch-normalised.
 
-    Given its two branches, as `split` makes them, it gives two; to join and split between layers costs copies.
+    Called with two branches, as `split` returns them, it returns two: concatenating between layers would copy.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class MTConv(nn.Module):
             self.bn_lateral = self.bn_prolonged if settings.share_lateral_bn else nn.BatchNorm3d(prolonged)
 
     def forward(self, x: Tensor | Branches) -> Tensor | Branches:
-        """Local and prolonged features: joined by channels, or apart, as x is."""
+        """Return local and prolonged features, concatenated or as two branches, as x is."""
         return self.branches(*x) if isinstance(x, tuple) else concatenate(*self.branches(*self.split(x)))
 
     def split(self, x: Tensor) -> Branches:
-        """Channels of the local and of the prolonged branch; all and None without a ratio."""
+        """Return the channels of the local and of the prolonged branch; all of them and None without a ratio."""
         return (x, None) if self.settings.ratio is None else (x[:, : self.local], x[:, self.local :])
 
     def branches(self, local: Tensor, prolonged: Tensor | None) -> Branches:
-        """Convolved, the prolonged one with what comes to it from the local one."""
+        """Convolve both branches; the lateral convolution of the local one is added to the prolonged one."""
         local = self._activate(self.bn_local(self.conv_local(local)))
         if prolonged is None:
             return local, None
@@ -122,10 +122,11 @@ class MTConv(nn.Module):
 
 
 class MTConvs(nn.Sequential):
-    """MTConvs one after another; their branches stay apart until behind the last.
+    """MTConvs in sequence, whose branches are concatenated only after the last.
 
-    Apart behind a block's gate as well, gradients take on strides of which torch 2.13's batch norm on a CPU makes wrong
-    ones: shape (3, 28, 1, 2, 2) with strides (112, 1, 336, 56, 28) passes for channels-last.
+    If they stayed separate after the gate of a block too, gradients would get strides for which torch 2.13's batch
+    norm computes wrong ones on a CPU: it takes shape (3, 28, 1, 2, 2) with strides (112, 1, 336, 56, 28) for
+    channels-last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,24 +143,24 @@ def concatenate(local: Tensor, prolonged: Tensor | None) -> Tensor:
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Interpolate x [B, C, T, h, w] to the size of another map, trilinearly."""
+    """Interpolate x [B, C, T, h, w] trilinearly to the size of another map."""
     frames, *size = like.shape[2:]
     if x.shape[2:] == like.shape[2:]:
         return x
     if x.device.type != "cpu":
         return F.interpolate(x, (frames, *size), mode="trilinear", align_corners=False)
-    # In one call it takes a CPU three times as long.
+    # A single call takes three times as long on a CPU.
     planes = F.interpolate(x.flatten(0, 2)[None], size, mode="bilinear", align_corners=False)
     x = planes.view(*x.shape[:3], *size)
     place = ((torch.arange(frames, dtype=torch.float64) + 0.5) * (x.shape[2] / frames) - 0.5).clamp(0, x.shape[2] - 1)
     before = place.long()
     after = (before + 1).clamp(max=x.shape[2] - 1)
-    share = (place - before).to(x.dtype)[:, None, None]
-    return torch.lerp(x.index_select(2, before), x.index_select(2, after), share)
+    fraction = (place - before).to(x.dtype)[:, None, None]
+    return torch.lerp(x.index_select(2, before), x.index_select(2, after), fraction)
 
 
 def pool(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
-    """Pool windows of 2 x 2 positions, with `pairs` of 2 frames each; an axis of odd size repeats its end."""
+    """Pool windows of 2 x 2 positions, with `pairs` also of 2 frames; an axis of odd size repeats its last value."""
     frames, height, width = x.shape[2:]
     spans = [2 if pairs and frames > 1 else 1, *((2, 2) if max(height, width) > 1 else (1, 1))]
     padding = [-size % span for size, span in zip(x.shape[2:], spans, strict=True)]
@@ -173,12 +174,12 @@ def pool(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
 
 
 def frame_selection(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
-    """Keep half of the frames, in their order: those least like both neighbours.
+    """Keep half of the frames, in order: those that resemble their two neighbours least.
 
     Args:
-        x: [B, C, T, h, w]; a frame is compared by the sums of its channels over the plane.
-        lowest: keep the lowest similarity, else the highest.
-        edges: the first and the last frame, with their only neighbour counted twice, can be kept.
+        x: [B, C, T, h, w]; frames are compared by their channel sums over the plane.
+        lowest: keep the frames with the lowest similarity, else those with the highest.
+        edges: allow the first and the last frame, whose only neighbour counts twice.
 
     Returns:
         [B, C, T // 2, h, w]; x itself where T is 1 or 2.
@@ -192,10 +193,10 @@ def frame_selection(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Te
     similarity = next_to[:, :-1] + next_to[:, 1:]
     if not edges:
         similarity[:, [0, -1]] = torch.inf if lowest else -torch.inf
-    # A stable order: which of two equal frames is kept must not depend on the machine.
+    # A stable sort: which of two equal frames is kept must not depend on the machine.
     order = similarity.argsort(dim=1, stable=True, descending=not lowest)
     kept = order[:, : frames // 2].sort(1).values
-    # As rows of one matrix, which are copied whole; an index for each position takes ten times as long.
+    # Frames are gathered as rows of a matrix, which are copied whole; an index per position takes ten times as long.
     first = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1) * frames
     rows = x.flatten(0, 2).index_select(0, (first + kept[:, None]).flatten())
     return rows.view(*x.shape[:2], frames // 2, *x.shape[3:])

@@ -1,8 +1,8 @@
 """MTNet: blocks of multi-temporal convolutions with X3D's widths and depths, and MTConv in a 3-D ResNet-50.
 
 A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021, with the
-decisions of docs/papers/mtnet.md: the paper's text and the authors' code differ, and neither alone gives the paper's
-tables.
+decisions of docs/papers/mtnet.md: the paper's text and the authors' code differ, and neither alone reproduces the
+paper's tables.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ THREE = (3, 3, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class GateOptions(MTConvSettings):
-    """Options of MTConv and of the gates behind it."""
+    """Options of MTConv and of the gates after it."""
 
     cell: Cell = "gru"
     """Recurrent cell of the gates."""
     gru_layers: int = 1
-    """Layers of the cell; the published parameters are met by one, the text says two."""
+    """Layers of the cell; one matches the published number of parameters, the text says two."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +46,7 @@ class GateOptions(MTConvSettings):
                 raise ModelError(f"{idle}={getattr(self, idle)} has no effect: ratio=None splits nothing")
 
     def gate(self, channels: int) -> nn.Module:
-        """What weighs a block's channels; nothing where convolutions are plain."""
+        """Make the gate of a block's channels; the identity where convolutions are plain."""
         if self.ratio is None:
             return nn.Identity()
         return RecurrentGate(channels, cell=self.cell, layers=self.gru_layers)
@@ -57,7 +57,7 @@ class MTNetOptions(GateOptions, Options):
     """Options of `mtnet_s` and `mtnet_m`."""
 
     dropout: float = 0.0
-    """Before the last linear layer, in [0, 1)."""
+    """Dropout before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +65,6 @@ class MTNetOptions(GateOptions, Options):
 
     @property
     def layout(self) -> X3DLayout:
-        """Its stages."""
         return TINY if self.tiny else MEDIUM
 
 
@@ -75,14 +74,13 @@ class MTNetLOptions(MTNetOptions):
 
     @property
     def layout(self) -> X3DLayout:
-        """Its stages."""
         return TINY_LARGE if self.tiny else LARGE
 
 
 class MTNet(ClipNetwork):
     """[B, C, T, H, W] -> [B, K], any T. 25,949,291 parameters for 200 classes, 8.504 GMACs at 16x224.
 
-    Of T frames, half are kept behind the stem, and each later stage strides time with space: 8, 4, 2, 1 of 16.
+    Half of the T frames are kept after the stem, and each later stage strides time with space: 16 become 8, 4, 2, 1.
     """
 
     Options = MTNetOptions
@@ -112,7 +110,7 @@ class MTNet(ClipNetwork):
 class MTNetL(MTNet):
     """`MTNet` with more blocks. 58,374,039 parameters for 200 classes, 17.067 GMACs at 16x224.
 
-    The paper prints 50.1 M, which no split of the layers that it describes gives (docs/papers/mtnet.md, section 8).
+    The paper states 50.1 M, which no split of the layers that it describes yields (docs/papers/mtnet.md, section 8).
     """
 
     Options = MTNetLOptions
@@ -137,7 +135,6 @@ class MTBlock(nn.Module):
             self.shortcut = MTConv(inputs, outputs, ONE, strides, settings=options, lateral=False, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's sum."""
         return F.relu(self.gate(self.convs(x)) + self.shortcut(x))
 
 
@@ -157,7 +154,6 @@ class MTConvR50(R3D50):
 
     @staticmethod
     def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
-        """A block with `outputs`."""
         return MTBottleneck(inputs, planes, stride, options)
 
 
@@ -179,5 +175,4 @@ class MTBottleneck(nn.Module):
             self.shortcut = MTConv(inputs, planes, ONE, strides, settings=options, lateral=False, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's sum."""
         return F.relu(self.gate(self.convs(x)) + self.shortcut(x))

@@ -1,4 +1,4 @@
-"""Squeeze and recursion: channels of each frame weighed by a recurrent cell that has seen the frames before.
+"""Squeeze and recursion: channels of each frame gated by a recurrent cell that has seen the previous frames.
 
 A. Stergiou, R. Poppe, "Multi-Temporal Convolutions for Human Action Recognition in Videos", IJCNN 2021
 (docs/papers/mtnet.md, section 3, equation (4)).
@@ -16,7 +16,7 @@ Cell = Literal["gru", "lstm", "lstm_peephole", "rnn"]
 
 
 class RecurrentGate(nn.Module):
-    """[B, C, T, h, w] in and out, times what the cell says of each frame's mean: between -1 and 1, no sigmoid."""
+    """[B, C, T, h, w] in and out, times the cell's output for the mean of each frame: from -1 to 1, no sigmoid."""
 
     def __init__(self, channels: int, *, cell: Cell, layers: int) -> None:
         super().__init__()
@@ -24,15 +24,14 @@ class RecurrentGate(nn.Module):
         self.cell = kinds[cell](channels, channels, layers, batch_first=True)
 
     def forward(self, y: Tensor) -> Tensor:
-        """The weighed features."""
         hidden: Tensor = self.cell(y.mean((3, 4)).transpose(1, 2))[0]
         return y * hidden.transpose(1, 2)[..., None, None]
 
 
 class PeepholeLSTM(nn.Module):
-    """An LSTM whose gates also see the cell state (F. Gers, J. Schmidhuber, IJCNN 2000); called as `nn.LSTM`.
+    """An LSTM whose gates also see the cell state (F. Gers, J. Schmidhuber, IJCNN 2000), called like `nn.LSTM`.
 
-    Three weights a unit more than `nn.LSTM`; they start at 0, and the others as there.
+    Three weights per unit more than `nn.LSTM`; they start at 0, and the others as in `nn.LSTM`.
     """
 
     def __init__(self, inputs: int, hidden: int, layers: int, *, batch_first: bool) -> None:

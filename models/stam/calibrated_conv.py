@@ -1,12 +1,12 @@
-"""3x3 convolution whose weights are scaled for every frame: y = conv(x, alpha * W).
+"""3x3 convolution whose weights are scaled for each frame: y = conv(x, alpha * W).
 
-Equation (5) of docs/papers/stam.md, section 3. Three forms, equal in value, none the fastest everywhere
+Equation (5) of docs/papers/stam.md, section 3. Three equivalent forms, none of which is always the fastest
 (tests/bench/bench_stam.py, docs/results.md):
 
-* `weights`: the weights of every frame, as one grouped convolution. Cost grows with C * C', not with the map.
-* `patches`: the patches of every frame scaled (modulated im2col), one product with the static weights. Cost grows with
+* `weights`: scale the weights for each frame; one grouped convolution. Cost grows with C * C', not with the map.
+* `patches`: scale the patches of each frame (modulated im2col); one product with the static weights. Cost grows with
   the map.
-* `input`: a factor that all taps share scales the input; nothing but the static convolution is left.
+* `input`: scale the input by a factor that all taps share; only the static convolution is left.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WEIGHTS_UP_TO = 4
-"""Output channels a position of the map up to which scaling weights is cheaper than scaling patches, on a CPU."""
+"""Output channels per position of the map up to which scaling weights is cheaper than scaling patches, on a CPU."""
 
 
 def calibrated_conv(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -28,14 +28,14 @@ def calibrated_conv(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Te
         x: [B*T, C, h, w].
         alpha: [B*T, C, 3, 3], or [B*T, C, 1, 1] for the same factor at all taps; float32 under autocast too.
         weight: [C', C, 3, 3].
-        stride: of the convolution.
+        stride: stride of the convolution.
 
     Returns:
         [B*T, C', h/stride, w/stride], in channels-last memory.
     """
     if alpha.shape[2:] == (1, 1):
         return by_input(x, alpha, weight, stride)
-    if torch.compiler.is_exporting():  # a convolution's number of groups cannot be left open in an exported graph
+    if torch.compiler.is_exporting():  # the number of groups of a convolution cannot be dynamic in an exported graph
         return by_patches(x, alpha, weight, stride)
     height, width = _map_size(x, stride)
     form = by_weights if weight.shape[0] < WEIGHTS_UP_TO * height * width else by_patches
@@ -43,12 +43,12 @@ def calibrated_conv(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Te
 
 
 def by_input(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Scale the input."""
+    """Scale the input by factors [B*T, C, 1, 1]."""
     return F.conv2d((x * alpha).to(x.dtype), weight, stride=stride, padding=1)
 
 
 def by_weights(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Scale the weights of every frame."""
+    """Scale the weights for each frame."""
     frames, channels, height, width = x.shape
     each = (alpha[:, None] * weight).to(x.dtype).flatten(0, 1)
     y = F.conv2d(x.reshape(1, frames * channels, height, width), each, stride=stride, padding=1, groups=frames)
@@ -56,7 +56,7 @@ def by_weights(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 def by_patches(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Scale the patches of every frame."""
+    """Scale the patches of each frame."""
     height, width = _map_size(x, stride)
     factors = alpha.flatten(2).transpose(1, 2)  # [B*T, 9, C]
     kernel = weight.flatten(2).permute(2, 1, 0).to(x.dtype)  # [9, C, C']
@@ -68,7 +68,7 @@ def by_patches(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 def _map_size(x: Tensor, stride: int) -> tuple[int, int]:
-    """Height and width of what a convolution of x gives."""
+    """Return height and width of the convolution's output."""
     return -(-x.shape[2] // stride), -(-x.shape[3] // stride)
 
 
@@ -85,7 +85,7 @@ def _scaled(patches: Tensor, factors: Tensor) -> Tensor:
 
 
 class _ScaledPatches(torch.autograd.Function):
-    """The product of scaled patches and kernel, which keeps neither of the two patch arrays for the way back."""
+    """The product of scaled patches and kernel, which saves neither of the two patch arrays for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factors: Tensor, kernel: Tensor, stride: int) -> Tensor:
@@ -106,7 +106,7 @@ class _ScaledPatches(torch.autograd.Function):
 
 
 def _unpatch(patches: Tensor, x: Tensor, stride: int) -> Tensor:
-    """The adjoint of `_patches`."""
+    """Apply the adjoint of `_patches`."""
     height, width = x.shape[2:]
     down, across = _map_size(x, stride)
     taps = patches.view(-1, down, across, 9, x.shape[1]).unbind(3)

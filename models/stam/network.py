@@ -1,9 +1,10 @@
-"""STAM: every 3x3 convolution of a ResNet adapted to each frame, its output aggregated over space and time.
+"""STAM: every 3x3 convolution of a ResNet is adapted to each frame, and its output aggregated over space and time.
 
 W. Li, W. Gong, Y. Qian et al., "STAM: a spatio-temporal adaptive module for improving static convolutions in action
 recognition", The Visual Computer, 2023. Only the abstract is public. From it: two light branches mix N adaptive filters
-(STHAC) that calibrate the static weights of every frame, and an omni-dimensional aggregation (OD) follows. The form of
-branches and aggregation is our reading (docs/papers/stam.md), each choice an option.
+(STHAC) that calibrate the static weights of every frame, and an omni-dimensional aggregation (OD) follows. This is our
+reimplementation, from the abstract: the form of branches and aggregation is our reading (docs/papers/stam.md), and each
+choice is an option.
 """
 
 from __future__ import annotations
@@ -28,33 +29,33 @@ class STAMOptions(StagedOptions):
 
     dropout: float = 0.5
     n_filters: int = 4
-    """Adaptive filters N of a block."""
+    """Number N of adaptive filters per block."""
     reduction: int = 4
     """The branches have max(planes / reduction, 16) channels."""
     filter_size: Literal[3, 1] = 3
     """3 gives each tap of the convolution its own factor, 1 scales whole input channels."""
     mix: Literal["softmax", "sigmoid", "branch"] = "softmax"
-    """How filters are weighted; `branch`: instead of filters, each branch ends in a filter of its own."""
+    """How filters are mixed; `branch`: each branch outputs a filter of its own instead."""
     temperature: float = 1.0
-    """Divides the branches' sum before softmax or sigmoid; where it is annealed, the last value."""
+    """Divides the branches' sum before softmax or sigmoid; the final value if annealed."""
     temperature_start: float | None = None
-    """First value, from which it changes linearly, step by step (ODConv: from 30); None keeps it constant."""
+    """Initial temperature of a linear annealing, step by step (30 in ODConv); None keeps it constant."""
     anneal_epochs: float = 10.0
-    """Epochs in which an annealed temperature reaches its last value."""
+    """Epochs until an annealed temperature reaches its final value."""
     standardise: bool = False
-    """Batch-normalise the branches' sum, without parameters: shares then differ between frames from the first step."""
+    """Batch-normalise the branches' sum, without parameters: frames then mix filters differently from step 1."""
     filter_scale: float = 1.0
-    """Factor on the mixed filters; with AdamW they learn so many times faster."""
+    """Factor on the mixed filters; with AdamW they learn faster by this factor."""
     filter_init_std: float = 0.0
-    """Standard deviation of new filters. With 0 the network starts as the ResNet and the branches learn from step 1."""
+    """Standard deviation of initial filters. At 0 the network starts as the ResNet; the branches learn from step 1."""
     temporal_pos: Literal["sin", "none"] = "sin"
-    """Code of time in the temporal branch; without one, STHAC alone cannot tell a clip from its reverse."""
+    """Positional encoding in the temporal branch; without it, STHAC alone cannot tell a clip from its reverse."""
     branches: Literal["both", "spatial", "temporal", "none"] = "both"
-    """Ablation: branches that weight the filters; `none` mixes them evenly."""
+    """Ablation: which branches mix the filters; `none` mixes them evenly."""
     od: bool = True
     """Ablation: the omni-dimensional aggregation."""
     od_gates: bool = True
-    """Ablation: without gates the aggregation is that of TAdaConv."""
+    """Ablation: the gates, without which the aggregation is that of TAdaConv."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,14 +68,14 @@ class STAMOptions(StagedOptions):
         for name in ("temperature_start", "standardise"):
             value = getattr(self, name)
             if nothing and value:
-                raise ModelError(f"{name}={value} has no effect: {nothing} weights no filters")
+                raise ModelError(f"{name}={value} has no effect: {nothing} mixes no filters")
         if self.mix == "branch" and self.filter_scale != 1:
             raise ModelError(f"filter_scale={self.filter_scale} has no effect: mix=branch has no filters")
         if not self.od and not self.od_gates:
             raise ModelError("od_gates=False has no effect: od=False leaves no aggregation")
 
     def temperature_at(self, epoch: float) -> float:
-        """The temperature after so many epochs."""
+        """Return the temperature after a number of epochs."""
         if self.temperature_start is None:
             return self.temperature
         left = max(0.0, 1 - epoch / self.anneal_epochs)
@@ -101,7 +102,7 @@ class STAM(ResNet):
 
 
 class STAMBlock(Bottleneck):
-    """A bottleneck whose 3x3 convolution is calibrated for every frame and aggregated over space and time."""
+    """A bottleneck whose 3x3 convolution is calibrated for each frame and aggregated over space and time."""
 
     def __init__(self, place: Place, options: STAMOptions) -> None:
         super().__init__(place)

@@ -1,7 +1,7 @@
-"""STHAC: two light branches say how each frame's convolution weights are calibrated (docs/papers/stam.md, section 3).
+"""STHAC: two light branches calibrate the convolution weights of each frame (docs/papers/stam.md, section 3).
 
-Equations (1) to (4) of that page. Our reading of W. Li et al., "STAM", The Visual Computer, 2023, throughout: the
-abstract gives the two branches, the N filters they mix, the spatial multi-scale prior and the long-range dependency,
+Equations (1) to (4) of that page. Our reimplementation of W. Li et al., "STAM", The Visual Computer, 2023: the abstract
+names the two branches, the N filters they mix, the spatial multi-scale prior and the long-range dependency,
 and no formula.
 """
 
@@ -18,13 +18,13 @@ from models.stam.calibrated_conv import calibrated_conv
 SCALES = (1, 2, 3)
 """Dilations of the spatial branch."""
 POOLED = 7
-"""Side of the map that the spatial branch looks at."""
+"""Height and width to which the spatial branch pools its input."""
 
 
 class STHAC(nn.Module):
-    """A 3x3 convolution with the weights of every frame scaled by what the frame and its clip hold.
+    """A 3x3 convolution whose weights are scaled for each frame, by factors computed from the frame and its clip.
 
-    With filters at zero (the start), it is the static convolution.
+    With filters at zero, as at the start, it is the static convolution.
     """
 
     temperature: float | Tensor
@@ -48,7 +48,7 @@ class STHAC(nn.Module):
         super().__init__()
         self.mix, self.scale = mix, scale
         self.norm = nn.BatchNorm1d(filters, affine=False) if standardise else None
-        if annealed:  # a checkpoint from the middle of training has to score as it was trained
+        if annealed:  # a checkpoint from the middle of the annealing must score as it was trained
             self.register_buffer("temperature", torch.tensor(temperature))
         else:
             self.temperature = temperature
@@ -71,7 +71,7 @@ class STHAC(nn.Module):
         return calibrated_conv(x, self.factors(x, frames), weight, stride)
 
     def factors(self, x: Tensor, frames: int) -> Tensor:
-        """Calibration alpha of x [B*T, C, h, w]: [B*T, C, k, k], a factor each input channel and tap of each frame."""
+        """Calibration alpha of x [B*T, C, h, w]: [B*T, C, k, k], a factor per frame, input channel and tap."""
         if self.mix == "branch":
             filters = [branch.scale * branch(x, frames) for branch in self._branches()]
             change = sum(filters[1:], filters[0])[:, :, None, None]
@@ -81,7 +81,7 @@ class STHAC(nn.Module):
         return 1 + change.float()  # half precision would round small changes away
 
     def mixing(self, x: Tensor, frames: int) -> Tensor:
-        """Share pi of each filter in each frame, [B*T, N]."""
+        """Return the mixing coefficients pi of the filters in each frame, [B*T, N]."""
         logits = [branch(x, frames) for branch in self._branches()] or [x.new_zeros(x.shape[0], len(self.filters))]
         total = sum(logits[1:], logits[0])
         if self.norm is not None:
@@ -94,7 +94,7 @@ class STHAC(nn.Module):
 
 
 class SpatialBranch(nn.Module):
-    """[B*T, C, h, w] -> [B*T, N]: one frame, seen at several scales."""
+    """[B*T, C, h, w] -> [B*T, N], from each frame alone, at several scales."""
 
     scale: nn.Parameter
 
@@ -110,18 +110,17 @@ class SpatialBranch(nn.Module):
         self.head = nn.Linear(reduced, outputs)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Logits; frames do not see one another."""
         if max(x.shape[2:]) > POOLED:
             x = nn.functional.adaptive_avg_pool2d(x, POOLED)
         u = self.relu(self.bn(self.reduce(x)))
         scales = torch.stack([conv(u).mean((2, 3)) for conv in self.dilated], 1)
-        share = self.select(scales.sum(1)).unflatten(1, (len(SCALES), -1)).softmax(1)
-        logits: Tensor = self.head((share * scales).sum(1))
+        attention = self.select(scales.sum(1)).unflatten(1, (len(SCALES), -1)).softmax(1)
+        logits: Tensor = self.head((attention * scales).sum(1))
         return logits
 
 
 class TemporalBranch(nn.Module):
-    """[B*T, C, h, w] -> [B*T, N]: every frame, seen beside all others of its clip by self-attention."""
+    """[B*T, C, h, w] -> [B*T, N], by self-attention between the frames of a clip."""
 
     scale: nn.Parameter
 
@@ -136,7 +135,6 @@ class TemporalBranch(nn.Module):
         self.head = nn.Linear(reduced, outputs)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Logits."""
         v = self.reduce(x.mean((2, 3))).unflatten(0, (-1, frames))
         if self.position:
             v = v + sinusoidal(frames, v.shape[2]).to(v)
@@ -149,7 +147,7 @@ class TemporalBranch(nn.Module):
 
 
 def sinusoidal(length: int, channels: int) -> Tensor:
-    """Code of positions, [length, channels]: sin and cos of t / 10000^(2i / channels) in turn (Vaswani et al. 2017)."""
+    """Return the encoding of positions, [length, channels]: sin and cos of t / 10000^(2i / channels) in turn."""
     rates = 10000 ** (-torch.arange(0, channels, 2) / channels)
     angles = torch.arange(length)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :channels]

@@ -1,4 +1,4 @@
-"""STIN: two streams that interact in time by differences and self-attention (Cao et al., SIViP 2023)."""
+"""STIN: two streams, with differences between frames and self-attention (Cao et al., SIViP 2023)."""
 
 from models.stin.network import STIN as STIN
 from models.stin.network import SpatialStream as SpatialStream

@@ -1,4 +1,4 @@
-"""What STIN adds to its trunks: differences of neighbouring maps, attention and its pooling (docs/papers/stin.md)."""
+"""Heads of STIN: differences between neighbouring maps, self-attention and its pooling (docs/papers/stin.md)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from models.common.errors import ModelError
 from models.common.network import last_linear, weighted_mean
 
 FLOW_UNIT = 20.0
-"""Pixels a frame that the difference head calls 1: the bound to which TSN clips flow."""
+"""Unit of predicted flow, in pixels per frame: the bound at which TSN clips flow."""
 
 
 class Changes(nn.Module):
-    """Change from one map to the next: what the two heads of apparent difference share. Training only."""
+    """Change from one map to the next: the common part of the two heads of apparent difference. For training only."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Changes(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def changes(self, maps: Tensor, *, pairs: bool) -> Tensor:
-        """D, [B, T/2, inner, h, w] of frames 0 and 1, 2 and 3, ... (pairs), or [B, T-1, ...] of each and the next."""
+        """Return D: [B, T/2, inner, h, w] of frames 0 and 1, 2 and 3, ... (pairs); else [B, T-1, ...] of neighbours."""
         clips, frames = maps.shape[0], maps.shape[2]
         projected: Tensor = self.bn_project(self.project(maps.transpose(1, 2).flatten(0, 1)))
         steps = projected.view(clips, frames, *projected.shape[1:])
@@ -37,7 +37,7 @@ class Changes(nn.Module):
 
 
 class Difference(Changes):
-    """Apparent difference (our reading): classify the change."""
+    """Apparent difference (our reading) that classifies the change."""
 
     def __init__(self, channels: int, inner: int, num_classes: int) -> None:
         super().__init__(channels, inner)
@@ -50,11 +50,11 @@ class Difference(Changes):
 
 
 class FlowDifference(Changes):
-    """Apparent difference (our reading): tell the optical flow from the change."""
+    """Apparent difference (our reading) that predicts the optical flow from the change."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__(channels, inner)
-        self.flow = nn.Conv2d(inner, 2, 1)  # torch's own start: scaled by its outputs, it would tell 100s of pixels
+        self.flow = nn.Conv2d(inner, 2, 1)  # torch's initialisation: by fan-out, it would start at hundreds of pixels
 
     def forward(self, maps: Tensor, *, pairs: bool) -> Tensor:
         """Maps [B, C, T, h, w] -> flow [B, 2, T/2, h, w], x before y, in `FLOW_UNIT`s."""
@@ -64,15 +64,15 @@ class FlowDifference(Changes):
 
 
 def flow_error(predicted: Tensor, flow: Tensor | None, sample_weights: Tensor | None) -> Tensor:
-    """Mean squared error of a predicted flow [B, 2, K, h, w], weighted by [B], in float32.
+    """Return the mean squared error of a predicted flow [B, 2, K, h, w], weighted by [B], in float32.
 
     Args:
         predicted: in `FLOW_UNIT`s.
-        flow: [B, 2, K, H, W] in pixels a frame; averaged over the part of the frame that a position of the map covers.
+        flow: [B, 2, K, H, W] in pixels per frame; averaged over the pixels that a position of the map covers.
         sample_weights: as in `Network.losses`.
 
     Raises:
-        ModelError: no flow, or of another number of pairs.
+        ModelError: the flow is missing or has another number of pairs.
     """
     if flow is None or flow.shape[:3] != predicted.shape[:3]:
         clips, _, pairs = predicted.shape[:3]
@@ -86,7 +86,7 @@ def flow_error(predicted: Tensor, flow: Tensor | None, sample_weights: Tensor | 
 
 
 class SelfAttention(nn.Module):
-    """Non-local block over the positions of one snippet's map; adds nothing at the start."""
+    """Non-local block over the positions of a snippet's map; the identity at the start."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class SelfAttention(nn.Module):
 
 
 class MapPooling(nn.Module):
-    """Classify features pooled by the attention map. Training only."""
+    """Classifier of features pooled by the attention map. For training only."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class MapPooling(nn.Module):
 
 
 class AttentionalPooling(nn.Module):
-    """Bottom-up times top-down attention (Girdhar and Ramanan, NeurIPS 2017). Training only."""
+    """Bottom-up times top-down attention (Girdhar and Ramanan, NeurIPS 2017). For training only."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()

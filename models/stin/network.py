@@ -1,9 +1,9 @@
-"""STIN: a spatial stream that is taught change, and a temporal stream that attends (docs/papers/stin.md).
+"""STIN: a spatial stream that learns to see change, and a temporal stream with self-attention (docs/papers/stin.md).
 
 H. Cao, C. Wu, J. Lu et al., "Spatial-temporal injection network", Signal, Image and Video Processing 17, 2023. Only the
 abstract is public: two streams, an auxiliary loss of apparent differences on the RGB stream, self-attention with an
-auxiliary loss on the flow stream. Form and weight of losses and attention are our reading, each choice an option. The
-base is TSN (docs/papers/tsn-protocol.md).
+auxiliary loss on the flow stream. This is our reimplementation, from the abstract: form and weight of losses and
+attention are our reading, and each choice is an option. The base is TSN (docs/papers/tsn-protocol.md).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ DROPOUT = {"rgb": 0.8, "flow": 0.7}
 
 
 class Stream(FrameNetwork):
-    """What both streams share; each class below joins one of them to a trunk."""
+    """Base of both streams; the classes at the end combine each with a trunk."""
 
     heads: ClassVar = ("auxiliary", "attention")
     auxiliary: nn.Module | None
 
     @classmethod
     def create(cls, num_classes: int, *, stream: str, options: Any) -> Network:
-        """The stream in the trunk that its options name."""
+        """Make the stream on the trunk that its options name."""
         trunk = BNInception if options.backbone == "bninception" else ResNet
-        (joined,) = (kind for kind in cls.__subclasses__() if issubclass(kind, trunk))
-        return joined(num_classes, stream=stream, options=options)
+        (combined,) = (kind for kind in cls.__subclasses__() if issubclass(kind, trunk))
+        return combined(num_classes, stream=stream, options=options)
 
     def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
         dropout = DROPOUT[stream] if options.dropout is None else options.dropout
@@ -46,7 +46,7 @@ class Stream(FrameNetwork):
             self.freeze_bn()
 
     def add_heads(self, channels: int) -> None:
-        """Add what stands beside a trunk of `channels` outputs."""
+        """Add the heads beside a trunk of `channels` outputs."""
         raise NotImplementedError
 
     def deploy(self) -> Self:
@@ -56,12 +56,12 @@ class Stream(FrameNetwork):
 
 
 class SpatialStream(Stream):
-    """The RGB stream: [B, 3, T, H, W] -> [B, K], a TSN whose features are taught to change as the action does.
+    """The RGB stream: [B, 3, T, H, W] -> [B, K], a TSN whose features learn to change as the action does.
 
-    In training a clip has 2K frames, two a segment, `ad_delta` apart: I1, I1', I2, I2', ... The main score comes from I
-    alone; the pairs' second frames pass through the same trunk call and so enter the batch statistics, of the first
+    In training a clip has 2K frames, two per segment, `ad_delta` apart: I1, I1', I2, I2', ... The main score comes from
+    I alone; the pairs' second frames pass through the same trunk call and so enter the batch statistics, of the first
     batch norm layer only with partial batch norm. With `ad_mode=segment` there are no pairs, and K >= 2. With
-    `ad_target=flow` the differences are to tell the flow between the frames, which `losses` then takes.
+    `ad_target=flow` the differences predict the flow between the frames, which `losses` then takes.
     """
 
     Options = SpatialOptions
@@ -86,7 +86,7 @@ class SpatialStream(Stream):
         return main + self.options.lambda_s * change
 
     def scores(self, clip: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Main logits [B, K] of a training clip, and what the head says: logits [B, K], or flow [B, 2, K, h, w]."""
+        """Return the main logits [B, K] of a training clip, and the head's logits [B, K] or flow [B, 2, K, h, w]."""
         pairs = self.options.ad_mode == "adjacent"
         frames = clip.shape[2]
         if pairs and frames % 2:
@@ -103,9 +103,9 @@ class SpatialStream(Stream):
     def losses(
         self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None, flow: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """As `Network.losses`, with `loss_main` and `loss_difference`.
+        """Return `Network.losses` with `loss_main` and `loss_difference`.
 
-        With `ad_target=flow` the clip's flow comes along: [B, 2, K, H, W] in pixels a frame, x before y.
+        With `ad_target=flow`, `flow` is [B, 2, K, H, W] in pixels per frame, x before y.
         """
         main, change = self.scores(clip)
         added = None
@@ -118,17 +118,17 @@ class SpatialStream(Stream):
 
 
 class TemporalStream(Stream):
-    """The flow stream: [B, 10, K, H, W] -> [B, K], a TSN whose last map attends to itself."""
+    """The flow stream: [B, 10, K, H, W] -> [B, K], a TSN with self-attention on its last map."""
 
     Options = TemporalOptions
 
     def add_heads(self, channels: int) -> None:
-        """Add attention and the head that trains it."""
+        """Add self-attention and the head that trains it."""
         options: TemporalOptions = self.options
         self.attention = self.auxiliary = None
         if options.attention:
-            share = 2 if options.backbone == "bninception" else 4
-            self.attention = SelfAttention(channels, options.att_dim or channels // share)
+            divisor = 2 if options.backbone == "bninception" else 4
+            self.attention = SelfAttention(channels, options.att_dim or channels // divisor)
         if options.lambda_t:
             kind = MapPooling if options.att_aux == "map" else AttentionalPooling
             self.auxiliary = kind(channels, self.num_classes)
@@ -139,7 +139,7 @@ class TemporalStream(Stream):
         return main if pooled is None else main + self.options.lambda_t * pooled
 
     def scores(self, clip: Tensor, *, auxiliary: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Main and auxiliary logits [B, K]."""
+        """Return the main and the auxiliary logits [B, K]."""
         features = self.forward_features(clip)
         clips, segments = features.shape[0], features.shape[2]
         maps = features.transpose(1, 2).flatten(0, 1)
@@ -150,7 +150,7 @@ class TemporalStream(Stream):
         return main, self.auxiliary(maps, attention).view(clips, segments, -1).mean(1)
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
-        """As `Network.losses`, with `loss_main` and `loss_attention`."""
+        """Return `Network.losses` with `loss_main` and `loss_attention`."""
         main, pooled = self.scores(clip)
         added = None if pooled is None else cross_entropy(pooled, labels, sample_weights)
         return _losses(
@@ -159,7 +159,7 @@ class TemporalStream(Stream):
 
 
 class SpatialResNet(SpatialStream, ResNet):
-    """`stin_spatial` in a ResNet. Deployed 24,327,632 parameters for 400 classes, 4.087 GMACs a 224 frame."""
+    """`stin_spatial` in a ResNet. 24,327,632 parameters for 400 classes when deployed, 4.087 GMACs per frame at 224."""
 
 
 class SpatialInception(SpatialStream, BNInception):
@@ -167,25 +167,25 @@ class SpatialInception(SpatialStream, BNInception):
 
 
 class TemporalResNet(TemporalStream, ResNet):
-    """`stin_temporal` in a ResNet. 4.571 GMACs a snippet at 224."""
+    """`stin_temporal` in a ResNet. 4.571 GMACs per snippet at 224."""
 
 
 class TemporalInception(TemporalStream, BNInception):
     """`stin_temporal` in BN-Inception."""
 
 
-def _losses(main: Tensor, loss: Tensor, added: Tensor | None, share: float, name: str) -> dict[str, Tensor]:
-    """What `losses` returns of the main scores, their loss and the auxiliary one."""
+def _losses(main: Tensor, loss: Tensor, added: Tensor | None, weight: float, name: str) -> dict[str, Tensor]:
+    """Return what `losses` does, given the main scores, their loss and the auxiliary loss."""
     if added is None:
         return {"total": loss, "logits": main.detach()}
-    total = loss + share * added
+    total = loss + weight * added
     return {"total": total, "logits": main.detach(), "loss_main": loss.detach(), name: added.detach()}
 
 
 class STIN(Network):
-    """Both streams: (rgb [B, 3, T, H, W], flow [B, 10, K, H, W]) -> [B, K], weighted sums of scores before softmax.
+    """Both streams: (rgb [B, 3, T, H, W], flow [B, 10, K, H, W]) -> [B, K], a weighted sum of logits.
 
-    For inference: it is put together from trained streams (`load_streams`).
+    For inference only: it is composed of trained streams (`load_streams`).
     """
 
     Options = STINOptions
@@ -207,10 +207,10 @@ class STIN(Network):
         return logits
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
-        """Raise `ModelError`: the streams are trained one by one."""
+        """Raise `ModelError`: the streams are trained separately."""
         raise ModelError("stin is not trained as a whole: train stin_spatial and stin_temporal, then combine the two")
 
     def load_streams(self, spatial: dict[str, Tensor], temporal: dict[str, Tensor]) -> None:
-        """Take the weights of trained streams; what only their training needed is left out."""
+        """Load the weights of trained streams, without their auxiliary heads."""
         for network, state in ((self.spatial, spatial), (self.temporal, temporal)):
             network.load_state_dict({key: value for key, value in state.items() if not key.startswith("auxiliary.")})

@@ -16,7 +16,7 @@ Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "bninception
 
 
 def adapt_to(backbone: Backbone, description: Description) -> Description:
-    """The description with the normalisation that the public weights of the trunk expect."""
+    """Return the description with the normalisation that the public weights of the trunk expect."""
     if backbone != "bninception":
         return description
     clips = {
@@ -33,11 +33,11 @@ class StreamOptions(Options):
     TINY: ClassVar = {"dropout": 0.0}
 
     backbone: Backbone = "resnet50"
-    """The 2-D trunk; `tiny` has one of its own."""
+    """The 2-D trunk; `tiny` has its own."""
     dropout: float | None = None
-    """Before the last linear layer; None is 0.8 for rgb and 0.7 for flow."""
+    """Dropout before the last linear layer, in [0, 1); None: 0.8 for rgb and 0.7 for flow."""
     partial_bn: bool = False
-    """Freeze all batch norm layers of the trunk but the first, as TSN does from ImageNet weights."""
+    """Freeze all batch norm layers of the trunk but the first, as TSN does when starting from ImageNet weights."""
     fuse_aux: bool = False
     """Add the weighted auxiliary scores to the main ones in eval mode too."""
 
@@ -57,7 +57,6 @@ class StreamOptions(Options):
         rate(self, "dropout")
 
     def adapt(self, description: Description) -> Description:
-        """The trunk's normalisation."""
         return adapt_to(self.backbone, description)
 
 
@@ -72,7 +71,7 @@ class SpatialOptions(StreamOptions):
     ad_delta: int = 1
     """Frames from the first to the second frame of a segment."""
     ad_target: Literal["cls", "flow"] = "cls"
-    """What the differences are to tell: the class, or the optical flow between the two frames."""
+    """What the differences predict: the class, or the optical flow between the two frames."""
     ad_tap: Literal["layer4", "layer3"] = "layer4"
     """Stage whose map is differenced."""
     ad_channels: int = 256
@@ -92,7 +91,7 @@ class SpatialOptions(StreamOptions):
             raise ModelError(f"ad_delta={self.ad_delta} has no effect: ad_mode=segment takes single frames")
 
     def adapt(self, description: Description) -> Description:
-        """Pairs of frames at their distance, or single ones; the flow between them where the head is to tell it."""
+        """Set pairs of frames at their distance or single frames, and the flow between them if it is predicted."""
         adapted = super().adapt(description)
         clip = {
             "snippet": 2 if self.ad_mode == "adjacent" else 1,
@@ -102,7 +101,7 @@ class SpatialOptions(StreamOptions):
         return replace(
             adapted,
             stream_clip={**adapted.stream_clip, "rgb": {**adapted.stream_clip["rgb"], **clip}},
-            # Auxiliary scores that are added come from pairs in a test too.
+            # Auxiliary scores that are added need pairs in tests too.
             test_snippet=None if self.fuse_aux and self.lambda_s else description.test_snippet,
         )
 
@@ -149,5 +148,4 @@ class STINOptions(Options):
             )
 
     def adapt(self, description: Description) -> Description:
-        """The trunk's normalisation."""
         return adapt_to(self.backbone, description)

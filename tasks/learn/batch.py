@@ -1,4 +1,4 @@
-"""What the loop and the scorer read: one batch of clips."""
+"""One batch of clips, as the training loop and the scorer read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's share of a step.
+    """One rank's samples of a step.
 
     A rank that has no sample left in the last step of an epoch gets a filler: a real clip of weight 0, so that every
     rank takes the same number of steps.
@@ -28,27 +28,26 @@ class Batch:
     views: Tensor
     """int64 [b], index of the view in the test protocol; 0 in training."""
     flow: Tensor | None = None
-    """float32 [b, 2, K, H, W], pixels a frame, x before y: what networks that learn it get in their `losses`."""
-
+    """float32 [b, 2, K, H, W], pixels per frame, x before y: target flow, for networks that predict it."""
     lr: float = 1.0
-    """Factor of the step's learning rate."""
+    """Factor on the step's learning rate."""
 
     def halves(self, rank: int, world: int) -> tuple[Batch, Batch]:
-        """Return this rank's share of the first half of the step's samples, and of the rest.
+        """Return this rank's samples of the first half of the step, and of the rest.
 
         Which samples are in which half does not depend on the number of workers, as `order.deal` deals them in turn.
         """
         first = (self.count + 1) // 2
         own = len(range(rank, first, world))
-        return self._share(slice(own), first), self._share(slice(own, None), self.count - first)
+        return self._take(slice(own), first), self._take(slice(own, None), self.count - first)
 
     def micro_batches(self, number: int) -> list[Batch]:
-        """Return the batch in at most so many parts of nearly the same size."""
+        """Split the batch into at most `number` micro-batches of nearly equal size."""
         size = -(-len(self.labels) // number)
-        return [self._share(slice(at, at + size), self.count) for at in range(0, len(self.labels), size)]
+        return [self._take(slice(at, at + size), self.count) for at in range(0, len(self.labels), size)]
 
-    def _share(self, rows: slice, count: int) -> Batch:
-        """Some of the rows; where there is none, a filler."""
+    def _take(self, rows: slice, count: int) -> Batch:
+        """Return the batch of some rows, or a filler if there are none."""
         empty = len(self.labels[rows]) == 0
         rows = slice(1) if empty else rows
         return replace(

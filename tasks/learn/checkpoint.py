@@ -28,7 +28,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a checkpoint is a checkpoint of: enough to rebuild the network and to cut its clips."""
+    """Description of what a checkpoint holds: enough to rebuild the network and to cut its clips."""
 
     model: str
     stream: str
@@ -43,10 +43,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands."""
+    """Progress of a training."""
 
     epoch: int = 0
-    """Epochs finished."""
+    """Finished epochs."""
     step: int = 0
     """Optimisation steps taken since the start."""
 
@@ -54,7 +54,7 @@ class Position:
 def save(
     folder: Path, network: nn.Module, optimizer: Optimizer, scaler: GradScaler, identity: Identity, position: Position
 ) -> Path:
-    """Write a checkpoint aside and rename it to `folder`, replacing what was there."""
+    """Write a checkpoint to a temporary folder and rename it to `folder`, replacing what was there."""
     from safetensors.torch import save_file
 
     aside = folder.with_name(f".{folder.name}.partial")
@@ -76,12 +76,12 @@ def save(
 
 
 def read_identity(folder: Path) -> Identity:
-    """Return the identity of a checkpoint; UserError where the folder holds none."""
+    """Return the identity of a checkpoint; UserError if the folder holds none."""
     return Identity(**_read(folder)["identity"])
 
 
 def load_weights(folder: Path, network: nn.Module) -> None:
-    """Load a checkpoint's weights; UserError where they are of another network or other classes."""
+    """Load a checkpoint's weights; UserError if they are of another network or other classes."""
     from safetensors.torch import load_file
 
     _read(folder)
@@ -92,16 +92,16 @@ def load_weights(folder: Path, network: nn.Module) -> None:
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
-            f"The checkpoint {folder} is not of this network: {', '.join(wrong[:3])}{more} differ; build it with the "
-            "model, options and classes named in the checkpoint's checkpoint.json."
+            f"checkpoint {folder} is not of this network: {', '.join(wrong[:3])}{more} differ; build it with the "
+            "model, options and classes named in its checkpoint.json"
         )
     network.load_state_dict(weights)
 
 
 def resume(folder: Path, network: nn.Module, optimizer: Optimizer, scaler: GradScaler, identity: Identity) -> Position:
-    """Restore everything that training needs and return where it stands.
+    """Restore everything that training needs and return its position.
 
-    UserError where the checkpoint is of another network, other classes or another dataset than `identity`.
+    UserError if the checkpoint is of another network, other classes or another dataset than `identity`.
     """
     from safetensors.torch import load_file
 
@@ -110,9 +110,9 @@ def resume(folder: Path, network: nn.Module, optimizer: Optimizer, scaler: GradS
     for key in ("model", "stream", "options", "classes", "dataset_digest"):
         if document["identity"][key] != now[key]:
             raise UserError(
-                f"The checkpoint {folder} has another {key.replace('_', ' ')} than this training "
+                f"checkpoint {folder} has another {key.replace('_', ' ')} than this training "
                 f"({_short(document['identity'][key])}, not {_short(now[key])}): train under a new name, or go back "
-                "to the recipe and dataset that it was made with."
+                "to the recipe and dataset that it was made with"
             )
     load_weights(folder, network)
     state: dict[int, dict[str, Tensor]] = {}
@@ -129,18 +129,18 @@ def _read(folder: Path) -> dict[str, Any]:
         document = json.loads((folder / "checkpoint.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"There is no checkpoint in {folder}: it should hold checkpoint.json and weights.safetensors."
+            f"no checkpoint in {folder}: checkpoint.json and weights.safetensors are expected there"
         ) from None
     if document["format"] != FORMAT:
         raise UserError(
-            f"The checkpoint {folder} has format {document['format']} and this version reads format {FORMAT}: use the "
-            "version of marey that wrote it."
+            f"checkpoint {folder} has format {document['format']} and this version reads format {FORMAT}: use the "
+            "version of marey that wrote it"
         )
     return document
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Safetensors wants plain contiguous tensors, whatever the memory format of training."""
+    """Return plain contiguous tensors, as safetensors needs, whatever the memory format in training."""
     return {name: torch.as_tensor(value).detach().cpu().contiguous() for name, value in tensors.items()}
 
 

@@ -1,4 +1,4 @@
-"""The training loop: plain torch, on one worker or many, with or without Ray around it."""
+"""The training loop: plain torch, on one worker or many, with or without Ray."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class TrainingSource(Protocol):
     """Batches of one epoch after another."""
 
     def steps(self, epoch: int) -> int:
-        """Return the steps of an epoch: the same on every rank, and for any number of them."""
+        """Return the steps of an epoch: the same on every rank, and for any number of ranks."""
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int) -> Generator[Batch, None, None]:
         """Yield a rank's batches of an epoch from `start_step` on."""
 
 
 class ValidationSource(Protocol):
-    """Batches of the videos to validate on."""
+    """Batches of the validation videos."""
 
     def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
         """Yield a rank's own videos, whole and unpadded."""
@@ -47,28 +47,28 @@ class ValidationSource(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What the loop tells its caller."""
+    """What the loop reports to its caller."""
 
     kind: Literal["step", "epoch"]
-    """"step" comes on rank 0 alone; "epoch" on every rank, and also where `checkpoint_steps` asks for a checkpoint."""
+    """"step" is reported on rank 0 only; "epoch" on every rank, also when `checkpoint_steps` asks for a checkpoint."""
     epoch: int
-    """Epochs finished."""
+    """Finished epochs."""
     step: int
     """Steps taken since the start."""
     metrics: dict[str, float]
-    """The same on every rank. `train/*` and `speed/*` cover the steps since the report before."""
+    """The same on every rank. `train/*` and `speed/*` cover the steps since the previous report."""
     checkpoint: Path | None = None
-    """A folder, on rank 0 alone; from here on it is the caller's to keep, move or delete."""
+    """A folder, on rank 0 only; the caller may keep, move or delete it."""
 
 
 @dataclass
 class _Window:
-    """What happened since the last report."""
+    """Sums since the last report."""
 
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     read: int = 0
-    """Clips, of all ranks; a held-out half among them."""
+    """Clips read by all ranks, held-out halves included."""
     waited_s: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
@@ -91,12 +91,12 @@ def fit(
     resume: Path | None = None,
     scratch: Path | None,
 ) -> None:
-    """Train a network and report as it goes.
+    """Train a network and report progress.
 
-    Called alike on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can
-    read; from it training goes on bit for bit as if it had never stopped. Checkpoints are written below `scratch`;
-    None writes none, and then safetensors need not be installed.
-    Raises UserError when the loss is no longer finite, or where a setting does not suit the device.
+    Call it on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can read;
+    training continues from it bit for bit, as if it had never stopped. Checkpoints are written below `scratch`; with
+    None there are none, and safetensors need not be installed.
+    Raises UserError if the loss is no longer finite, or if a setting does not suit the device.
     """
     loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch)
     if resume is not None:
@@ -123,9 +123,9 @@ def _single_clips_refused() -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UserError(
-            "A worker's batch of one clip leaves batch norm a single value in each channel of some layer: choose a "
+            "a worker's batch of one clip leaves batch norm a single value in each channel of some layer: choose a "
             "train.batch_size (over compute.workers and train.accumulate) that leaves no clip alone, also in the last "
-            "step of an epoch, or larger or longer clips."
+            "step of an epoch, or larger or longer clips"
         ) from error
 
 
@@ -154,13 +154,13 @@ class _Loop:
         self.upstream = upstream(self.optimizer)
         self.scaler = grad_scaler(device, settings.amp)
         self.starts = [0, *accumulate(training.steps(epoch) for epoch in range(settings.epochs))]
-        """Steps before each epoch, and in all."""
+        """Steps before each epoch, and the total."""
         self.position = Position()
         self.lr = self.grad_norm = 0.0
         self.window = _Window()
 
     def train_epoch(self) -> None:
-        """Take the (remaining) steps of the epoch that the position is in."""
+        """Take the remaining steps of the current epoch."""
         settings, epoch = self.settings, self.position.epoch
         done, steps = self.position.step - self.starts[epoch], self.starts[epoch + 1] - self.starts[epoch]
         self.model.train()
@@ -186,7 +186,7 @@ class _Loop:
 
     @_single_clips_refused()
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Change the weights once; returns sums over the clips of the ordinary step on all ranks."""
+        """Update the weights once; return sums over the clips of the ordinary step on all ranks."""
         torch.manual_seed(seed(self.settings.seed, self.position.step, self.rank))
         epoch, width = self.epoch_and_width()
         self.lr = lr_at(epoch, width, self.settings) * batch.lr
@@ -199,7 +199,7 @@ class _Loop:
         return self.ordinary_step(batch)
 
     def epoch_and_width(self) -> tuple[float, float]:
-        """Epochs since the start, with fractions, and the share of a step in the epoch that begins or goes on."""
+        """Return the epochs since the start, with fractions, and the fraction of an epoch that a step takes."""
         epoch, step = self.position.epoch, self.position.step
         if epoch == self.settings.epochs:
             return float(epoch), 0.0
@@ -207,7 +207,7 @@ class _Loop:
         return epoch + (step - start) / (end - start), 1 / (end - start)
 
     def upstream_step(self, train: Batch, held_out: Batch) -> None:
-        """Change the upstream parameters alone, along the gradients that the network makes itself."""
+        """Update only the upstream parameters, along the gradients that the network computes itself."""
         train_parts, held_out_parts = (half.micro_batches(self.settings.accumulate) for half in (train, held_out))
         self.optimizer.zero_grad()
         with self.autocast:
@@ -223,7 +223,7 @@ class _Loop:
         self.optimizer.step()
 
     def ordinary_step(self, batch: Batch) -> dict[str, float]:
-        """Change all other parameters; returns sums over the step's clips on all ranks."""
+        """Update all other parameters; return sums over the step's clips on all ranks."""
         self.optimizer.zero_grad()
         parts, local = batch.micro_batches(self.settings.accumulate), []
         for number, part in enumerate(parts, 1):
@@ -238,7 +238,7 @@ class _Loop:
             parameter.grad = None
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = self._clip()
-        # fp16 gradients overflow now and then; the scaler skips such a step.
+        # fp16 gradients overflow occasionally; the scaler skips such a step.
         if not math.isfinite(sums["loss"]) or not (math.isfinite(self.grad_norm) or self.scaler.is_enabled()):
             self._refuse()
         self.scaler.step(self.optimizer)
@@ -246,7 +246,7 @@ class _Loop:
         return sums
 
     def _clip(self) -> float:
-        """Clip the gradients where settings say so; returns their norm before."""
+        """Clip the gradients if the settings say so; return their norm before clipping."""
         parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
         if self.settings.clip_norm is not None:
@@ -254,21 +254,21 @@ class _Loop:
         return float(norm)
 
     def _reduce(self, local: list[dict[str, Tensor]]) -> dict[str, float]:
-        """One collective a step: exact training figures, and all ranks learn of a bad loss at once."""
+        """Sum over ranks, by one collective per step: metrics are exact, and all ranks learn of a bad loss at once."""
         values = torch.stack([torch.stack(list(part.values())) for part in local]).sum(0)
         return dict(zip(local[0], parallel.all_sum(values, self.group).tolist(), strict=True))
 
     def _refuse(self) -> NoReturn:
         bf16 = ", or use train.amp=bf16" if self.settings.amp == "fp16" else ""
         raise UserError(
-            f"The loss or its gradient is no longer finite at step {self.position.step + 1} (learning rate "
-            f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}."
+            f"the loss or its gradient is no longer finite at step {self.position.step + 1} (learning rate "
+            f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}"
         )
 
     def window_metrics(self) -> dict[str, float]:
-        """Close the window: its means, and its speed.
+        """Close the window; return its means and its speed.
 
-        The wait is the slowest rank's: the others spend that time in the gradient's collective.
+        The wait is that of the slowest rank: the others spend this time in the gradients' collective.
         """
         window, self.window = self.window, _Window()
         clock = torch.tensor(
@@ -302,17 +302,17 @@ class _Loop:
         }
 
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
-        """Report on every rank, with a checkpoint from rank 0."""
+        """Report on every rank, with a checkpoint on rank 0."""
         folder = None
         if self.rank == 0 and self.scratch is not None:
             folder = self.scratch / f"checkpoint-{self.position.step:08d}"
             checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
         self.report(Report("epoch", self.position.epoch, self.position.step, metrics, folder))
-        self.window = _Window()  # saving and validating are not the steps' time
+        self.window = _Window()  # saving and validating do not count as time of the steps
 
 
 def _sums(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """What a pass tells, summed over its clips, in float64."""
+    """Return the metrics of one pass, summed over its clips, in float64."""
     clips = batch.sample_weights.sum()
     correct = ((losses["logits"].argmax(1) == batch.labels) * batch.sample_weights).sum()
     named = {"clips": clips, "loss": losses["total"] * clips, "correct": correct}

@@ -1,4 +1,4 @@
-"""Optimisers by parameter groups."""
+"""Optimisers with parameter groups."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tasks.learn.settings import TrainSettings
 
 
 def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
-    """Make the optimiser of a network from its `parameter_groups()`.
+    """Make the optimiser for the `parameter_groups()` of a network.
 
-    Parameters without a gradient (a frozen batch norm) are left out. Raises ValueError where the groups do not hold
-    every other parameter exactly once: the network would silently not be trained.
+    Parameters without a gradient (a frozen batch norm) are left out. Raises ValueError unless the groups hold
+    every other parameter exactly once: some would silently not be trained.
     """
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     groups: list[dict[str, Any]] = []
@@ -41,14 +41,16 @@ def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
                 )
     if sorted(seen) != sorted(parameters):
         wrong = sorted({name for name in parameters if seen.count(name) != 1})
-        raise ValueError(f"parameter_groups() of {type(network).__name__} must hold once each of {', '.join(wrong)}")
+        raise ValueError(
+            f"parameter_groups() of {type(network).__name__} must hold each of {', '.join(wrong)} exactly once"
+        )
     if settings.optimizer == "adamw":
         return AdamW(groups, lr=settings.lr, betas=settings.betas)
     return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
 
 
 def upstream(optimizer: Optimizer) -> list[nn.Parameter]:
-    """Return the parameters that learn by `network.gradients`; most networks have none."""
+    """Return the parameters that are trained by `network.gradients`; most networks have none."""
     return [p for group in optimizer.param_groups if group["role"] == "upstream" for p in group["params"]]
 
 

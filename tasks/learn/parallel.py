@@ -1,4 +1,4 @@
-"""Several workers: DistributedDataParallel and the few collectives of the loop.
+"""Several workers: DistributedDataParallel and the collectives of the loop.
 
 Everywhere a `group` of None means one worker without torch.distributed.
 """
@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Losses(nn.Module):
     """A module whose forward is the network's `losses`.
 
-    DistributedDataParallel synchronises gradients in its own forward only: `ddp.module.losses(...)` would skip it
-    without a word.
+    DistributedDataParallel synchronises gradients only in its own forward: `ddp.module.losses(...)` would silently skip
+    it.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -33,13 +33,13 @@ class Losses(nn.Module):
     def forward(
         self, clip: Tensor, labels: Tensor, sample_weights: Tensor, flow: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the network's training losses; flow goes to those networks alone that learn it."""
+        """Return the network's training losses; only networks that predict flow get it."""
         more = {} if flow is None else {"flow": flow}
         return self.network.losses(clip, labels, sample_weights, **more)  # type: ignore[operator]
 
 
 def rank_and_world(group: ProcessGroup | None) -> tuple[int, int]:
-    """Return this worker's number and how many there are."""
+    """Return this worker's rank and the number of workers."""
     return (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
 
 
@@ -53,32 +53,32 @@ def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None) -
 
 
 def without_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
-    """Return the context of a forward and backward pass whose gradients, where `skip`, are averaged later."""
+    """Return the context of a forward and backward pass; with `skip`, its gradients are averaged later."""
     if skip and isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
 
 
 def release(group: ProcessGroup | None) -> None:
-    """Let go of the group, which a cycle of references in DistributedDataParallel holds.
+    """Release the group, which a reference cycle in DistributedDataParallel holds.
 
-    A group that outlives `destroy_process_group` keeps threads, and gloo's abort the process when it ends under them.
+    A group that outlives `destroy_process_group` keeps threads, and gloo's abort the process if it ends before they do.
     """
     if group is not None:
         gc.collect()
 
 
 def global_mean_scale(sample_weights: Tensor, count: int, world: int) -> Tensor:
-    """Return the factor that turns a rank's weighted mean into its share of the mean over all ranks.
+    """Return the factor that turns a rank's weighted mean into its part of the mean over all ranks.
 
-    DistributedDataParallel averages gradients over `world` ranks whatever their numbers of samples; with this factor
-    the average is the mean over the step's `count` samples.
+    DistributedDataParallel averages gradients over `world` ranks regardless of their numbers of samples; with this
+    factor the average is the mean over the step's `count` samples.
     """
     return sample_weights.sum() * world / count
 
 
 def sync_buffers(network: nn.Module, group: ProcessGroup | None) -> None:
-    """Copy rank 0's buffers (batch norm statistics), which are those in the checkpoint, to every rank."""
+    """Copy the buffers of rank 0 (batch norm statistics), which are those in the checkpoint, to every rank."""
     if group is not None:
         for buffer in network.buffers():
             dist.broadcast(buffer, group=group, group_src=0)
@@ -92,21 +92,21 @@ def all_sum(values: Tensor, group: ProcessGroup | None) -> Tensor:
 
 
 def sum_each(tensors: Sequence[Tensor], group: ProcessGroup | None) -> list[Tensor]:
-    """Return the sum over ranks of each tensor, by one collective; they are of one kind."""
+    """Return the sum of each tensor over ranks, by one collective; all have the same dtype."""
     flat = all_sum(torch.cat([tensor.flatten() for tensor in tensors]), group)
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def all_max(values: Tensor, group: ProcessGroup | None) -> Tensor:
-    """Return the element-wise largest over ranks."""
+    """Return the element-wise maximum over ranks."""
     if group is not None:
         dist.all_reduce(values, dist.ReduceOp.MAX, group)
     return values
 
 
 def gather(value: T, group: ProcessGroup | None) -> list[T]:
-    """Return every rank's value, in order of rank, on every rank."""
+    """Return the values of all ranks, in order of rank, on every rank."""
     if group is None:
         return [value]
     values: list[T] = [value] * dist.get_world_size(group)

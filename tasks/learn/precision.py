@@ -1,4 +1,4 @@
-"""Mixed precision of training and scoring."""
+"""Mixed precision in training and scoring."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def autocast(device: torch.device, amp: Amp) -> AbstractContextManager[None]:
     if amp != "off" and device.type != "cuda":
         raise UserError(
             f"train.amp={amp} needs a GPU and this worker runs on the {device.type.upper()}: set train.amp=off, or "
-            "give each worker a GPU (compute.gpus_per_worker=1)."
+            "give each worker a GPU (compute.gpus_per_worker=1)"
         )
     return torch.autocast(device.type, dtype=_DTYPES.get(amp, torch.bfloat16), enabled=amp != "off")
 
 
 def grad_scaler(device: torch.device, amp: Amp) -> torch.amp.GradScaler:
-    """Return the loss scaler; it passes everything through unless `amp` is fp16."""
+    """Return the loss scaler, which changes nothing unless `amp` is fp16."""
     return torch.amp.GradScaler(device.type, enabled=amp == "fp16")

@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of how far training is."""
+"""Learning rate as a pure function of the position in training."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tasks.learn.settings import TrainSettings
 def lr_at(epoch: float, width: float, settings: TrainSettings) -> float:
     """Return the base learning rate of a step.
 
-    During warm-up it rises linearly: step s of w warm-up steps has (s + 1) / w of the full rate. The cosine runs from
+    It rises linearly during warm-up: step s of w has (s + 1) / w of the full rate. The cosine runs from
     the end of the warm-up to the end of training; milestones count from the start of training.
 
     Args:
         epoch: epochs since the start of training when the step begins, with fractions.
-        width: the step's share of its epoch.
-        settings: of the training.
+        width: the fraction of its epoch that the step takes.
+        settings: settings of the training.
     """
     if epoch < settings.warmup_epochs:
         return settings.lr * min(1.0, (epoch + width) / settings.warmup_epochs)

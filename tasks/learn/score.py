@@ -1,4 +1,4 @@
-"""Scores of videos and what they are worth."""
+"""Scores of videos and metrics of them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def score(
     amp: Amp = "off",
     group: ProcessGroup | None = None,
 ) -> Scores:
-    """Run the network over the batches and average each video's clips (views and parts).
+    """Run the network over the batches and average each video's clips (views and pieces).
 
-    The mean is over logits or over softmax probabilities, as `space` says. With a group every rank brings its own
-    videos and gets everybody's. The network is left in eval mode.
+    The mean is over logits or over softmax probabilities, as `space` says. With a group, every rank scores its own
+    videos and gets the scores of all. The network is left in eval mode.
     """
     device = torch.device(device)
     network.eval()
@@ -51,7 +51,7 @@ def score(
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a set of scores is worth."""
+    """Metrics of a set of scores."""
 
     videos: int
     loss: float
@@ -59,7 +59,7 @@ class Metrics:
     top1_percent: float
     top5_percent: float
     mean_class_percent: float
-    """Mean of the recalls of the classes that have videos."""
+    """Mean recall of the classes that have videos."""
     confusion: np.ndarray
     """int64 [K, K], videos by label (row) and prediction (column)."""
 
@@ -75,7 +75,7 @@ def measure(scores: Scores, space: ScoreSpace = "logits") -> Metrics:
     labels = np.array([label for label, _ in scores.values()])
     table = np.stack([row for _, row in scores.values()])
     num_videos, num_classes = table.shape
-    # Stable: among equal scores the class listed first wins, on every machine.
+    # Stable: among equal scores, the class listed first wins on every machine.
     ranking = np.argsort(-table, axis=1, kind="stable")
     hits = ranking == labels[:, None]
     confusion = np.zeros((num_classes, num_classes), np.int64)

@@ -14,23 +14,22 @@ class TrainSettings:
 
     epochs: int = 50
     batch_size: int = 64
-    """Clips an optimisation step, over all workers together."""
+    """Clips per optimisation step, over all workers together."""
     multigrid: Literal["off", "long", "short", "both"] = "off"
-    """Coarser clips in larger batches, by epochs (long), steps (short) or both; an epoch then has fewer steps."""
+    """Coarser clips in larger batches, by epoch (long), by step (short) or both; an epoch then has fewer steps."""
     accumulate: int = 1
-    """Parts that a worker's share of a step is cut into, one after the other: less memory, the same gradients but for
-    batch norm, which then takes the statistics of each part."""
+    """Micro-batches into which a worker's clips of a step are split, one after the other: less memory and the same
+    gradients, except that batch norm uses the statistics of each micro-batch."""
     lr: float = 0.01
-    """Base learning rate, as given: it is not scaled by batch size or workers."""
+    """Base learning rate; it is not scaled by batch size or number of workers."""
     trunk_lr_factor: float = 1.0
-    """Factor of the rate of all that is not the last layer, or a head that the network adds beside its trunk: below 1
-    where a trained trunk is fine-tuned."""
+    """Learning-rate multiplier for the backbone; below 1 to fine-tune a pretrained one."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
-    """Of SGD."""
+    """SGD momentum."""
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of AdamW."""
+    """AdamW betas."""
     weight_decay: float = 5e-4
     schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[float, ...] = (30, 40, 45)
@@ -39,21 +38,21 @@ class TrainSettings:
     warmup_epochs: float = 0.0
     """Linear warm-up from zero, in epochs (fractions allowed)."""
     min_lr: float = 0.0
-    """Where the cosine ends."""
+    """Learning rate at the end of the cosine schedule."""
     clip_norm: float | None = None
-    """Largest total gradient norm; null switches clipping off."""
+    """Largest total gradient norm; null turns clipping off."""
     amp: Literal["off", "bf16", "fp16"] = "off"
-    """Mixed precision; on a GPU only."""
+    """Mixed precision; needs a GPU."""
     log_every: int = 10
-    """Steps between two logged points."""
+    """Steps between logged metrics."""
     validate_every: int = 1
-    """Epochs between two validations."""
+    """Epochs between validations."""
     checkpoint_steps: int = 0
-    """Also keep a checkpoint every so many steps within an epoch; 0 for the ends of epochs only."""
+    """Steps between checkpoints within an epoch; 0: only at the ends of epochs."""
     keep_checkpoints: int = 2
-    """Checkpoints kept beside the best one."""
+    """Number of checkpoints to keep besides the best one."""
     loader_threads: int = 2
-    """Threads a worker that decode and augment clips."""
+    """Threads per worker that decode and augment clips."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
-"""The plan of an epoch's steps: how many clips of which size each takes; standard library only.
+"""The steps of an epoch: how many clips of which size each takes; standard library only.
 
 Multigrid training: C. Wu et al., "A Multigrid Method for Efficiently Training Video Models", CVPR 2020. Coarser clips
-come in larger batches at the same cost, so that an epoch takes fewer steps. The long cycle changes the clips from epoch
-to epoch, once from coarse to fine in each stage of the learning rate; the short cycle changes them from step to step.
+come in larger batches at the same cost, so that an epoch takes fewer steps. The long cycle changes the clips between
+epochs, from coarse to fine once per stage of the learning rate; the short cycle changes them between steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks.learn.settings import TrainSettings
 
 
 class Shape(NamedTuple):
-    """Factors of what the settings say."""
+    """Factors on the batch size, frames and size of the settings."""
 
     batch: int = 1
     frames: float = 1.0
@@ -26,13 +26,13 @@ class Step(NamedTuple):
     """One optimisation step."""
 
     samples: int
-    """Of all workers together."""
+    """Samples of all workers together."""
     frames: float = 1.0
-    """Factor of a clip's frames or segments."""
+    """Factor on a clip's frames or segments."""
     size: float = 1.0
-    """Factor of a clip's height and width."""
+    """Factor on a clip's height and width."""
     lr: float = 1.0
-    """Factor of the learning rate."""
+    """Factor on the learning rate."""
 
 
 FULL = Shape()
@@ -52,7 +52,7 @@ def epoch_steps(settings: TrainSettings, epoch: int, samples: int) -> list[Step]
 
 @lru_cache(maxsize=len(LONG))
 def _steps(batch_size: int, base: Shape, cycle: tuple[Shape, ...], samples: int) -> tuple[Step, ...]:
-    """The steps of every epoch of this shape: a training asks for all of its epochs before it starts."""
+    """Return the steps of an epoch of this shape; cached, as a training asks for all its epochs before it starts."""
     steps: list[Step] = []
     left = samples
     while left:
@@ -66,8 +66,8 @@ def _steps(batch_size: int, base: Shape, cycle: tuple[Shape, ...], samples: int)
 def long_shape(settings: TrainSettings, epoch: int) -> Shape:
     """Return the long cycle's shape in an epoch.
 
-    Each stage of the step schedule, and all of any other, has one cycle whose shapes get equally many steps, in whole
-    epochs. The last epoch is always of full clips.
+    Each stage of the step schedule (any other schedule is one stage) has one cycle, whose shapes get equal numbers of
+    steps, in whole epochs. The last epoch always has full clips.
     """
     if epoch == settings.epochs - 1:
         return FULL

@@ -274,7 +274,7 @@ def test_a_scale_of_filters_is_that_of_their_effect(clip: Tensor) -> None:
         ({"temperature_start": 0.0}, "temperature_start must be above 0, not 0.0"),
         ({"anneal_epochs": -1.0}, "anneal_epochs must be above 0, not -1.0"),
         ({"temperature_start": 30.0, "mix": "branch"}, "temperature_start=30.0 has no effect: mix=branch"),
-        ({"temperature_start": 30.0, "branches": "none"}, "has no effect: branches=none weights no filters"),
+        ({"temperature_start": 30.0, "branches": "none"}, "has no effect: branches=none mixes no filters"),
         ({"standardise": True, "branches": "none"}, "standardise=True has no effect: branches=none"),
         ({"filter_scale": 0.0}, "filter_scale must be above 0, not 0.0"),
         ({"filter_scale": 2.0, "mix": "branch"}, "filter_scale=2.0 has no effect: mix=branch has no filters"),

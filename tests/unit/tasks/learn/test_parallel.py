@@ -78,4 +78,4 @@ def test_all_ranks_validate_with_the_statistics_of_the_checkpoint(tmp_path):
 
 def test_a_bad_loss_of_one_rank_stops_all(tmp_path):
     for result in run("diverge", 2, tmp_path / "two"):
-        assert result["error"].startswith("UserError: The loss or its gradient is no longer finite at step")
+        assert result["error"].startswith("UserError: the loss or its gradient is no longer finite at step")
