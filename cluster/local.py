@@ -29,7 +29,7 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Node:
-    """The `ray start` process of a node; its start time tells it from a later process of the same id."""
+    """The `ray start` process of a node; its start time distinguishes it from a later process of the same id."""
 
     pid: int
     started: int

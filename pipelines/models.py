@@ -27,10 +27,10 @@ class Entry:
     paper: str
     streams: tuple[str, ...]
     parameters: int
-    """Of what is deployed, at 400 classes, of the first stream."""
+    """Deployed parameters with 400 classes, for the first stream."""
     reference: ReferenceCost
     reference_parameters: int
-    """Ours, at the reference's number of classes."""
+    """Our count, with the reference's number of classes."""
     gmacs: float
     """Convolutions, linear layers and matrix products of one view."""
     gmacs_with_bn: float

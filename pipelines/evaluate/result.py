@@ -118,7 +118,7 @@ def per_class_csv(confusion: np.ndarray, classes: list[str], path: Path) -> None
 
 
 def per_class(confusion: np.ndarray, classes: list[str]) -> list[list[Any]]:
-    """Return a row a class: videos, correct, recall, predicted, precision (empty where undefined), worst confusion."""
+    """Return a row per class: videos, correct, recall, predicted, precision (empty if undefined), worst confusion."""
     rows = []
     for index, name in enumerate(classes):
         videos, predicted, correct = confusion[index].sum(), confusion[:, index].sum(), confusion[index, index]

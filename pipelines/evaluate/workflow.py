@@ -1,4 +1,4 @@
-"""`marey evaluate`: what a trained network is worth on a part of a dataset, scored by Ray tasks."""
+"""`marey evaluate`: the scores of a trained network on a part of a dataset, computed by Ray tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks.learn import Identity, measure, read_identity
 log = logging.getLogger(__name__)
 
 SLICES = 4
-"""Slices of the videos a worker: the progress moves, and no worker waits long for the slowest."""
+"""Slices of the videos per worker: progress is visible, and no worker waits long for the slowest."""
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,10 @@ def predict(
 
     Args:
         run: a run's id or name, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a checkpoint folder.
-        videos: files, URLs, or folders, of which every file below is taken but hidden ones.
-        top: classes a video.
-        clips: clips a video whose scores are averaged, evenly spread over it.
-        crops: crops a clip, 1, 3 or 10.
+        videos: files, URLs, or folders, whose files are all taken, except hidden ones.
+        top: number of classes per video.
+        clips: clips per video, evenly spread over it; their scores are averaged.
+        crops: crops per clip, 1, 3 or 10.
         address: for several videos, head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
         progress: show a progress bar, or log lines where there is no terminal.
 

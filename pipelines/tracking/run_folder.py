@@ -1,6 +1,6 @@
 """The folders that a workspace keeps of runs, sweeps and averages: no other module knows the names of their files.
 
-A folder's state tells a later start of the same name what it was started with, and its result once there is one.
+A folder's state shows a later start of the same name what it was started with, and its result once there is one.
 """
 
 from __future__ import annotations
