@@ -117,6 +117,7 @@ class CMM(nn.Module):
     """Channel-wise motion: the difference between the features of a frame and the next, on C / reduction channels.
 
     [B*T, C, h, w] -> [B*T, C, h/stride, w/stride], zero at the last frame of each clip.
+    Equation (3) of docs/papers/stm.md, section 3.
     """
 
     def __init__(self, channels: int, reduction: int, stride: int) -> None:

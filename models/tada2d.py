@@ -73,7 +73,10 @@ class TAdaBlock(Bottleneck):
 
 
 class RouteFunction(nn.Module):
-    """Features [B*T, C, h, w] -> calibration factors [B*T, C] from the context of each frame; 1 at the start."""
+    """Features [B*T, C, h, w] -> calibration factors [B*T, C] from the context of each frame; 1 at the start.
+
+    Equation (1) of docs/papers/tada2d.md, section 2.
+    """
 
     def __init__(self, channels: int, reduced: int, kernel: int) -> None:
         super().__init__()

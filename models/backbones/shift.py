@@ -59,7 +59,7 @@ def shifted(options: ShiftOptions) -> BlockFactory:
 def shift(x: Tensor, frames: int, fold: int) -> Tensor:
     """Take the first `fold` channels of x [B*T, C, h, w] from the next frame, the second `fold` from the previous one.
 
-    Beyond the ends of a clip, values are zero.
+    Beyond the ends of a clip, values are zero: equation (1) of docs/papers/tsm.md.
     """
     if fold == 0:
         return x

@@ -116,7 +116,7 @@ class Layer(nn.Module):
         self.neurons = Neurons(channels, settings)
 
     def impulses(self, x: Tensor) -> Tensor:
-        """[B, C, T, h, w] -> [B, N], in float32 at least.
+        """[B, C, T, h, w] -> [B, N], in float32 at least: equation (2) of docs/papers/dsts.md.
 
         The paper sums all elements of m_i(X). The sum of a 1x1x1 convolution is the sum of its kernel over outputs
         times the sum of its input over positions, so no convolution is needed.
@@ -205,7 +205,8 @@ class Neurons(nn.Module):
     def temporal_channels(self, samples: int) -> Tensor:
         """Return b, 1 where a channel is temporal: [B or 1, N, C]. Binary unless `semhash_mix` is set.
 
-        Improved SemHash: training adds noise, and the gradient is that of a saturating sigmoid.
+        Improved SemHash, equation (4) of docs/papers/dsts.md: training adds noise, and the gradient is that of a
+        saturating sigmoid.
         """
         if not self.settings.learns_gates:
             channels = torch.arange(self.channels, device=self.fuse.conv.weight.device)
@@ -267,7 +268,10 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def gumbel_softmax(impulses: Tensor, tau: float) -> Tensor:
-    """Straight-through Gumbel softmax: float [B, N] -> exactly one-hot, with the gradient of the softmax."""
+    """Straight-through Gumbel softmax: float [B, N] -> exactly one-hot, with the gradient of the softmax.
+
+    Equation (3) of docs/papers/dsts.md.
+    """
     soft = ((impulses + gumbel_noise(impulses)) / tau).softmax(1)
     hard = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1.0)
     # Another order leaks about 1e-7 into the neurons that are not selected.

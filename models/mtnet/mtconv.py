@@ -64,6 +64,7 @@ class MTConv(nn.Module):
     """[B, inputs, T, h, w] -> the size of `Conv3d(inputs, outputs, kernel, stride, kernel // 2)`, batch-normalised.
 
     Called with two branches, as `split` returns them, it returns two: concatenating between layers would copy.
+    Equation (2) of docs/papers/mtnet.md, section 2.
     """
 
     def __init__(
@@ -175,6 +176,8 @@ def pool(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
 
 def frame_selection(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
     """Keep half of the frames, in order: those that resemble their two neighbours least.
+
+    Equation (3) of docs/papers/mtnet.md, section 2.
 
     Args:
         x: [B, C, T, h, w]; frames are compared by their channel sums over the plane.

@@ -117,7 +117,10 @@ class MTNetL(MTNet):
 
 
 class MTBlock(nn.Module):
-    """Four MTConvs, a gate and a shortcut. [B, inputs, T, h, w] -> [B, outputs, T/stride, h/stride, w/stride]."""
+    """Four MTConvs, a gate and a shortcut. [B, inputs, T, h, w] -> [B, outputs, T/stride, h/stride, w/stride].
+
+    Equation (5) of docs/papers/mtnet.md, section 4.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, options: GateOptions) -> None:
         super().__init__()

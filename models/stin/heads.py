@@ -16,7 +16,10 @@ FLOW_UNIT = 20.0
 
 
 class Changes(nn.Module):
-    """Change from one map to the next: the common part of the two heads of apparent difference. For training only."""
+    """Change from one map to the next: the common part of the two heads of apparent difference. For training only.
+
+    Equation (1) of docs/papers/stin.md, section 3.
+    """
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -86,7 +89,10 @@ def flow_error(predicted: Tensor, flow: Tensor | None, sample_weights: Tensor | 
 
 
 class SelfAttention(nn.Module):
-    """Non-local block over the positions of a snippet's map; the identity at the start."""
+    """Non-local block over the positions of a snippet's map; the identity at the start.
+
+    Equations (3) and (4) of docs/papers/stin.md, section 4.
+    """
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
