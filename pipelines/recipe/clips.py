@@ -57,7 +57,7 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
     published = published_clip(network, stream)
     given = {name: value for name, value in recipe.input.items() if value is not None}
     if "flip" not in given and published.flip and (name := next(filter(sided, classes), None)):
-        log.info("no horizontal flips: the class %r tells left from right (input.flip overrides)", name)
+        log.info("no horizontal flips: the class %r distinguishes left and right (input.flip overrides)", name)
         given["flip"] = 0.0
     clip = replace(published, **check_fields(given), seed=recipe.train.seed)
     for name in ("stride", "short"):
