@@ -199,7 +199,7 @@ class SE(nn.Module):
 
 
 def squeeze(channels: int) -> int:
-    """Return the inner channels of an SE: a sixteenth, to the nearest multiple of 8 that is at most a tenth too few."""
+    """Return the inner channels of an SE: a sixteenth, rounded to a multiple of 8 but at most a tenth less."""
     sixteenth = channels / 16
     rounded = max(8, int(sixteenth + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * sixteenth else rounded + 8

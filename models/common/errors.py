@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class ModelError(ValueError):
-    """What is wrong with a name, an option or a clip, and what would be right, in one line."""
+    """A wrong name, option or clip; the message says in one line what would be right."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -18,7 +18,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def nearest_and_all(name: object, known: Iterable[str]) -> str:
-    """Return the same end, with all known names after the nearest one: for options, which are few."""
+    """Return the end of `did_you_mean` with all known names in either case: for options, of which there are few."""
     names = sorted(known)
     end = did_you_mean(name, names)
     return f"{end} known: {', '.join(names)}" if end.endswith("?") else end

@@ -46,7 +46,7 @@ def unwrap(content: object, source: str) -> dict[str, Tensor]:
     """Return the tensors of a loaded file by their names in a network.
 
     Args:
-        content: what `torch.load(..., weights_only=True)` or safetensors gave.
+        content: result of `torch.load(..., weights_only=True)` or of safetensors.
         source: the file's name, for the error.
 
     Raises:
@@ -84,7 +84,7 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
         name, value = ours
         target = own.get(name)
         if target is not None and target.dim() == 1 and value.shape == (1, *target.shape):
-            value = value[0]  # files of early torch versions store batch norm's tensors so
+            value = value[0]  # files of early torch versions store batch norm's tensors like this
         if target is not None and name in FIRST and value.dim() == 4 and value.shape[1] == 3 != target.shape[1]:
             value = value.mean(1, keepdim=True).expand(-1, target.shape[1], -1, -1)
         if target is not None and target.dim() == 5 and value.dim() == 4:

@@ -36,12 +36,12 @@ class _SoftPool(torch.autograd.Function):
 
 
 def forward(x: Tensor) -> Tensor:
-    """SoftPool under autograd: [..., h, w] -> [..., h/2, w/2]."""
+    """Pool under torch's autograd: [..., h, w] -> [..., h/2, w/2]."""
     return softmax_average(windows(x))
 
 
 def backward(x: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient of x given that of the pooled values: weight * (1 + value - pooled) of each, in float32 at least."""
+    """Return the gradient of x given that of the pooled values: weight * (1 + value - pooled), in float32 at least."""
     values = windows(x)
     weights = softmax(values)
     values = values.to(weights.dtype)
@@ -60,5 +60,5 @@ def softmax_average(values: Tensor) -> Tensor:
 
 
 def softmax(values: Tensor) -> Tensor:
-    """Softmax over the first axis, in float32 at least."""
+    """Take the softmax over the first axis, in float32 at least."""
     return values.softmax(0, dtype=torch.promote_types(values.dtype, torch.float32))

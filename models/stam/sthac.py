@@ -71,7 +71,7 @@ class STHAC(nn.Module):
         return calibrated_conv(x, self.factors(x, frames), weight, stride)
 
     def factors(self, x: Tensor, frames: int) -> Tensor:
-        """Calibration alpha of x [B*T, C, h, w]: [B*T, C, k, k], a factor per frame, input channel and tap."""
+        """Return the calibration alpha of x [B*T, C, h, w]: [B*T, C, k, k], a factor per frame, channel and tap."""
         if self.mix == "branch":
             filters = [branch.scale * branch(x, frames) for branch in self._branches()]
             change = sum(filters[1:], filters[0])[:, :, None, None]

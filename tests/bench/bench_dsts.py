@@ -1,8 +1,8 @@
-"""DSTS: evaluation by one neuron a sample beside all of them, and a step with UDL beside a plain one.
+"""DSTS: evaluation by one neuron per sample beside all of them, and a step with UDL beside a plain one.
 
     .venv/bin/python tests/bench/bench_dsts.py [--repeats 5]
 
-One thread, CPU time, medians; what is compared takes turns.
+One thread, CPU time, medians; variants take turns.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ LR = 0.01
 
 
 def head(neurons: int, *, dense: bool = False) -> DSTS:
-    """The module behind TPN, whose samples choose different neurons."""
+    """The module after TPN, with samples routed to different neurons."""
     torch.manual_seed(0)
     made = DSTS(2048, SpecializationSettings(n_neurons=neurons, dense_eval=dense, zero_init_out=False)).eval()
     for layer in made.layers:
@@ -37,7 +37,7 @@ def evaluate(module: DSTS, x: Tensor) -> None:
 
 
 def evaluation(repeats: int) -> None:
-    print("| batch | N = 10 / N = 1 | all of 10 / the chosen one | neurons in use by layer | ms a sample, N = 10 |")
+    print("| batch | N = 10 / N = 1 | all of 10 / the chosen one | neurons in use by layer | ms per sample, N = 10 |")
     print("|---|---|---|---|---|")
     for batch in (1, 16):
         x = torch.randn(batch, 2048, 8, 7, 7) + 3 * torch.randn(batch, 2048, 1, 1, 1)
@@ -53,7 +53,7 @@ def evaluation(repeats: int) -> None:
 
 
 def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
-    """A step as the loop takes it, on all samples or on two halves."""
+    """Make a step like the loop's, on all samples or on two halves."""
     torch.manual_seed(0)
     count = shape[0]
     network = models.build("dsts_tpn", 16, tiny=size == "tiny", udl=udl)
@@ -74,14 +74,14 @@ def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
 
 
 def grown(size: str, shape: tuple[int, ...], udl: bool) -> float:
-    """Peak memory in MB that a step adds to its network, in a process that has taken none."""
+    """Peak memory in MB that a step adds to its network, in a process that has not trained before."""
     host.tune_allocator(threads=1)
     return peak_growth(step(size, shape, udl))
 
 
 def learning(repeats: int) -> None:
     print(
-        "\n| network | clips x frames x size | UDL / plain step | UDL / plain memory | s a step | MB |\n"
+        "\n| network | clips x frames x size | UDL / plain step | UDL / plain memory | s per step | MB |\n"
         + "|---" * 6
         + "|"
     )

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/bench/bench_host.py [--repeats 5]
 
-One thread, CPU time, medians; each form has a process of its own, and the two take turns.
+One thread, CPU time, medians; each variant runs in its own process, in turns.
 """
 
 import statistics
@@ -19,9 +19,9 @@ PASS = ("mtnet_m", 4, 16, 224)
 """Networks, tiny in training and whole in evaluation, with clips, frames and size."""
 
 
-def measured(settled: bool) -> list[float]:
+def measured(tuned: bool) -> list[float]:
     """CPU seconds of each case in this process."""
-    if settled:
+    if tuned:
         host.tune_allocator(threads=1)
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -37,16 +37,14 @@ def measured(settled: bool) -> list[float]:
 
 
 def processes(repeats: int) -> None:
-    turns = [
-        tuple(in_a_process(f"bench_host.measured({settled})") for settled in (False, True)) for _ in range(repeats)
-    ]
-    print("| network | clips x frames x size | settled / not | ms a clip |\n|---|---|---|---|")
+    turns = [tuple(in_a_process(f"bench_host.measured({tuned})") for tuned in (False, True)) for _ in range(repeats)]
+    print("| network | clips x frames x size | tuned / not | ms per clip |\n|---|---|---|---|")
     for index, (name, batch, frames, side) in enumerate([*STEPS, PASS]):
-        usual, settled = (statistics.median(turn[which][index] for turn in turns) for which in (0, 1))
+        usual, tuned = (statistics.median(turn[which][index] for turn in turns) for which in (0, 1))
         what = "pass" if (name, batch, frames, side) == PASS else "tiny, training step"
         print(
-            f"| {name}, {what} | {batch} x {frames} x {side} | **{settled / usual:.2f}** "
-            f"| {1e3 * settled / batch:.1f}, {1e3 * usual / batch:.1f} |"
+            f"| {name}, {what} | {batch} x {frames} x {side} | **{tuned / usual:.2f}** "
+            f"| {1e3 * tuned / batch:.1f}, {1e3 * usual / batch:.1f} |"
         )
 
 

@@ -1,4 +1,4 @@
-"""The loop's supply: clips/s of the loader beside JPEG decoding alone, and the wait for data."""
+"""Supply of the training loop: clips/s of the loader beside JPEG decoding alone, and the wait for data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def decode_seconds(dataset: Dataset) -> float:
 
 
 def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
-    """CPU seconds a clip of the loader alone, and clips a second: medians of some epochs."""
+    """CPU seconds per clip of the loader alone, and clips per second: medians of some epochs."""
     source = ClipLoader(dataset, "train", CLIP, TrainSettings(batch_size=8, loader_threads=threads))
     cpu, rates = [], []
     for epoch in range(EPOCHS):
@@ -47,7 +47,7 @@ def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
 
 
 def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
-    """CPU milliseconds a clip of a training on small clips, and the loop's own figures of its last epoch."""
+    """CPU milliseconds per clip of a training on small clips, and the loop's own figures of its last epoch."""
     reports: list[Report] = []
     cpu: list[float] = []
 
@@ -72,14 +72,14 @@ def main() -> None:
         full = open_dataset(write_dataset(Path(folder) / "full", videos=32, size=(256, 340), frames=40, texture=True))
         seconds = decode_seconds(full)
         print(f"Frames 340x256, JPEG quality 95, {1000 * seconds:.2f} ms to decode; clips of 8 frames, 224x224\n")
-        print("| share of JPEG decoding | loader CPU ms a clip | clips/s | threads |\n|---|---|---|---|")
+        print("| share of JPEG decoding | loader CPU ms per clip | clips/s | threads |\n|---|---|---|---|")
         for threads in (1, 2):
             cpu, rate = loader(full, threads)
             share = 100 * CLIP.segments * seconds / cpu
             print(f"| {share:.0f} % | {1000 * cpu:.1f} | {rate:.1f} | {threads} |", flush=True)
         small = open_dataset(write_dataset(Path(folder) / "small", videos=32, size=(72, 96), frames=40, texture=True))
         print(f"\nTraining on clips of 8 frames 64x64, {torch.get_num_threads()} threads of torch, 1 of the loader\n")
-        print("| network (tiny) | CPU ms a clip | clips/s | data wait |\n|---|---|---|---|")
+        print("| network (tiny) | CPU ms per clip | clips/s | data wait |\n|---|---|---|---|")
         for name in ("tsn", "stm"):
             cpu, speed = training(small, name)
             print(

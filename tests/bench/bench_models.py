@@ -3,7 +3,7 @@ equal forms of STM's temporal filter. Prints markdown.
 
     .venv/bin/python tests/bench/bench_models.py [--repeats 9]
 
-One thread, CPU time, medians; the networks take turns, so that what else the machine does falls on all alike.
+One thread, CPU time, medians; the networks take turns, so that other load on the machine affects all alike.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def step(
 
 
 def steps(repeats: int) -> None:
-    print("| network | clips x frames x size | STM / TSN step | TSN ms a clip | STM ms a clip |\n|---|---|---|---|---|")
+    print(
+        "| network | clips x frames x size | STM / TSN step | TSN ms per clip | STM ms per clip |\n" + "|---" * 5 + "|"
+    )
     for size, batch, frames, side in CASES:
         clip = torch.randn(batch, 3, frames, side, side)
         tsn, stm = seconds([step(name, size == "tiny", clip) for name in ("tsn", "stm")], repeats)
@@ -68,7 +70,7 @@ def steps(repeats: int) -> None:
 
 
 def branches(repeats: int) -> None:
-    """What each branch of STM adds to TSN's step, by taking steps without the other."""
+    """Time that each branch of STM adds to TSN's step, from steps without the other."""
     print("\n| network | CSTM / TSN step | CMM / TSN step | both |\n|---|---|---|---|")
     for size, batch, frames, side in CASES:
         clip = torch.randn(batch, 3, frames, side, side)
@@ -80,8 +82,10 @@ def branches(repeats: int) -> None:
 
 
 def forms_of_a_step(repeats: int) -> None:
-    """`torch.compile`, whose compilation the warm-up takes, and weights in channels-last memory."""
-    print("\n| network | compiled / eager step | channels-last / plain weights | eager ms a clip |\n|---|---|---|---|")
+    """`torch.compile` (compiled during warm-up) and weights in channels-last memory."""
+    print(
+        "\n| network | compiled / eager step | channels-last / plain weights | eager ms per clip |\n|---|---|---|---|"
+    )
     for size, batch, frames, side in CASES[::2]:
         clip = torch.randn(batch, 3, frames, side, side)
         for name in ("tsn", "stm", "tada2d", "stam"):
@@ -93,7 +97,7 @@ def forms_of_a_step(repeats: int) -> None:
 
 
 def conv2d_channels_last(x: Tensor, weight: Tensor, frames: int) -> Tensor:
-    """What `models.stm.CSTM` does."""
+    """The form in `models.stm.CSTM`."""
     _, channels, height, width = x.shape
     positions = x.permute(0, 2, 3, 1).reshape(-1, frames, height * width, channels).permute(0, 3, 1, 2)
     y = F.conv2d(positions, weight.unsqueeze(-1), padding=(1, 0), groups=channels)
@@ -129,7 +133,7 @@ def forward_and_backward(
 
 
 def temporal_filters(repeats: int) -> None:
-    """Each form in the memory order that suits it, forward and backward; all are checked to agree."""
+    """Time each form in the memory order that suits it, forward and backward; check that all agree."""
     forms = [conv2d_channels_last, conv1d, conv3d, three_products]
     print(f"\n| feature map | {' | '.join(f'{form.__name__} ms' for form in forms)} |\n|---{'|---' * len(forms)}|")
     for shape in ((128, 16, 14, 14), (16, 64, 56, 56), (16, 256, 14, 14)):
@@ -149,7 +153,7 @@ def temporal_filters(repeats: int) -> None:
 
 
 def in_a_process(call: str) -> Any:
-    """Result, as JSON has it, of a call such as `bench_host.measured(True)` in a process of its own."""
+    """Return the result, through JSON, of a call such as `bench_host.measured(True)` in its own process."""
     code = f"import json; import {call.partition('.')[0]}; print(json.dumps({call}))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
@@ -159,7 +163,7 @@ def in_a_process(call: str) -> Any:
 
 def peak_growth(step: Callable[[], object]) -> float:
     """MB that a step adds to the peak memory of a process that has taken none."""
-    Path("/proc/self/clear_refs").write_text("5")  # what getrusage tells of a process includes its parent's peak
+    Path("/proc/self/clear_refs").write_text("5")  # the peak in getrusage includes that of the parent process
     before = peak_kb()
     step()
     return (peak_kb() - before) / 1e3

@@ -3,7 +3,7 @@ what SoftPool saves by keeping only its input.
 
     .venv/bin/python tests/bench/bench_mtnet.py [--repeats 9]
 
-One thread, CPU time, medians; what is compared takes turns.
+One thread, CPU time, medians; variants take turns.
 """
 
 from collections.abc import Callable
@@ -34,12 +34,12 @@ def forward(made: nn.Module, clip: Tensor) -> None:
 
 
 def every_second_position(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
-    """Shapes as `mtconv.pool` has them, for nothing."""
+    """Return the shape of `mtconv.pool` without its work."""
     return x[:, :, :, ::2, ::2] if max(x.shape[3:]) > 1 else x
 
 
 def first_half(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
-    """Shapes as `mtconv.frame_selection` has them, for nothing."""
+    """Return the shape of `mtconv.frame_selection` without its work."""
     return x[:, :, : x.shape[2] // 2] if x.shape[2] > 2 else x
 
 
@@ -55,7 +55,7 @@ def without(*names: str) -> Callable[[nn.Module, Tensor], None]:
 
 
 def passes(repeats: int) -> None:
-    print("| clips | both reductions / slices | selection alone / slices | MTNet-M / plain | ms a clip | GMACs |")
+    print("| clips | both reductions / slices | selection alone / slices | MTNet-M / plain | ms per clip | GMACs |")
     print("|---|---|---|---|---|---|")
     made, plain = network(), network(ratio=None)
     for clips in (1, 4):

@@ -1,8 +1,8 @@
-"""STAM: training step and memory beside TAda2D and ResNet-50, and the equal forms of its convolution.
+"""STAM: training step and memory beside TAda2D and ResNet-50, and the equivalent forms of its convolution.
 
     .venv/bin/python tests/bench/bench_stam.py [--repeats 5]
 
-One thread, CPU time, medians; what is compared takes turns.
+One thread, CPU time, medians; variants take turns.
 """
 
 from functools import partial
@@ -35,7 +35,7 @@ SHAPES = [
 
 
 def grown(name: str, tiny: bool, shape: tuple[int, ...]) -> float:
-    """Peak memory in MB that one training step adds to its network, in a process that has taken none."""
+    """Peak memory in MB that one training step adds to its network, in a process that has not trained before."""
     host.tune_allocator(threads=1)
     network = models.build(name, 16, tiny=tiny)
     clip, labels = torch.randn(shape), torch.zeros(shape[0], dtype=torch.int64)
@@ -46,7 +46,7 @@ def steps(repeats: int) -> None:
     print(
         "| network | clips x frames x size | STAM / TAda2D step | STAM / ResNet step | STAM / TAda2D memory |", end=""
     )
-    print(" ms a clip: ResNet, TAda2D, STAM | MB |\n|---|---|---|---|---|---|---|")
+    print(" ms per clip: ResNet, TAda2D, STAM | MB |\n|---|---|---|---|---|---|---|")
     for size, batch, frames, side in CASES:
         shape = (batch, 3, frames, side, side)
         tiny = size == "tiny"
@@ -61,7 +61,7 @@ def steps(repeats: int) -> None:
 
 
 def static(x: Tensor, alpha: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The convolution that is calibrated, without calibration."""
+    """Run the convolution without calibration."""
     return F.conv2d(x, weight, stride=stride, padding=1) + 0 * alpha.sum()
 
 

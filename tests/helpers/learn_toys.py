@@ -16,14 +16,14 @@ CASES = {name: (name, {}) for name in models.names() if not models.describe(name
     "dsts_tpn, not the identity": ("dsts_tpn", {"zero_init_out": False}),
     "dsts_swin_b, not the identity": ("dsts_swin_b", {"zero_init_out": False}),
 }
-"""Networks and options that several workers, and a resumed training, are tested with."""
+"""Networks and options for the tests of several workers and of resumed training."""
 IDENTITY = Identity(
     model="toy", stream="rgb", options={}, classes=CLASSES, recipe={"name": "toy"}, dataset_digest="0" * 64
 )
 
 
 class Toy(Network):
-    """A convolution, batch norm where asked for, dropout and a linear layer."""
+    """A convolution, optional batch norm, dropout and a linear layer."""
 
     def __init__(self, dropout=0.5, norm=True):
         super().__init__(len(CLASSES), stream="rgb", options=None)

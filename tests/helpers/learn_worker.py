@@ -25,14 +25,14 @@ specialization.gate_noise = lambda draws, gates: torch.zeros(draws, *gates.shape
 
 
 def gradients(rank, world, group, scratch):
-    """Gradients of every network by 3 clips, and by 1."""
+    """Gradients of every network for 3 clips, and for 1."""
     return {(case, count): gradients_of(*CASES[case], count, rank, world, group) for case in CASES for count in (3, 1)}
 
 
 def gradients_of(name, options, count, rank, world, group):
     """Gradients of one step, without noise and with batch norm on its running statistics.
 
-    Noise and batch statistics are each worker's own, so that with them two workers are by design not one.
+    Each worker has its own noise and batch statistics, with which two workers differ from one by design.
     """
     torch.manual_seed(0)
     network = models.build(name, 3, tiny=True, **options)
@@ -55,7 +55,7 @@ def gradients_of(name, options, count, rank, world, group):
 
 
 def upstream(network, batch, rank, group):
-    """Gradients that a network makes itself, of those parameters that learn so, on 3 clips or more."""
+    """Gradients that a network computes itself, of its upstream parameters, on 3 clips or more."""
     names = [name for group in network.parameter_groups() if group.role == "upstream" for name in group.names]
     if not names or batch.count < 3:
         return {}
@@ -104,7 +104,7 @@ def statistics(rank, world, group, scratch):
 
 
 def diverge(rank, world, group, scratch):
-    """One rank's clips are no numbers: all must learn of it."""
+    """One rank's clips are NaN: all ranks must learn of it."""
     table = Table(n=8)
     table.clips[3] = float("nan")
     settings = TrainSettings(epochs=1, batch_size=4)

@@ -9,10 +9,10 @@ from models.common.network import CHANNELS, FrameNetwork
 from models.stam.sthac import STHAC
 
 NETWORKS = [name for name in models.names() if not models.describe(name).components]
-"""Those that take one clip; what is put together from others is tested beside its parts."""
+"""Networks that take one clip; a network of several is tested beside its components."""
 
 IN_A_RESNET = [name for name in NETWORKS if issubclass(network_class(models.describe(name)), FrameNetwork)]
-"""Those whose frames pass through a ResNet."""
+"""Networks that run a ResNet on every frame."""
 
 
 def clip_for(network: nn.Module, *shape: int) -> Tensor:

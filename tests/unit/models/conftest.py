@@ -5,7 +5,7 @@ from torch import Tensor
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Each test draws the same numbers in whatever order and process it runs."""
+    """Seed each test, so that its numbers do not depend on order or process."""
     torch.manual_seed(0)
 
 

@@ -153,7 +153,7 @@ def test_a_convolution_is_that_of_pytorch(kernel: tuple[int, int, int], stride: 
 
 
 def slow_block(block: X3DBlock, x: Tensor, stride: int) -> Tensor:
-    """A block by the paper's page: the depthwise convolution is a sum over its 27 taps."""
+    """A block as the paper's page describes it: the depthwise convolution is a sum over its 27 taps."""
 
     def pointwise(weight: Tensor, x: Tensor) -> Tensor:
         return torch.einsum("oi,bithw->bothw", weight.flatten(1), x)

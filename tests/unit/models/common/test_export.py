@@ -8,11 +8,11 @@ from torch import nn
 import models
 
 OPTIONS = {"stam": {"temperature_start": 30.0}}
-"""What is harder to export than the default: an annealed temperature is a buffer."""
+"""Options that are harder to export than the defaults: an annealed temperature is a buffer."""
 
 
 SAME_LAYERS = {"x3d_m", "x3d_l", "mtnet_m", "mtnet_l"}
-"""Only larger than x3d_s and mtnet_s."""
+"""Networks that only differ in size from x3d_s and mtnet_s."""
 
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - SAME_LAYERS))

@@ -1,4 +1,4 @@
-"""Weights of others: what is taken, what is new, what is left over."""
+"""Public weights: what is loaded, what is new, what is left over."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.quick
 
 @pytest.fixture(scope="module")
 def imagenet() -> dict[str, torch.Tensor]:
-    """As torchvision's and timm's files name a ResNet-50's tensors; values of our own."""
+    """Names of torchvision's and timm's files of a ResNet-50, with our values."""
     return ready("tsn", 1000).state_dict()
 
 

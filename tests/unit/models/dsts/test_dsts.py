@@ -18,7 +18,7 @@ SETTINGS = SpecializationSettings(n_neurons=5, n_layers=2, neck_channels=16)
 
 
 def module(**changes: object) -> DSTS:
-    """A module on 24 channels whose samples choose several neurons and whose statistics look trained."""
+    """A module on 24 channels with several neurons in use and statistics as after training."""
     torch.manual_seed(1)
     made = DSTS(24, SpecializationSettings(**{"n_neurons": 5, "n_layers": 2, "neck_channels": 16, **changes}))
     with torch.no_grad():

@@ -47,7 +47,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def smooth(monkeypatch: pytest.MonkeyPatch, quiet: None) -> None:
-    """A soft choice of neurons, which has the derivative that a hard one is trained with."""
+    """A soft routing, whose derivative is the one that trains the hard routing."""
     monkeypatch.setattr(specialization, "gumbel_softmax", lambda impulses, tau: (impulses / tau).softmax(1))
 
 
@@ -70,7 +70,7 @@ class Head(nn.Module):
 def meta_loss(
     network: nn.Module, train: Part, held_out: Part, scope: tuple[str, ...], *, graph: bool = True, stop: bool = True
 ) -> Tensor:
-    """Loss on the held-out samples behind the simulated step, by plain autograd."""
+    """Loss on the held-out samples after the simulated step, by plain autograd."""
     head, u = Head(network), upstream(network)
     down = {n: p for n, p in network.named_parameters() if n.startswith(scope) and n not in u}
 
@@ -111,7 +111,7 @@ def test_the_gradients_are_the_differences_of_the_held_out_loss(smooth: None) ->
     network.gradients([train], [held_out], lr=LR, reduce=alone)
 
     def held_out_loss() -> float:
-        """The decisions of the held-out pass stay as they are: u acts through the simulated step alone."""
+        """The routing of the held-out pass is fixed: u acts only through the simulated step."""
         return meta_loss_at(network, train, held_out, frozen).item()
 
     u = upstream(network)
@@ -130,7 +130,7 @@ def test_the_gradients_are_the_differences_of_the_held_out_loss(smooth: None) ->
 
 
 def meta_loss_at(network: nn.Module, train: Part, held_out: Part, frozen: dict[str, Tensor]) -> Tensor:
-    """`meta_loss` whose held-out pass decides by `frozen`."""
+    """`meta_loss` whose held-out pass is routed by `frozen`."""
     head, u = Head(network), upstream(network)
     down = {n: p for n, p in network.named_parameters() if n.startswith("dsts.") and n not in u}
     features = [network.forward_trunk(samples.clip).detach() for samples in (train, held_out)]
@@ -165,7 +165,7 @@ def test_nothing_else_changes() -> None:
 
 
 def test_parts_and_fillers_add_up(quiet: None) -> None:
-    """With fixed statistics, parts of a batch give what the whole gives, and clips of weight 0 nothing."""
+    """With fixed statistics, micro-batches add up to the whole batch, and clips of weight 0 add nothing."""
     network, whole, held_out = build(zero_init_out=False), part(1, samples=4), part(2, samples=4)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -1,4 +1,4 @@
-"""The equal forms of STAM's convolution (docs/papers/stam.md, section 7, points 2 and 8)."""
+"""The equivalent forms of STAM's convolution (docs/papers/stam.md, section 7, points 2 and 8)."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.quick
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(7, 7), (8, 5), (9, 14)])
 def test_all_forms_of_the_convolution_are_equal(stride: int, size: tuple[int, int]) -> None:
-    """As values and as gradients; the reference mixes the outputs of N + 1 static convolutions."""
+    """Values and gradients; the reference mixes the outputs of N + 1 static convolutions."""
     torch.manual_seed(0)
     x = torch.randn(6, 8, *size).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(12, 8, 3, 3, requires_grad=True)

@@ -212,7 +212,7 @@ def test_7_clips_do_not_mix_and_any_number_of_frames_will_do(frames: int) -> Non
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_7_one_clip_can_be_trained_on(frames: int) -> None:
-    """Its global gate has one value a channel, which batch norm cannot normalise."""
+    """Its global gate has one value per channel, which batch norm cannot normalise."""
     network = models.build("stam", 6, tiny=True)
     before = network.layer1[0].od.gates.bn_everything.running_mean.clone()
     network.losses(torch.randn(1, 3, frames, 64, 64), torch.tensor([1]))["total"].backward()
@@ -243,7 +243,7 @@ def test_filters_may_start_at_random() -> None:
 
 @pytest.mark.parametrize("mix", ["softmax", "sigmoid"])
 def test_standardised_shares_differ_from_the_start(mix: str) -> None:
-    """Over a batch, each filter's logits have mean 0 and variance 1, whatever the branches say on average."""
+    """Over a batch, each filter's logits have mean 0 and variance 1, whatever the mean of the branches."""
     module = models.build("stam", 4, tiny=True, mix=mix, standardise=True).layer2[0].sthac
     nn.init.constant_(module.temporal.head.bias, 5)
     share = module.mixing(torch.randn(24, module.filters.shape[1], 7, 7), 4)

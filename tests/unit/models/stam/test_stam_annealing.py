@@ -23,7 +23,7 @@ def clip() -> Tensor:
 def test_the_temperature_falls_linearly_by_where_training_stands(
     epoch: float, temperature: float, clip: Tensor
 ) -> None:
-    """Every block then scores as with that temperature from the start, whatever it was before."""
+    """Every block then scores as with that temperature from the start."""
     annealed = with_random_filters(ready("stam", tiny=True, **ANNEALED))
     constant = with_random_filters(ready("stam", tiny=True, temperature=temperature))
     for before in (0, 7, 1.25, epoch):

@@ -16,7 +16,7 @@ LABELS = torch.tensor([1, 4])
 
 @pytest.fixture(scope="module")
 def motion() -> Tensor:
-    """The flow between the frames of each pair of `rgb`, in pixels a frame."""
+    """The flow between the frames of each pair of `rgb`, in pixels per frame."""
     return 20 * torch.randn(2, 2, 3, 48, 48, generator=torch.Generator().manual_seed(3))
 
 
@@ -43,7 +43,7 @@ def test_the_error_alone_reaches_the_first_convolution(rgb: Tensor, motion: Tens
 
 
 def test_the_error_of_the_flow_is_that_of_its_mean_in_units_of_20_pixels(rgb: Tensor, motion: Tensor) -> None:
-    """A head that tells the same flow everywhere: its error is known. The map is 2x2, so a position covers 24x24."""
+    """A head that predicts the same flow everywhere, with a known error. The map is 2x2, so a position covers 24x24."""
     network = models.build("stin_spatial", 6, tiny=True, ad_target="flow", lambda_s=0.25)
     nn.init.zeros_(network.auxiliary.flow.weight)
     with torch.no_grad():

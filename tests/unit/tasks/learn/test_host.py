@@ -10,7 +10,7 @@ import resource, sys
 import torch
 from tasks.learn import host
 
-if sys.argv[1] == "settled":
+if sys.argv[1] == "tuned":
     host.tune_allocator(threads=1)
 def faults(mb):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -28,8 +28,8 @@ def faults(how: str) -> list[int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
-def test_a_settled_process_asks_the_kernel_for_memory_once():
+def test_a_tuned_process_asks_the_kernel_for_memory_once():
     usual, _ = faults("usual")
-    settled, threads = faults("settled")
-    assert usual > 1_000  # otherwise there is nothing to settle here
-    assert (settled, threads) == (0, 1)
+    tuned, threads = faults("tuned")
+    assert usual > 1_000  # otherwise there is nothing to tune here
+    assert (tuned, threads) == (0, 1)

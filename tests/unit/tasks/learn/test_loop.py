@@ -17,7 +17,7 @@ QUIET = TrainSettings(epochs=2, batch_size=4, lr=0.02, log_every=2)
 
 
 class Stop(Exception):
-    """The machine goes away."""
+    """The machine is lost."""
 
 
 def train(tmp_path, settings, *, network=None, resume=None, stop_at=None, validation=True, table=None):
@@ -106,7 +106,7 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path, optim
 
 
 class Told(Toy):
-    """Keeps what it is told before every step."""
+    """Records the epoch passed before every step."""
 
     def __init__(self):
         super().__init__()
@@ -118,7 +118,7 @@ class Told(Toy):
 
 
 def test_a_network_is_told_where_training_stands(tmp_path):
-    """Steps are sixths of an epoch; a resumed training goes on from where it was, not from 0."""
+    """Steps are sixths of an epoch; a resumed training continues from there, not from 0."""
     settings = TrainSettings(epochs=2, batch_size=4, checkpoint_steps=2)
     whole = Told()
     train(tmp_path / "whole", settings, network=whole)
@@ -202,7 +202,7 @@ def plain_groups(network):
 
 @pytest.mark.parametrize("accumulate", [2, 3, 7])
 def test_parts_of_a_step_train_as_the_whole(tmp_path, accumulate):
-    """Without batch norm and dropout; the last batch of an epoch has 2 clips, fewer than some numbers of parts."""
+    """Without batch norm and dropout; the last batch has 2 clips, fewer than some numbers of micro-batches."""
     whole, reports = train(tmp_path / "whole", QUIET, network=Toy(dropout=0.0, norm=False))
     settings = replace(QUIET, accumulate=accumulate)
     parts, others = train(tmp_path / "parts", settings, network=Toy(dropout=0.0, norm=False))
@@ -214,7 +214,7 @@ def test_parts_of_a_step_train_as_the_whole(tmp_path, accumulate):
 
 
 class Upstream(Toy):
-    """Its last layer is upstream; notes what each call gets."""
+    """Its last layer is upstream; records every call."""
 
     def __init__(self):
         super().__init__(dropout=0.0, norm=False)
@@ -248,7 +248,7 @@ class Upstream(Toy):
 
 
 def test_upstream_parameters_learn_by_the_networks_own_gradients(tmp_path):
-    """Each step moves them first, and then the others on the first half alone."""
+    """Each step moves them first, and then the others, on the first half only."""
     settings = replace(QUIET, epochs=1, accumulate=2, lr=0.1, schedule="constant", momentum=0.0, weight_decay=0.0)
     network = Upstream()
     after, _ = train(tmp_path, settings, network=network, validation=False)

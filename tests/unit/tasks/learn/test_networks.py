@@ -39,7 +39,7 @@ def test_gradients_are_those_of_double_precision(case, monkeypatch):
 
 
 class Stop(Exception):
-    """The machine goes away."""
+    """The machine is lost."""
 
 
 @pytest.fixture(scope="module")

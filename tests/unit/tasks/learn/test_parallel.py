@@ -28,7 +28,7 @@ def run(job, world, folder):
 
 @pytest.fixture(scope="module")
 def gradients(tmp_path_factory):
-    """Of every network, by one worker and by each of two."""
+    """Gradients of every network, from one worker and from each of two."""
     folder = tmp_path_factory.mktemp("gradients")
     return run("gradients", 1, folder / "one"), run("gradients", 2, folder / "two")
 
@@ -36,7 +36,7 @@ def gradients(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("clips", [3, 1])
 def test_two_workers_have_the_gradients_of_one(gradients, case, clips):
-    """3 clips do not divide by 2; of 1 clip the second rank gets a filler alone."""
+    """3 clips do not divide by 2; with 1 clip the second rank gets only a filler."""
     (one,), two = ([results[case, clips] for results in workers] for workers in gradients)
     for parameter, expected in one["mean"].items():
         assert torch.equal(two[0]["mean"][parameter], two[1]["mean"][parameter])

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.quick
 
 
 class Echo(torch.nn.Module):
-    """Gives back the clip's first values as logits."""
+    """Returns the first values of a clip as logits."""
 
     def forward(self, clip):
         return clip.flatten(1)[:, :3]
