@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -39,14 +39,14 @@ def networks() -> dict[str, tuple[list[int], str, str]]:
     return found
 
 
-def options_of(name: str) -> Iterator[tuple[str, Any]]:
-    """Every option of a network on the papers' pages, with its default there."""
+def options_of(name: str) -> Iterator[tuple[str, Any, str]]:
+    """Every option of a network on the papers' pages, with its default and values there."""
     for page in (ROOT / "docs/papers").glob("*.md"):
         for title, table in OPTIONS.findall(page.read_text()):
             subject = re.split(r",? from its trunk|, which", title)[0]
             if f"`{name}`" in subject:
-                for option, default, *_ in rows(table):
-                    yield option, yaml.safe_load(default)
+                for option, default, values, *_ in rows(table):
+                    yield option, yaml.safe_load(default), values
 
 
 @quick
@@ -103,10 +103,14 @@ def test_protocols_of_the_table() -> None:
 @quick
 @pytest.mark.parametrize("name", models.names())
 def test_options_of_the_papers_pages_are_those_of_the_network(name: str) -> None:
-    """All of them, with their defaults; `tiny`, which every network has, is explained in docs/networks.md."""
+    """All of them, with defaults and choices; `tiny`, which every network has, is explained in docs/networks.md."""
     options = network_class(models.describe(name)).Options
     defaults = {field.name: field.default for field in fields(options) if field.name != "tiny"}
     plain = {option: list(value) if isinstance(value, tuple) else value for option, value in defaults.items()}
     documented = list(options_of(name))
-    assert len(documented) == len(dict(documented)), "an option stands there twice"
-    assert dict(documented) == plain
+    assert len(documented) == len({option for option, *_ in documented}), "an option is listed twice"
+    assert {option: default for option, default, _ in documented} == plain
+    for option, hint in get_type_hints(options).items():
+        if get_origin(hint) is Literal:
+            choices = next(values for found, _, values in documented if found == option)
+            assert sorted(re.findall(r"\w+", choices)) == sorted(map(str, get_args(hint)))
