@@ -1,1 +1,1 @@
-"""Machine code by numba: vectors inside kernels, and kernels that a machine compiles once."""
+"""Kernels compiled by numba, once per machine, and vectors for use in them."""

@@ -1,6 +1,6 @@
-"""The motions: each turns a person, random numbers and the time [T] in 0..1 into a scene.
+"""The motions: each makes a scene from a person, random numbers and the time [T] in 0..1.
 
-Everybody faces right here; the camera mirrors half of the videos. Units as in `figures_body`.
+Everybody faces right here; the camera mirrors half of the videos. Units are those of `body.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def ramp(time: np.ndarray, start: float, end: float) -> np.ndarray:
 
 
 def span(rng: Rng) -> tuple[float, float]:
-    """Return a random beginning and end of the action within the video."""
+    """Return a random start and end of the action within the video."""
     return rng.uniform(0.0, 0.14), rng.uniform(0.86, 1.0)
 
 
@@ -42,7 +42,7 @@ def blend(a: np.ndarray, b: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def still(time: np.ndarray, *points: tuple[float, float]) -> np.ndarray:
-    """Repeat the points of a thing that does not move: [T, N, 2]."""
+    """Repeat the points of an object that does not move: [T, N, 2]."""
     return np.broadcast_to(np.array(points, float), (len(time), len(points), 2))
 
 
@@ -52,7 +52,7 @@ def box(centre: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def both_angles(outward: np.ndarray) -> np.ndarray:
-    """Turn an angle outward [T] into angles of the left and right arm [T, 2], seen from the front."""
+    """Return the angles of the left and right arm [T, 2] for an outward angle [T], seen from the front."""
     return np.stack([-outward, outward], axis=-1)
 
 
@@ -67,41 +67,41 @@ def moved(points: np.ndarray, x: float, y: float) -> np.ndarray:
 
 
 def hanging_hands(who: Person, body: Trunk) -> np.ndarray:
-    """Return the hands [T, 2, 2] of arms that hang down at ease."""
+    """Return the hands [T, 2, 2] of arms that hang down."""
     return moved(body.shoulders, 0.03, -0.97 * who.arm)
 
 
 def gait(
     who: Person, time: np.ndarray, stride: float, cycles: float, phase: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Walk right across x = 0: return the pelvis [T, 2], the feet [T, 2, 2] and where each leg is in its cycle [T, 2].
+    """Walk right across x = 0: return pelvis [T, 2], feet [T, 2, 2] and the legs' phases in their cycles [T, 2].
 
-    A planted foot stays where it is; the pelvis rides on it like a compass.
+    A planted foot stays where it is, and the pelvis moves around it on an arc.
     """
     turns = phase + cycles * time
     x = 2 * stride * (turns - turns.mean())
     steps = turns[:, None] + np.array([0.0, 0.5])
-    part, count = steps % 1.0, np.floor(steps)
-    swinging = np.clip(2 * part - 1, 0.0, 1.0)
+    phases, count = steps % 1.0, np.floor(steps)
+    swinging = np.clip(2 * phases - 1, 0.0, 1.0)
     ahead = swinging * swinging * (3 - 2 * swinging)
     feet_x = 2 * stride * (count + ahead + 0.25 - np.array([0.0, 0.5]) - turns.mean())
     feet = xy(feet_x, ANKLE + 0.075 * np.sin(np.pi * swinging))
-    standing = np.where(part < 0.5, np.abs(feet_x - x[:, None]), 0.0).max(axis=1)
+    standing = np.where(phases < 0.5, np.abs(feet_x - x[:, None]), 0.0).max(axis=1)
     y = ANKLE + np.sqrt((0.985 * who.leg) ** 2 - standing**2)
-    return xy(x, y), feet, part
+    return xy(x, y), feet, phases
 
 
 def walk(who: Person, rng: Rng, time: np.ndarray) -> Scene:
     """Walk right."""
     stride, cycles = rng.uniform(0.24, 0.29) * who.leg / 0.48, rng.uniform(1.4, 1.7)
-    pelvis, feet, part = gait(who, time, stride, cycles, rng.uniform(0, 1))
+    pelvis, feet, phases = gait(who, time, stride, cycles, rng.uniform(0, 1))
     body = trunk(who, pelvis, 0.06 + 0 * time, frontal=False)
-    upper = -rng.uniform(0.4, 0.65) * np.cos(2 * np.pi * (part - 0.02))
+    upper = -rng.uniform(0.4, 0.65) * np.cos(2 * np.pi * (phases - 0.02))
     return Scene(pose(who, body, swing(who, body, upper, upper + 0.35 + 0.25 * np.clip(upper, 0, 1)), feet))
 
 
 def sit_down(who: Person, rng: Rng, time: np.ndarray) -> Scene:
-    """Sit down on a chair, and stay."""
+    """Sit down on a chair, and stay there."""
     start, end = span(rng)
     u = ramp(time, start, end)
     seat = 0.9 * who.shin + ANKLE
@@ -246,7 +246,7 @@ def put_on_hat(who: Person, rng: Rng, time: np.ndarray) -> Scene:
 
 
 def wave(who: Person, rng: Rng, time: np.ndarray, *, cycles: float) -> Scene:
-    """Wave an arm `cycles` times, beginning anywhere in the cycle so that a single frame does not tell the tempo."""
+    """Wave an arm `cycles` times, from a random phase on, so that a single frame does not show the tempo."""
     angle = 2 * np.pi * (rng.uniform() + rng.uniform(0.95, 1.08) * cycles * time)
     upper, swings = rng.uniform(1.95, 2.15), rng.uniform(0.9, 1.1)
     pelvis = xy(0.012 * np.sin(angle), 0.985 * who.leg + ANKLE)
@@ -259,7 +259,7 @@ def wave(who: Person, rng: Rng, time: np.ndarray, *, cycles: float) -> Scene:
 
 
 def jump(who: Person, rng: Rng, time: np.ndarray, *, times: int) -> Scene:
-    """Jump up `times` times within the same span, so that any pose lasts as long whatever their number."""
+    """Jump up `times` times within the same span, so that each pose takes as long for any number of jumps."""
     start, end = span(rng)
     turn = np.clip((time - start) / (end - start), 0, 1 - 1e-9) * times % 1.0
     air = np.clip((turn - 0.3) / 0.4, 0, 1)

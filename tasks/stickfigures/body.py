@@ -20,17 +20,17 @@ HAIR: tuple[Colour, ...] = ((30, 24, 22), (84, 52, 30), (150, 96, 48), (214, 176
 
 @dataclass(frozen=True)
 class Person:
-    """Proportions and looks of one person, in units of the height."""
+    """Proportions, in units of the height, and looks of one person."""
 
     height: float
-    """Relative to the average person."""
+    """Height relative to the average person."""
     thigh: float
     shin: float
     torso: float
     upper_arm: float
     forearm: float
     head: float
-    """Radius."""
+    """Radius of the head."""
     shoulder: float
     """Half the distance between the shoulders, seen from the front."""
     limb: float
@@ -52,7 +52,7 @@ class Person:
 
 
 def vivid(rng: np.random.Generator, low: float = 0.15, high: float = 0.95) -> Colour:
-    """Return a random colour of some saturation, `low` to `high` in brightness."""
+    """Return a random saturated colour, from `low` to `high` in brightness."""
     hue, saturation, value = rng.uniform(0, 6), rng.uniform(0.35, 0.95), rng.uniform(low, high)
     wheel = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     red, green, blue = np.rint(255 * value * (1 - saturation + saturation * wheel)).astype(int).tolist()
@@ -102,9 +102,9 @@ class Joints:
     hands: np.ndarray
     knees: np.ndarray
     feet: np.ndarray
-    """Ankles."""
+    """The ankles."""
     frontal: bool
-    """Seen from the front (else from the side, facing right)."""
+    """Whether it is seen from the front, and not from the side, facing right."""
 
 
 def trunk(who: Person, pelvis: np.ndarray, lean: np.ndarray, *, frontal: bool) -> Trunk:
@@ -126,10 +126,10 @@ def trunk(who: Person, pelvis: np.ndarray, lean: np.ndarray, *, frontal: bool) -
 def bend(
     root: np.ndarray, target: np.ndarray, upper: float, lower: float, side: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two-bone inverse kinematics: return the middle joint and the reached end, both shaped like `root` [..., 2].
+    """Return the middle joint and the reached end by two-bone inverse kinematics, both shaped like `root` [..., 2].
 
-    `side` (+1 or -1) is the side of the line root -> target to which the joint bends: +1 is left of it.
-    A target out of reach is approached as far as the limb goes, so bones never change length.
+    `side` (+1 or -1) is the side of the line root -> target to which the joint bends: +1 is left of it. A target out
+    of reach is approached as far as the limb extends, so that bones never change length.
     """
     gap = target - root
     distance = np.linalg.norm(gap, axis=-1, keepdims=True)
@@ -142,7 +142,7 @@ def bend(
 
 
 def swing(who: Person, place: Trunk, upper: np.ndarray, fore: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Forward kinematics of the arms: return elbows and hands [T, 2, 2].
+    """Return elbows and hands [T, 2, 2] by forward kinematics of the arms.
 
     `upper` and `fore` [T, 2] are the angles of the bones in radians from hanging down, positive to the right.
     """
@@ -151,13 +151,13 @@ def swing(who: Person, place: Trunk, upper: np.ndarray, fore: np.ndarray) -> tup
 
 
 def reach(who: Person, place: Trunk, hands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse kinematics of the arms seen from the side: return elbows and hands [T, 2, 2] for wanted `hands`."""
+    """Return elbows and hands [T, 2, 2] for wanted `hands`, by inverse kinematics of the arms seen from the side."""
     return bend(place.shoulders, hands, who.upper_arm, who.forearm, np.array([-1.0, -1.0]))
 
 
 def pose(
     who: Person, place: Trunk, arms: tuple[np.ndarray, np.ndarray], feet: np.ndarray, *, frontal: bool = False
 ) -> Joints:
-    """Add the arms (of `swing` or `reach`) and legs that end at the ankles `feet` [T, 2, 2]."""
+    """Add the arms (from `swing` or `reach`) and legs that end at the ankles `feet` [T, 2, 2]."""
     knees, ankles = bend(place.hips, feet, who.thigh, who.shin, np.array([-1.0 if frontal else 1.0, 1.0]))
     return Joints(trunk=place, elbows=arms[0], hands=arms[1], knees=knees, feet=ankles, frontal=frontal)

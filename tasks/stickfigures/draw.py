@@ -1,4 +1,4 @@
-"""Draw a scene of a stick figure: background, clothes, camera."""
+"""Drawing of a scene with a stick figure: background, clothes, camera."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Shape:
     """[T, N, 2]"""
     colour: Colour
     width: float = 0.0
-    """Thickness of the line or edge; of a disc, the diameter."""
+    """Thickness of the line or edge, or the diameter of the disc."""
     filled: bool = False
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A motion and the things around it."""
+    """A motion and the objects around it."""
 
     joints: Joints
     behind: list[Shape] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Scene:
     held: list[Shape] = field(default_factory=list)
     """Painted between the body and the near arm."""
     centre: float = 0.0
-    """The x that belongs in the middle of the picture."""
+    """The x that is shown in the middle of the picture."""
 
 
 def figure(scene: Scene, who: Person, outfit: tuple[Colour, Colour, Colour]) -> list[Shape]:
@@ -109,7 +109,7 @@ def outlined(group: list[Shape]) -> list[Shape]:
 
 
 def backdrop(rng: np.random.Generator, size: int, ground: int, clutter: float) -> np.ndarray:
-    """Return a wall with a pattern and things on it, and a floor: uint8 [size, size, 3]; `ground` is a row."""
+    """Draw a wall with a pattern and objects on it, and a floor, from row `ground` on: uint8 [size, size, 3]."""
     tinge = 0.1 + 0.25 * clutter
     wall = np.array(vivid(rng, 0.55, 0.95)) * tinge + (1 - tinge) * rng.uniform(140, 225)
     floor = np.array(vivid(rng, 0.3, 0.75)) * 2 * tinge + (1 - 2 * tinge) * rng.uniform(80, 160)
@@ -159,7 +159,7 @@ def shake(rng: np.random.Generator, frames: int, amplitude: float) -> np.ndarray
 
 
 def grain(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> np.ndarray:
-    """Return sensor noise of `shape` [T, H, W, 3]: one plate of it, cut anew for every frame, which is far faster."""
+    """Return sensor noise [T, H, W, 3]: random cuts of one plate, which is far faster than new noise per frame."""
     frames, height, width, colours = shape
     plate = deviation * rng.standard_normal((height + 32, width + 32, colours), dtype=np.float32)
     cuts = rng.integers(0, 32, (frames, 2))
@@ -169,7 +169,7 @@ def grain(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) ->
 def photograph(
     scene: Scene, who: Person, settings: FigureSettings, rng: np.random.Generator, *, mirrored: bool
 ) -> np.ndarray:
-    """Film a scene from a random place: uint8 RGB [T, size, size, 3]."""
+    """Render a scene from a random position: uint8 RGB [T, size, size, 3]."""
     size, frames = OVERSAMPLE * settings.size, settings.frames
     scale = size * 0.66 * who.height * rng.uniform(0.9, 1.1)
     middle = size * (0.5 + rng.uniform(-0.06, 0.06))

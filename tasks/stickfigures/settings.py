@@ -1,4 +1,4 @@
-"""Settings of the built-in videos; standard library only."""
+"""Settings of the built-in videos. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class FigureSettings:
-    """How many built-in videos to make, of whom, and how they look. The defaults are a handful for tests."""
+    """Number, people and looks of the built-in videos. The defaults make a handful for tests."""
 
     train_clips: int = 4
-    """Videos a class in `train`."""
+    """Videos per class in `train`."""
     val_clips: int = 1
-    """Videos a class in `val`."""
+    """Videos per class in `val`."""
     test_clips: int = 2
-    """Videos a class in `test`."""
+    """Videos per class in `test`."""
     train_people: int = 2
-    """People of `train`; nobody appears in two parts."""
+    """People in `train`; nobody appears in two parts."""
     val_people: int = 1
     test_people: int = 1
     size: int = 64
-    """Height and width of a frame in pixels; even, as the codec wants."""
+    """Height and width of a frame in pixels; even, as the codec requires."""
     frames: int = 16
-    """Frames a video. Fast actions repeat every 5.5 frames of 16, so fewer than 12 are hard to tell apart."""
+    """Frames per video. Fast actions repeat every 5.5 frames of 16, so that fewer than 12 hardly show them."""
     fps: int = 8
     clutter: float = 1.0
     """How busy the background is: 0 is a plain wall."""

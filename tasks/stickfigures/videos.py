@@ -1,8 +1,8 @@
-"""Built-in videos: stick figures doing things that only the order or the tempo of frames tells apart.
+"""Built-in videos: stick figures whose actions differ only in the order or the tempo of frames.
 
-Most actions come in pairs whose members are the same frames played forwards and backwards; the others in pairs that
-differ in speed or repetition. The two members share person, place and camera, stand in the same part, and are coded
-frame by frame with a constant quantiser: no single frame knows to which member it belongs.
+Most actions come in pairs of the same frames played forwards and backwards; the others in pairs that differ in speed or
+repetition. The two members of a pair have the same person, place and camera, are in the same part, and are encoded
+frame by frame with a constant quantiser: no single frame shows to which member it belongs.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Action:
 
     name: str
     twin: str
-    """The action that differs from this one in time alone."""
+    """Name of the action that differs from this one in time alone."""
     motion: Callable[..., Scene]
     """(person, random numbers, time) -> scene."""
     reverses: bool = True
-    """The twin is this one played backwards (else at another tempo)."""
+    """Whether the twin is this one played backwards, and not at another tempo."""
     backwards: bool = False
-    """This one is the motion played backwards."""
+    """Whether this one is the motion played backwards."""
     sideways: bool = False
-    """The direction in the picture is the name, so that mirroring swaps the twins."""
+    """Whether the name is a direction in the picture, so that mirroring swaps the twins."""
 
     @property
     def partner(self) -> str | None:
-        """The action that is this one played backwards, if there is one."""
+        """Name of the action that is this one played backwards, if there is one."""
         return self.twin if self.reverses else None
 
 
@@ -60,7 +60,7 @@ def _tempo(slow: str, fast: str, motion: Callable[..., Scene], **tempo: tuple[fl
 
 
 def actions() -> list[Action]:
-    """Return all classes: eight reversed pairs, two pairs told apart by tempo."""
+    """Return all classes: eight reversed pairs, and two pairs that differ in tempo."""
     return [
         *_reversed("walk_right", "walk_left", motions.walk, sideways=True),
         *_reversed("sit_down", "stand_up", motions.sit_down),
@@ -77,22 +77,22 @@ def actions() -> list[Action]:
 
 @dataclass(frozen=True)
 class FigureVideo:
-    """One video to make."""
+    """A video to make."""
 
     label: str
     part: str
     person: int
     number: int
-    """Among those of its class; twins of the same number are the same scene."""
+    """Number within its class; twins of the same number show the same scene."""
 
     @property
     def path(self) -> str:
-        """Where it is below the root; twins differ in the class folder alone."""
+        """Path below the root; twins differ in the class folder alone."""
         return f"{self.part}/{self.label}/person{self.person:03d}-clip{self.number:04d}.mp4"
 
 
 def list_videos(settings: FigureSettings) -> list[FigureVideo]:
-    """List the videos: every person of a part does every action about equally often."""
+    """List the videos: each person of a part performs every action about equally often."""
     videos, first_person, first_clip = [], 0, 0
     for part, people, clips in (
         ("train", settings.train_people, settings.train_clips),
@@ -110,7 +110,7 @@ def list_videos(settings: FigureSettings) -> list[FigureVideo]:
 
 
 def render(video: FigureVideo, settings: FigureSettings) -> np.ndarray:
-    """Make the frames of a video: uint8 RGB [T, size, size, 3]; a function of the arguments alone."""
+    """Draw the frames of a video, uint8 RGB [T, size, size, 3], as a function of the arguments alone."""
     action = next(action for action in actions() if action.name == video.label)
     rng = generator(settings.seed, "scene", *sorted((action.name, action.twin)), video.number)
     mirrored = bool(rng.integers(2))
@@ -122,7 +122,7 @@ def render(video: FigureVideo, settings: FigureSettings) -> np.ndarray:
 
 
 def write(video: FigureVideo, settings: FigureSettings, root: Path) -> Path:
-    """Write a video as mp4 below `root`, in the folders of the layout `folder`, and return its path.
+    """Write a video as mp4 below `root`, in the layout `folder`, and return its path.
 
     Every frame is a key frame of the same quantiser, so that a reversed video decodes to exactly the reversed frames.
     """

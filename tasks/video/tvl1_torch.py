@@ -17,16 +17,16 @@ from tasks.video.settings import TVL1
 PAIRS_AT_ONCE = 32
 """Pairs in memory together; at 340 x 256 pixels they take some 500 MB."""
 UNCHECKED = 5
-"""Inner iterations before the processor asks which pairs have come to rest: to ask is to wait for the device."""
+"""Inner iterations between two checks of which pairs have converged: a check waits for the device."""
 _SMALLEST, _FLAT = 16, 1.1920929e-07  # as in the native kernel
 _OUTSIDE = 4
-"""Zeros around an image: positions are clamped to 3 outside, and a tap lies one further."""
+"""Zeros around an image: positions are clamped to 3 outside, and taps reach one further."""
 
 
 def flow_of_stack(
     gray: NDArray[np.uint8], settings: TVL1, flow: NDArray[np.float32], device: str | None = None
 ) -> None:
-    """Fill `flow`, float32 [T-1,2,H,W], from `gray`, uint8 [T,H,W]; on the first GPU there is, by default."""
+    """Fill `flow`, float32 [T-1,2,H,W], from `gray`, uint8 [T,H,W]; by default on the first GPU, if there is one."""
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.inference_mode():
         for start in range(0, len(flow), PAIRS_AT_ONCE):
@@ -35,7 +35,7 @@ def flow_of_stack(
 
 
 def _flow(frames: Tensor, s: TVL1) -> Tensor:
-    """[T,H,W] -> [T-1,2,H,W]."""
+    """Return the flow [T-1,2,H,W] of frames [T,H,W]."""
     levels = [frames]
     for _ in range(1, s.scales):
         height, width = levels[-1].shape[1:]
@@ -54,14 +54,14 @@ def _flow(frames: Tensor, s: TVL1) -> Tensor:
 
 
 def _resize(x: Tensor, size: tuple[int, int], scale: tuple[float, float]) -> Tensor:
-    """Bilinear over the last two dimensions; `scale` is source pixels a target pixel, edges are repeated."""
+    """Resize the last two dimensions bilinearly; `scale` is source pixels per target pixel, edges are repeated."""
     for dim, to, ratio in ((-1, size[1], scale[1]), (-2, size[0], scale[0])):
         position = (torch.arange(to, dtype=torch.float64) + 0.5) * ratio - 0.5
         low = position.floor()
-        share = (position - low).float().to(x.device)
+        fraction = (position - low).float().to(x.device)
         index = low.long()
         first, second = (x.index_select(dim, (index + k).clamp(0, x.shape[dim] - 1).to(x.device)) for k in (0, 1))
-        x = first + (second - first) * (share if dim == -1 else share[:, None])
+        x = first + (second - first) * (fraction if dim == -1 else fraction[:, None])
     return x
 
 
@@ -73,7 +73,7 @@ def _solve_level(images: Tensor, u: Tensor, s: TVL1) -> Tensor:
     dx = 0.5 * (around[:, :, 1:-1, 2:] - around[:, :, 1:-1, :-2])
     dy = 0.5 * (around[:, :, 2:, 1:-1] - around[:, :, :-2, 1:-1])
     planes = torch.cat([images[1:, None], dx, dy], 1)
-    p = u.new_zeros(len(u), 2, 2, height, width)  # of x and y, its parts to the right and down
+    p = u.new_zeros(len(u), 2, 2, height, width)  # of x and y, to the right and down
     several, sampled, filtered = (_ready(part, u.device) for part in (iterations, sample, median))
     for _ in range(s.warps):
         moved = sampled(planes, u)
@@ -101,7 +101,7 @@ def _solve_level(images: Tensor, u: Tensor, s: TVL1) -> Tensor:
 
 
 def _ready(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """On a GPU compiled, since each of its operations would go through memory by itself."""
+    """Compile a function for a GPU, where each of its operations would pass through memory."""
     return function if device.type == "cpu" else _compiled(function)
 
 
@@ -123,20 +123,20 @@ def iterations(
     enough: float,
     count: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` inner iterations of the pairs that move; a pair stays as it is from where it has come to rest.
+    """Run `count` inner iterations of the pairs that move; a pair that has converged is not changed any more.
 
     Args:
         u: Flow [B,2,H,W].
         p: Dual fields [B,2,2,H,W].
         moving: bool [B].
-        rho: Constant part of the residual [B,1,H,W].
-        gradient: Of the warped image [B,2,H,W].
+        rho: Constant of the residual [B,1,H,W].
+        gradient: Gradient of the warped image [B,2,H,W].
         inverse: 1 / its square, or 0, [B,1,H,W].
         limit: lambda * theta.
         theta: Coupling.
         step: tau / theta.
-        enough: Sum of squared changes at which a pair rests.
-        count: How many.
+        enough: Sum of squared changes at which a pair has converged.
+        count: Number of iterations.
 
     Returns:
         u, p and moving.
@@ -161,9 +161,9 @@ def iterations(
 
 
 def sample(planes: Tensor, u: Tensor) -> Tensor:
-    """[B,C,H,W] at (x, y) + u, bicubic (a = -0.75), zeros outside.
+    """Sample [B,C,H,W] at (x, y) + u, bicubically (a = -0.75), with zeros outside.
 
-    Exact where u is whole, which torch's grid_sample is not: the flow of a still video stays 0.
+    It is exact for integer u, unlike torch's grid_sample: the flow of a still video stays 0.
     """
     height, width = planes.shape[2:]
     padded = functional.pad(planes, (_OUTSIDE,) * 4)
@@ -184,7 +184,7 @@ def sample(planes: Tensor, u: Tensor) -> Tensor:
 
 
 def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights of the taps -1 ... 2 around a rest t in [0, 1)."""
+    """Return the weights of the taps -1 ... 2 for a remainder t in [0, 1)."""
     before, after = t + 1, 1 - t
     first = ((-0.75 * before + 3.75) * before - 6) * before + 3
     second = ((1.25 * t - 2.25) * t) * t + 1
@@ -193,9 +193,9 @@ def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def median(x: Tensor, window: int) -> Tensor:
-    """Median filter of [B,C,H,W] over window x window pixels (3 or 5), the edge repeated.
+    """Filter [B,C,H,W] by the median over window x window pixels (3 or 5), with the edge repeated.
 
-    Columns are sorted once, neighbouring ones merged once; a window is such pairs and a single column.
+    Columns are sorted once, and neighbouring ones merged once; a window is such pairs and a single column.
     """
     padded = functional.pad(x, (window // 2,) * 4, mode="replicate")
     height, width = x.shape[2:]
@@ -204,7 +204,7 @@ def median(x: Tensor, window: int) -> Tensor:
     paired = [c[..., :width] for c in pairs]
     for first in range(2, window - 1, 2):
         paired = _merge(paired, [c[..., first : first + width] for c in pairs])
-    # The k-th of two sorted lists is the least of max(i-th of one, (k - i)-th of the other).
+    # The k-th of two sorted lists is the minimum over i of max(i-th of one, (k - i)-th of the other).
     middle = window * window // 2
     result = paired[middle]
     for number, single in enumerate(columns, 1):
@@ -218,7 +218,7 @@ def _sort(x: list[Tensor]) -> list[Tensor]:
 
 
 def _merge(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
-    """Two sorted lists as one, element by element of the tensors (Batcher's odd-even merge)."""
+    """Merge two sorted lists of tensors, elementwise (Batcher's odd-even merge)."""
     if not a or not b:
         return a + b
     if len(a) == len(b) == 1:

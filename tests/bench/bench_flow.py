@@ -1,4 +1,4 @@
-"""TV-L1: the native kernel beside OpenCV's, one core each, on real clips and on motions whose truth is known.
+"""TV-L1: the native kernel beside OpenCV's, one core each, on real clips and on motions with known flow.
 
 Backends take turns on the same pairs; the ratio is of the medians over rounds, and so is each time.
 """
@@ -37,13 +37,13 @@ MOTIONS = {
     "zoom by 1.03": ((1.03, 0, 0), (0, 1.03, 0)),
     "shear": ((1, 0.02, 0), (0, 1, 0)),
 }
-"""Where a point goes, from the image's centre: x' = A (x, y, 1)."""
+"""Motion of a point relative to the image's centre: x' = A (x, y, 1)."""
 
 
 def drawn(
     name: str, height: int, width: int, part: float = 1, seed: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A random texture before and after a part of a motion, uint8 [2,H,W], and its true flow [2,H,W].
+    """Draw a random texture before and after a fraction of a motion, uint8 [2,H,W], and its true flow [2,H,W].
 
     A sum of waves, computed where each pixel comes from: resampling an image would bring errors into the truth, which
     are OpenCV's own.
@@ -68,8 +68,8 @@ def drawn(
 
 
 def frames(file: Path) -> NDArray[np.uint8]:
-    """Consecutive frames from the middle of a video, grey."""
-    from tasks.video import decode  # not where decord is missing, as on a machine with a GPU
+    """Return consecutive grey frames from the middle of a video."""
+    from tasks.video import decode  # imported here, as decord may be missing on a machine with a GPU
 
     images = decode(str(file)).images
     first = max(0, len(images) // 2 - PAIRS // 2)
@@ -79,7 +79,7 @@ def frames(file: Path) -> NDArray[np.uint8]:
 
 
 def error(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean end-point error of [...,2,H,W] in pixels."""
+    """Return the mean end-point error of [...,2,H,W] in pixels."""
     return float(np.linalg.norm(a - b, axis=-3).mean())
 
 
@@ -123,7 +123,7 @@ def on_gpu(name: str, gray: NDArray[np.uint8]) -> None:
 
 
 def main() -> None:
-    print("| OpenCV / native (lowest to highest) | at least | clip | ms a pair OpenCV | native ", end="")
+    print("| OpenCV / native (lowest to highest) | at least | clip | ms per pair OpenCV | native ", end="")
     print("| mean end-point difference | at most | mean motion |\n|---|---|---|---|---|---|---|---|")
     if VIDEOS.is_dir():
         for name, file in CLIPS.items():
@@ -147,7 +147,7 @@ def main() -> None:
 
     if torch.cuda.is_available():
         print(f"\n{torch.cuda.get_device_name()}, {4 * (PAIRS + 1) - 1} pairs at once")
-        print("\n| GPU / native on a core | motion | pairs/s GPU | native | mean difference |\n|---|---|---|---|---|")
+        print("\n| GPU / native on one core | motion | pairs/s GPU | native | mean difference |\n|---|---|---|---|---|")
         for name in MOTIONS:
             parts = [drawn(name, HEIGHT, WIDTH, part)[0][1] for part in np.linspace(0, 4, PAIRS + 1)]
             on_gpu(name, np.stack(parts))

@@ -1,4 +1,4 @@
-"""Planning a million videos: time and memory of the driver before the first video, and what a video costs it after.
+"""Planning a million videos: time and memory of the driver before the first video, and its cost per video afterwards.
 
 Listing reads a csv whose million rows name one file with a million ids; planning is all that `prepare` does before
 Ray starts. The overhead is of videos of two tiny frames without flow, of which next to nothing is decoding: what 2,048
@@ -28,7 +28,7 @@ MS_ALLOWED = 15
 
 
 def plan(folder: str) -> tuple[float, float, int]:
-    """Seconds, peak MiB and shards of planning what the csv of a folder lists."""
+    """Return seconds, peak MiB and shards of planning the videos that the CSV file of a folder lists."""
     root = Path(folder)
     Path("/proc/self/clear_refs").write_text("5")
     begin = time.perf_counter()
@@ -41,7 +41,7 @@ def plan(folder: str) -> tuple[float, float, int]:
 
 
 def overhead(root: Path) -> tuple[float, float, int]:
-    """Milliseconds a video that preparation takes of each core, those of its work alone, and the cores."""
+    """Return the milliseconds of a core per video in preparation, those of its work alone, and the number of cores."""
     settings = PrepareSettings(short_side=32, flow="none")
     attach("local")
 
@@ -84,7 +84,7 @@ def main() -> None:
         print(f"| {seconds / SECONDS_ALLOWED:.2f} | {peak / MIB_ALLOWED:.2f} | {VIDEOS:,} | {shards:,} ", end="")
         print(f"| {seconds:.0f} | {peak:.0f} |\n", flush=True)
         each, alone, cores = overhead(root)
-        print("| overhead / allowed | ms of a core a video beyond its work | ms in all | ms of its work | cores |")
+        print("| overhead / allowed | ms of a core per video beyond its work | ms in all | ms of its work | cores |")
         print(f"|---|---|---|---|---|\n| {(each - alone) / MS_ALLOWED:.2f} | {each - alone:.1f} ", end="")
         print(f"| {each:.1f} | {alone:.1f} | {cores} |")
 

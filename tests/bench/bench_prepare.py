@@ -1,6 +1,6 @@
 """Preparation: frames/s end to end beside its steps alone, and the driver's memory with 100 and with 2,000 videos.
 
-The ideal is cores / (seconds a frame of decoding with resizing + flow + quantisation + JPEG, each alone on one core).
+The ideal is cores / (seconds per frame of decoding with resizing + flow + quantisation + JPEG, each alone on one core).
 Steps alone are measured before and after every end-to-end run, on all videos; medians of both are compared. Ray's
 workers run already, and have the flow kernel loaded.
 """
@@ -35,18 +35,18 @@ from tasks.video.flow import to_gray
 
 RUNS = 3
 PAIRS = 8
-"""Pairs a video that are measured alone, evenly spread: the cost of flow depends on what is seen."""
+"""Pairs per video that are measured alone, evenly spread, as the cost of flow depends on the content."""
 ALLOWED = {"tvl1": 0.9, "none": 0.8}
 WORKERS_NICE = 15
-"""As Ray's workers are; the steps alone must not have it better on a machine that does other things too."""
+"""That of Ray's workers; the steps alone must have no advantage on a machine that does other things too."""
 STEPS = ("decode + resize", "flow", "quantise", "JPEG")
 
 
 def steps_alone(videos: list[Row], settings: PrepareSettings) -> dict[str, float]:
-    """Seconds a frame of each step, in this process on one core, over all videos."""
+    """Return the seconds per frame of each step, in this process on one core, over all videos."""
     cv2.setNumThreads(1)
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})  # decord works ahead in a thread, which is not to have a core of its own
+    os.sched_setaffinity(0, {min(cores)})  # decord reads ahead in a thread, which must not get a core of its own
     spent: dict[str, float] = defaultdict(float)
     frames: dict[str, int] = defaultdict(int)
 
@@ -79,7 +79,7 @@ def steps_alone(videos: list[Row], settings: PrepareSettings) -> dict[str, float
 
 
 def speed(name: str, source: Path, settings: PrepareSettings, root: Path, layout: str = "folder") -> None:
-    """Print a row of the table of speed."""
+    """Print a row of the speed table."""
     videos = layouts.read(layout, str(source)).rows
     cores = len(os.sched_getaffinity(0))
 
@@ -101,7 +101,7 @@ def speed(name: str, source: Path, settings: PrepareSettings, root: Path, layout
 
 
 def driver_memory(count: int, root: Path) -> float:
-    """Peak memory in MB of the process that drives the preparation of `count` tiny videos."""
+    """Return the peak memory in MB of the process that drives the preparation of `count` tiny videos."""
     random = np.random.default_rng(0)
     originals = []
     for number in range(20):
@@ -138,7 +138,7 @@ def main() -> None:
         attach("local")
         os.nice(WORKERS_NICE)
         print("| end to end / ideal | at least | videos | frames/s | ideal ", end="")
-        print(f"| ms a frame: {' + '.join(STEPS)} | cores |")
+        print(f"| ms per frame: {' + '.join(STEPS)} | cores |")
         print("|---|---|---|---|---|---|---|", flush=True)
         small = figures_settings.FigureSettings(train_clips=1, val_clips=1, test_clips=1)
         for video in figures.list_videos(small):
@@ -147,12 +147,12 @@ def main() -> None:
         tiny = PrepareSettings(short_side=64)
         speed("built-in, 64 pixels", root / "figures", tiny, root / "prepared/figures")
         if VIDEOS.is_dir():
-            # The start of each of the 27 videos, so that three runs take minutes and no long last video decides.
+            # The start of each of the 27 videos, so that three runs take minutes and no long video at the end decides.
             table = root / "gestures.csv"
             files = sorted((VIDEOS / "arm_gestures").glob("*/*.avi"))
             table.write_text("".join(["path,label,end_s\n", *(f"{file},{file.parent.name},0.7\n" for file in files)]))
             speed("arm gestures, 256 pixels", table, PrepareSettings(), root / "prepared/gestures", layout="csv")
-            thrice = root / "thrice.csv"  # whole, and so often that the last video on one core weighs little
+            thrice = root / "thrice.csv"  # whole videos, and so many that the last one on one core weighs little
             rows = [f"{file},{file.parent.name},{file.stem}-{i}\n" for i in range(3) for file in files]
             thrice.write_text("".join(["path,label,video_id\n", *rows]))
             bare = PrepareSettings(flow="none")

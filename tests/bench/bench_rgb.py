@@ -16,12 +16,12 @@ from tasks.video import decode
 from tasks.video.codecs import jpeg_rgb
 
 CLIP = 8
-"""Frames of a clip, evenly spread."""
+"""Number of frames of a clip, evenly spread."""
 RUNS = 3
 
 
 def sources() -> list[tuple[str, list[np.ndarray]]]:
-    """Name of a set and the frames of its videos, uint8 [T,H,W,3]."""
+    """Return the name of each set and the frames of its videos, uint8 [T,H,W,3]."""
     small = figures_settings.FigureSettings()
     found = [("built-in, 64 pixels", [figures.render(video, small) for video in figures.list_videos(small)[::60]])]
     if VIDEOS.is_dir():
@@ -32,7 +32,7 @@ def sources() -> list[tuple[str, list[np.ndarray]]]:
 
 
 def measure(videos: list[np.ndarray], rgb: str, quality: int) -> tuple[float, float, float, float]:
-    """KB a frame, PSNR in dB, ms to write a frame, ms to read a clip."""
+    """Return KB per frame, PSNR in dB, ms to write a frame, and ms to read a clip."""
 
     def write(images: np.ndarray) -> bytes:
         height, width = images.shape[1:3]
@@ -60,7 +60,7 @@ def measure(videos: list[np.ndarray], rgb: str, quality: int) -> tuple[float, fl
 
 def main() -> None:
     cv2.setNumThreads(1)
-    print(f"| bytes | videos | frames as | KB a frame | PSNR dB | ms to write one | ms to read {CLIP} of a video |")
+    print(f"| bytes | videos | frames as | KB per frame | PSNR dB | ms to write one | ms to read {CLIP} of a video |")
     print("|---|---|---|---|---|---|---|")
     for name, videos in sources():
         base = 0.0

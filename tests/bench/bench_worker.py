@@ -20,7 +20,7 @@ ALLOWED_MIB = 600
 
 
 def worker(video: str, flow: str) -> list[float]:
-    """Peak MiB of the worker, of its decoder, and the MiB of a piece's frames."""
+    """Return the peak MiB of the worker and of its decoder, and the MiB of a piece's frames."""
     settings = PrepareSettings(flow=flow)
     row = {"video_id": "long", "uri": video, "label": "a", "label_id": 0, "group": None, "start_s": None, "end_s": None}
     Path("/proc/self/clear_refs").write_text("5")

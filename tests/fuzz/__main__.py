@@ -1,4 +1,4 @@
-"""The fuzz test in its long form: damaged videos by the thousand, each held to its promises.
+"""The long form of the fuzz test: thousands of damaged videos, for each of which all promises must hold.
 
     python tests/fuzz [COUNT] [--first N] [--keep FOLDER]
     python tests/fuzz --case N
@@ -22,9 +22,9 @@ from promises import Outcome, Promises
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("count", type=int, nargs="?", default=2000, help="damaged videos (2000)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first (0)")
-    parser.add_argument("--case", type=int, help="this one alone")
-    parser.add_argument("--keep", type=Path, help="folder for the files of broken promises (a temporary one)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one (0)")
+    parser.add_argument("--case", type=int, help="only the damaged video of this number")
+    parser.add_argument("--keep", type=Path, help="folder for files that broke a promise (a temporary one)")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="marey-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Damaged videos by number: the same number is the same file, whatever ran before it."""
+"""Damaged videos by number: a number always gives the same file."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """Name of the file."""
         suffix = SUFFIXES.get(self.whole.container, self.whole.container)
         return f"{self.number:06d}-{self.whole.name}-{self.damage}.{suffix}"
 
 
 def case(number: int) -> Case:
-    """Make a damaged video. Consecutive numbers go round the videos, and through the kinds of damage."""
+    """Make a damaged video; consecutive numbers cycle through the videos and the kinds of damage."""
     rng = np.random.default_rng(number)
     whole = WHOLES[number % len(WHOLES)]
     damage = ORDER[number // len(WHOLES) % len(ORDER)]
@@ -75,7 +75,7 @@ def _swapped(data: bytearray, whole: Whole, rng: Random) -> bytes:
 
 
 def _moved(data: bytearray, whole: Whole, rng: Random) -> bytes:
-    """A block left out, doubled or put in: everything behind it lies elsewhere."""
+    """Remove, repeat or insert a block, so that everything after it moves."""
     at, length = _block(data, rng)
     middle = [b"", bytes(data[at : at + length]) * 2, rng.bytes(length) + data[at : at + length]][rng.integers(3)]
     return bytes(data[:at] + middle + data[at + length :])
@@ -87,13 +87,13 @@ def _random_body(data: bytearray, whole: Whole, rng: Random) -> bytes:
 
 
 def _joined(data: bytearray, whole: Whole, rng: Random) -> bytes:
-    """The beginning of one file and the end of another, often of another container."""
+    """Join the beginning of one file and the end of another, often of another container."""
     other = content(WHOLES[rng.integers(len(WHOLES))])
     return bytes(data[: int(rng.integers(0, len(data)))]) + other[int(rng.integers(0, len(other))) :]
 
 
 def _fields(data: bytearray, whole: Whole, rng: Random) -> bytes:
-    """One to three fields of the container's structure: an extreme number, a random one, or one more or less."""
+    """Change one to three fields of the container's structure: to an extreme or random number, or by one."""
     spans = fields(whole.container, content(whole))
     for index in rng.integers(len(spans), size=rng.integers(1, 4)):
         _spoil(data, spans[index], "little" if whole.container in ("avi", "gif") else "big", rng)
@@ -139,4 +139,4 @@ DAMAGES: dict[str, Callable[[bytearray, Whole, Random], bytes]] = {
 }
 ORDER = (*DAMAGES, "fields")
 ROUND = len(WHOLES) * len(ORDER)
-"""Cases after which every video has met every damage; fields, which are many, twice."""
+"""Cases after which every video has had every damage, and fields, of which there are many, twice."""

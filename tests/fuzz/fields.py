@@ -1,4 +1,4 @@
-"""Where a container's structure lies in a file: sizes, counts, types and headers, each as (offset, length)."""
+"""Location of a container's structure in a file: sizes, counts, types and headers, each as (offset, length)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TS_PACKET = 188
 
 
 def fields(container: str, data: bytes) -> list[Span]:
-    """Give the spans of a sound file of a container."""
+    """Return the spans of an undamaged file of a container."""
     return list(_WALKS[container](data))
 
 
 def _boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Span]:
-    """Size, type and, of tables, each 32-bit word."""
+    """Return size, type and, for tables, each 32-bit word."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
@@ -35,7 +35,7 @@ def _boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Span
 
 
 def _elements(data: bytes) -> Iterator[Span]:
-    """Id, size and, of short elements, the value."""
+    """Return id, size and, for short elements, the value."""
     at = 0
     while at < len(data):
         wide = 9 - data[at].bit_length()
@@ -54,7 +54,7 @@ def _elements(data: bytes) -> Iterator[Span]:
 
 
 def _chunks(data: bytes) -> Iterator[Span]:
-    """Type, size and, of headers, each 32-bit word."""
+    """Return type, size and, for headers, each 32-bit word."""
     at = 0
     while at + 8 <= len(data):
         kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -68,7 +68,7 @@ def _chunks(data: bytes) -> Iterator[Span]:
 
 
 def _packets(data: bytes) -> Iterator[Span]:
-    """Header and adaptation field of each packet of a transport stream, and the beginning of its payload."""
+    """Return header and adaptation field of each packet of a transport stream, and the start of its payload."""
     for at in range(0, len(data), _TS_PACKET):
         yield at, 4
         yield at + 4, 8
@@ -76,7 +76,7 @@ def _packets(data: bytes) -> Iterator[Span]:
 
 
 def _tags(data: bytes) -> Iterator[Span]:
-    """Header, then type, size, time and first bytes of each tag of an flv."""
+    """Return the header of an flv, then type, size, time and first bytes of each tag."""
     yield 0, 13
     at = 13
     while at + 11 <= len(data):
@@ -86,7 +86,7 @@ def _tags(data: bytes) -> Iterator[Span]:
 
 
 def _blocks(data: bytes) -> Iterator[Span]:
-    """Size of the screen and descriptors of the images of a gif."""
+    """Return the screen size and the image descriptors of a gif."""
     yield from ((0, 6), (6, 4), (10, 3))
     for mark, length in ((b"\x21\xf9\x04", 8), (b"\x00\x2c", 11)):
         at = data.find(mark)

@@ -1,4 +1,4 @@
-"""What must hold of every damaged video, whatever is wrong with it."""
+"""Promises that must hold for every damaged video."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ SETTINGS = PrepareSettings(
     short_side=16, flow="none", tvl1=TVL1(scales=1, warps=1, inner_iterations=2, outer_iterations=1)
 )
 LIMIT_S = 10.0
-"""What a child may take for a video. Where one decoder hangs, the other has its turn."""
+"""Time in which a child must finish a video. If one decoder hangs, the other gets as much."""
 BOUND_S = 3 * LIMIT_S
 MEMORY = 1 << 30
-"""Bytes that a child may hold at any time: the libraries take a tenth, and damaged sizes ask for large pictures."""
+"""Memory that a child may use, in bytes: the libraries take a tenth, and damaged sizes ask for large pictures."""
 DESCRIPTORS = 30
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a damaged video."""
+    """The outcome of a damaged video."""
 
     kind: str
     """Kind of the failure, or `ok`."""
     decoder: str
     seconds: float
     memory: int
-    """Peak of the child in bytes."""
+    """Peak memory of the child, in bytes."""
     pid: int | None
-    """Of the child."""
+    """Process id of the child."""
 
 
 class Promises:
-    """A decoder and the folder in which damaged videos are laid before it."""
+    """A decoder, and the folder of its damaged videos."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class Promises:
         assert not self._children(), "a child is left behind"
 
     def hold(self, case: Case) -> Outcome:
-        """Prepare a damaged video, and raise AssertionError unless all that is promised holds; the file stays then."""
+        """Prepare a damaged video; raise AssertionError, and keep the file, unless all promises hold."""
         path = self.folder / case.name
         path.write_bytes(case.data)
         with_flow = PrepareSettings(**{**vars(SETTINGS), "flow": "tvl1"}) if case.number % 3 == 0 else SETTINGS
@@ -86,7 +86,7 @@ class Promises:
         return Outcome(record["kind"] or "ok", record["decoder"], seconds, memory, self.decoder.pid)
 
     def _check_frames(self, path: Path, done: Processed) -> None:
-        """Compare what is stored with what is found in the file by a process that knows nothing of ours."""
+        """Compare what is stored with what a process without our code finds in the file."""
         found = self._reference.ask(done.record["decoder"], path, BOUND_S)
         height, width = resized_shape(*found.images[0].shape[:2], SETTINGS.short_side)
         expected = jpeg_rgb([resize(image, height, width) for image in found.images], SETTINGS.rgb_quality)

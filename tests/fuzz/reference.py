@@ -1,4 +1,4 @@
-"""Decode videos in a process that knows nothing of marey: `Reference` asks it, and it runs this file.
+"""Decoding of videos in a process without marey, which runs this file and answers `Reference`.
 
 Memory that nobody has written is filled with a pattern there: a frame that shows it is another frame than elsewhere.
 """
@@ -23,20 +23,20 @@ FRESH_EVERY = 50
 
 @dataclass(frozen=True)
 class Found:
-    """What a video truly holds."""
+    """The true content of a video."""
 
     images: list[np.ndarray]
-    """Frames of the decoder that was asked for, uint8 [H,W,3]."""
+    """Frames by the requested decoder, uint8 [H,W,3]."""
     sound: int
-    """Frames that today's FFmpeg decodes."""
+    """Number of frames that the installed FFmpeg decodes."""
     damaged: int
-    """Frames that it patched up or gave up, behind the first that it decoded."""
+    """Number of frames that it patched up or dropped, after the first one that it decoded."""
     promised: int
-    """Frames that the container counts; of mov and mp4, which may hide some by an edit list, 0."""
+    """Number of frames that the container declares; 0 for mov and mp4, which may hide some by an edit list."""
 
 
 class Reference:
-    """Asks the other process."""
+    """Client of that process."""
 
     def __init__(self) -> None:
         self.pid: int | None = None
@@ -44,7 +44,7 @@ class Reference:
         self._asked = 0
 
     def ask(self, decoder: str, path: Path, timeout_s: float) -> Found:
-        """Decode a video; AssertionError where the process ends or is late."""
+        """Decode a video; AssertionError if the process ends or is late."""
         if self._process is None or self._asked % FRESH_EVERY == 0:
             self._start()
         assert self._process is not None
@@ -84,7 +84,7 @@ class Reference:
 
 
 def read_pyav(path: str, images: list[np.ndarray]) -> tuple[int, int, int]:
-    """Decode all that can be; return frames decoded, frames damaged behind the first, frames promised."""
+    """Decode all frames; return how many were decoded, how many damaged after the first one, and how many promised."""
     damaged = 0
     with av.open(path, metadata_errors="ignore") as file, suppress(IndexError):
         stream = file.streams.best("video")

@@ -1,4 +1,4 @@
-"""The fuzz test in its short form: each kind of damage to each video; `make fuzz` is the long one."""
+"""The short form of the fuzz test: each kind of damage to each video; `make fuzz` is the long form."""
 
 import pytest
 from damage import ROUND, case

@@ -1,4 +1,4 @@
-"""Small sound videos in many containers, the same bytes on every call: what the fuzz test damages."""
+"""Small undamaged videos in many containers, the same bytes on every call, for the fuzz test to damage."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 FRAMES = 12
 RATE = 10
 AUDIO = {"aac": (44100, "fltp", 1024), "mp2": (44100, "s16", 1152), "libopus": (48000, "flt", 960)}
-"""Sample rate, sample format and samples a frame of each encoder."""
+"""Sample rate, sample format and samples per frame of each encoder."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """How one of the videos is made."""
+    """Recipe of one of the videos."""
 
     name: str
     container: str
@@ -56,7 +56,7 @@ WHOLES = [
 
 @cache
 def content(whole: Whole) -> bytes:
-    """Bytes of a sound video of 12 frames, 10 a second."""
+    """Return the bytes of an undamaged video of 12 frames at 10 per second."""
     with tempfile.TemporaryDirectory(prefix="marey-") as folder:
         path = os.path.join(folder, "video")  # a named file: movflags=faststart opens it a second time
         _write(path, whole)
@@ -86,7 +86,7 @@ def _write(path: str, whole: Whole) -> None:
 
 
 def _images(height: int, width: int) -> list[np.ndarray]:
-    """Frames that all differ: a texture that moves, and bars that count."""
+    """Draw frames that all differ: a moving texture, and bars that count."""
     y, x = np.mgrid[:height, :width]
     images = []
     for number in range(FRAMES):

@@ -1,4 +1,4 @@
-"""A source as one meets it: real videos among files that are none, with names that break pages and shells."""
+"""A source as found in the wild: videos among files that are not, with names that break pages and shells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETTINGS = PrepareSettings(
     short_side=34, max_sample_frames=10, tvl1=TVL1(scales=2, warps=1, outer_iterations=2), shard_videos=64
 )
 MARKUP, UNICODE, HOPELESS = "<img src=x onerror=alert(1)>", '走る & "run"', "hopeless"
-"""Classes; of the last no video can be read."""
+"""Classes, of which the last has no readable video."""
 LONG = "long"
 """A video of the second class, in two samples."""
 NO_VIDEOS = {
@@ -45,7 +45,7 @@ def write_awkward(root: Path, more: int = 0) -> Path:
 
 
 def _square(frames: int, seed: int) -> np.ndarray:
-    """A bright square that goes two pixels to the right a frame: uint8 [frames, 34, 60, 3]."""
+    """Draw a bright square that moves right by two pixels per frame: uint8 [frames, 34, 60, 3]."""
     background = np.random.default_rng(seed).integers(0, 90, (34, 60, 3), dtype=np.uint8)
     video = np.repeat(background[None], frames, 0)
     texture = np.random.default_rng(seed + 1).integers(120, 255, (16, 16, 3), dtype=np.uint8)

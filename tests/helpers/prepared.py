@@ -1,4 +1,4 @@
-"""Real videos, prepared in the test's own process, without the workflow and without Ray."""
+"""Preparation of real videos in the test's own process, without the workflow and Ray."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tasks.video.codecs import jpeg_rgb, write_mp4
 
 FRAMES = 20
 UCF101 = ("Archery", "HandstandPushups")
-"""Files of the second are called v_HandStandPushups, as in the real set."""
+"""Files of the second are called v_HandStandPushups, as in the real dataset."""
 HMDB51 = ("brush_hair", "clap")
 KINETICS = ("air drumming", "petting animal (not cat)")
 HACS = ("Archery", "Applying sunscreen")
@@ -31,7 +31,7 @@ DIVING48 = (["Back", "15som", "05Twis", "FREE"], ["Forward", "35som", "NoTwis", 
 
 
 def images(label: int, number: int, frames: int = FRAMES) -> np.ndarray:
-    """Uint8 [frames, 48, 64, 3]: stripes of the class's colour that move in its direction."""
+    """Draw stripes in the colour of the class that move in its direction: uint8 [frames, 48, 64, 3]."""
     ys, xs = np.mgrid[0:48, 0:64]
     steps = np.arange(frames)[:, None, None] * (1 - 2 * label)
     wave = 127 + 100 * np.sin((xs + 2 * steps + 5 * number) / 7) * np.cos(ys / 5)
@@ -44,7 +44,7 @@ def mp4(path: Path, label: int, number: int, frames: int = FRAMES) -> None:
 
 
 def encoded(path: Path, codec: str, label: int, number: int) -> None:
-    """A video by any encoder, in the container that the ending names."""
+    """Write a video by any encoder, in the container that the ending names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=10)
@@ -75,7 +75,7 @@ def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 
 
 def ucf101(root: Path) -> Path:
-    """Eight videos; split 1 tests group 1 of each class, split 2 group 2, split 3 group 3."""
+    """Write eight videos; split 1 tests group 1 of each class, split 2 group 2, split 3 group 3."""
     names: dict[str, int] = {}
     for label, name in enumerate(UCF101):
         for group in range(1, 5):
@@ -92,7 +92,7 @@ def ucf101(root: Path) -> Path:
 
 
 def hmdb51(root: Path) -> Path:
-    """Ten videos with odd characters in their names; each split trains on six, tests two and leaves two out."""
+    """Write ten videos with odd characters in their names; each split trains on six, tests two and leaves two out."""
     sources = ("#20_Rhythm", "(HQ)_Rock_&_Roll", "April_09", "Bob;s_[Dialogue]_1.5", "winKen")
     for label, name in enumerate(HMDB51):
         files = [f"{source}_{name}_u_nm_np1_ba_goo_{number}.avi" for number, source in enumerate(sources)]
@@ -106,7 +106,7 @@ def hmdb51(root: Path) -> Path:
 
 
 def kinetics(root: Path) -> Path:
-    """Six clips as downloads by class have them, with a list of the test part that gives no labels."""
+    """Write six clips in class folders, with a list of the test part without labels."""
     header = ["label", "youtube_id", "time_start", "time_end", "split"]
     for part, split, count in (("train", "train", 2), ("val", "validate", 1)):
         rows = []
@@ -121,7 +121,7 @@ def kinetics(root: Path) -> Path:
 
 
 def hacs(root: Path) -> Path:
-    """Six clips of two seconds in whole videos of four, two negative ones and one of the test part."""
+    """Write six clips of two seconds in whole videos of four, two negative ones and one of the test part."""
     rows = [["classname", "youtube_id", "subset", "start", "end", "label"]]
     for label, name in enumerate(HACS):
         for subset, starts in (("training", (0.0, 1.5)), ("validation", (1.0,))):
@@ -148,7 +148,7 @@ def moments(root: Path) -> Path:
 
 
 def _twentybn(classes: tuple[str, ...]) -> dict[str, list[tuple[int, str]]]:
-    """Id and class of each video: four to train, two to validate, two to test."""
+    """Return id and class of each video: four to train, two to validate, two to test."""
     counts = {"train": 2, "validation": 1, "test": 1}
     parts: dict[str, list[tuple[int, str]]] = {part: [] for part in counts}
     ids = iter(range(1, 100))
@@ -192,7 +192,7 @@ def jester(root: Path) -> Path:
 
 
 def diving48(root: Path) -> Path:
-    """Six videos that are cut from three."""
+    """Write six videos that are cut from three."""
     for part, count in (("train", 2), ("test", 1)):
         entries = []
         for label in range(len(DIVING48)):

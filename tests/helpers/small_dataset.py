@@ -70,7 +70,7 @@ def _process(row, settings, size, frames, texture):
 def _rgb(first, count, size, texture, rgb):
     images = np.empty((count, *size, 3), np.uint8)
     images[:] = np.arange(first + 1, first + count + 1, dtype=np.uint8)[:, None, None, None]
-    if texture:  # what a JPEG of a real frame costs to decode
+    if texture:  # as costly to decode as a JPEG of a real frame
         y, x = np.mgrid[: size[0], : size[1]]
         noise = np.random.default_rng(0).normal(0, 6, (*size, 3))
         images = np.clip(128 + 60 * np.sin(x / 9 + y / 17)[..., None] + noise + images, 0, 255).astype(np.uint8)

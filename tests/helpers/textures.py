@@ -1,4 +1,4 @@
-"""Drawn frames whose flow can be compared."""
+"""Drawn frames with flow, and comparison of flow."""
 
 import hashlib
 
@@ -21,11 +21,11 @@ CHANGES = [
     {"median": 1},
     {"median": 3},
 ]
-"""Settings of TVL1 under which backends are compared."""
+"""Settings of TVL1 with which backends are compared."""
 
 
 def drawn(height, width, frames=3, speed=1.0):
-    """A texture that drifts: uint8 [T,H,W]."""
+    """Draw a drifting texture: uint8 [T,H,W]."""
     random = np.random.default_rng(3)
     size = (height + 40, width + 40)
     image = sum(cv2.GaussianBlur(random.normal(0, s, size), (0, 0), s) for s in (1.5, 4, 9))
@@ -36,13 +36,13 @@ def drawn(height, width, frames=3, speed=1.0):
 
 
 def difference(a, b):
-    """Mean end-point difference in pixels; without the edge, where what has moved out of view is anyone's guess."""
+    """Return the mean end-point difference in pixels, without the edge, where the flow out of view is undefined."""
     edge = 8 if min(a.shape[2:]) > 32 else 0
     inner = np.s_[:, :, edge : a.shape[2] - edge, edge : a.shape[3] - edge]
     return np.linalg.norm(a[inner] - b[inner], axis=1).mean()
 
 
 def kernels_digest(gray):
-    """sha256 (hex) of what the compiled kernels make of uint8 [T,H,W], larger than 33 x 37."""
+    """Return the sha256 (hex) of the compiled kernels' results for uint8 [T,H,W], larger than 33 x 37."""
     content = tvl1(gray).tobytes() + resize(np.stack([*gray[:2], gray[0]], -1), 33, 37).tobytes()
     return hashlib.sha256(content).hexdigest()

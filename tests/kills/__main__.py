@@ -13,7 +13,7 @@ from pathlib import Path
 from campaign import TARGETS, Campaign
 
 A_ROUND = 3
-"""Kills a round."""
+"""Kills per round."""
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ NODES = 3
 
 @dataclass
 class Tally:
-    """What a campaign did."""
+    """Statistics of a campaign."""
 
     kills: Counter[str] = field(default_factory=Counter)
     commands: int = 0
@@ -48,7 +48,7 @@ class Tally:
 
 
 def videos(root: Path, count: int) -> Path:
-    """So many noisy videos in two classes; every sixth is cut into pieces."""
+    """Write `count` noisy videos in two classes; every sixth is cut into pieces."""
     random = np.random.default_rng(0)
     for number in range(count):
         path = root / "ab"[number % 2] / f"{number}.mp4"
@@ -59,7 +59,7 @@ def videos(root: Path, count: int) -> Path:
 
 
 def hashes(out: Path) -> dict[str, str]:
-    """sha256 of each shard that is committed."""
+    """Return the sha256 of each committed shard."""
     committed = [path.with_suffix(".tar") for path in (out / "shards").glob("[0-9]*.json")]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in committed}
 
@@ -75,10 +75,10 @@ class Campaign:
         self.workspace.mkdir()
         self.tally = Tally()
         self.typical = 20.0
-        """Seconds of a command that is left alone; the last one's."""
+        """Seconds that the last undisturbed command took."""
 
     def round(self, targets: list[str]) -> None:
-        """One preparation during which the targets die, one after the other, each at a random moment."""
+        """Run a preparation during which the targets die one after the other, each at a random moment."""
         out = self.folder / f"out{self.tally.rounds}"
         cluster, driver = self._cluster(), None
         settled: dict[str, int] = {}
@@ -103,7 +103,7 @@ class Campaign:
                     if not todo:
                         self.typical = time.monotonic() - begun
                         break
-                    out = self.folder / f"out{self.tally.rounds}"  # done before all had died: once more
+                    out = self.folder / f"out{self.tally.rounds}"  # it was done before all had died: once more
                     self.tally.rounds += 1
                     settled = {}
         finally:
@@ -145,7 +145,7 @@ class Campaign:
         return bool(found)
 
     def _processes(self, cluster: local.LocalCluster, target: str) -> Iterator[psutil.Process]:
-        """Workers that are preparing, or their decoders."""
+        """Return the workers that are preparing, or their decoders."""
         for node in cluster.running():
             for process in psutil.Process(node.pid).children(recursive=True):
                 try:
@@ -158,7 +158,7 @@ class Campaign:
                     yield process
 
     def _check_settled(self, out: Path, settled: dict[str, int]) -> None:
-        """What was committed before stays as it is, unless it is provisional."""
+        """Check that what was committed before is unchanged, unless it was provisional."""
         for name, stamp in settled.items():
             assert (out / "shards" / name).stat().st_mtime_ns == stamp, f"{name} was made again"
         for path in (out / "shards").glob("[0-9]*.json"):

@@ -1,1 +1,1 @@
-"""TV-L1 flow on the CPU, compiled by numba: OpenCV's scheme, an inner iteration one vectorised sweep through memory."""
+"""TV-L1 flow on CPUs, compiled by numba: OpenCV's scheme, with one vectorised sweep through memory per iteration."""

@@ -1,4 +1,4 @@
-"""The kernels of this folder as machine code."""
+"""The compiled kernels of this folder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SHRINK = int64(_BYTES, int64, int64, _BYTES, int64, int64)
 
 @cache
 def solver() -> Callable[..., None]:
-    """flow_of_stack(), compiled or loaded."""
+    """Return flow_of_stack(), compiled or loaded."""
     return compiled(_flow, _FLOW)
 
 
 @cache
 def shrinker() -> Callable[..., None]:
-    """shrink(), compiled or loaded."""
+    """Return shrink(), compiled or loaded."""
     return compiled(_shrink, _SHRINK)
 
 

@@ -1,7 +1,7 @@
-"""Median filters of the flow: sorting networks over whole vectors, each result shared by the windows that need it.
+"""Median filters of the flow: sorting networks over whole vectors, whose results serve all windows that need them.
 
 A column of the window is sorted once, two neighbouring columns are merged once, and a window is two such pairs and a
-single column. What a network sorts and nobody reads, the compiler removes.
+single column. The compiler removes those outputs of a network that nobody reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.video.native.field import MARGIN, copy_line, lines, pitch
 def filter_median(
     state: Numbers, first: int, stride: int, height: int, width: int, window: int, source: Numbers
 ) -> None:
-    """Median over window x window pixels (3 or 5) in place, the image's edge repeated.
+    """Filter over window x window pixels (3 or 5) in place, with the image's edge repeated.
 
     Row y of the image starts at `state[first + y * stride]`; `source` has room for `height` lines.
     """
@@ -38,7 +38,7 @@ def filter_median(
 
 @jit
 def _repeat_edges(columns: Numbers, count: int, width: int) -> None:
-    """Two columns to the left of the first and three to the right of the last: a pair is one wider than a window."""
+    """Repeat the edge: two columns to the left and three to the right, as a pair is one wider than a window."""
     line = pitch(width)
     for k in range(count):
         start = k * line + MARGIN
@@ -96,7 +96,7 @@ def _sort_columns_of_3(source: Numbers, y: int, height: int, width: int, columns
 
 @jit
 def _middle_of_3(columns: Numbers, target: Numbers, start: int, width: int) -> None:
-    """The median of a 3 x 3 window: of the largest low, the middle middle and the smallest high of its columns."""
+    """Take the median of 3 x 3: that of the largest low, the median middle and the smallest high of its columns."""
     line = pitch(width)
     for block in range(blocks(width)):
         at = MARGIN + block * LANES
@@ -129,7 +129,7 @@ def _sort_columns_of_5(source: Numbers, y: int, height: int, width: int, columns
 
 @jit
 def _merge_pairs(columns: Numbers, width: int, pairs: Numbers) -> None:
-    """pairs[:, x]: the sorted columns x and x + 1 in order (Batcher's odd-even merge), from x = -2."""
+    """Merge the sorted columns x and x + 1 into pairs[:, x] (Batcher's odd-even merge), from x = -2."""
     line = pitch(width)
     for block in range(blocks(width + 2)):
         at = MARGIN - 2 + block * LANES
@@ -138,7 +138,7 @@ def _merge_pairs(columns: Numbers, width: int, pairs: Numbers) -> None:
         a2, b2 = load(columns, at + 2 * line), load(columns, at + 2 * line + 1)
         a3, b3 = load(columns, at + 3 * line), load(columns, at + 3 * line + 1)
         a4, b4 = load(columns, at + 4 * line), load(columns, at + 4 * line + 1)
-        # Those of even place among themselves (3 and 3, of which again even and odd), then those of odd place.
+        # First those at even places (3 and 3, again by even and odd), then those at odd places.
         p, q = _sort2(a0, b0)
         r, s = _sort2(a4, b4)
         r, q = _sort2(r, q)
@@ -169,7 +169,7 @@ def _merge_pairs(columns: Numbers, width: int, pairs: Numbers) -> None:
 
 @jit
 def _middle_of_5(columns: Numbers, pairs: Numbers, target: Numbers, start: int, width: int) -> None:
-    """The 13th of 25: of two pairs the 8th to 13th of 20, of which and the last column's five the 6th of 11."""
+    """Take the 13th of 25: the 6th of the 8th to 13th of two pairs' 20 and the five of the last column."""
     line = pitch(width)
     for block in range(blocks(width)):
         at = MARGIN + block * LANES

@@ -1,4 +1,4 @@
-"""Image pyramid: bilinear resizing as OpenCV does it, pixel centres aligned and edges repeated."""
+"""Image pyramid: bilinear resizing as in OpenCV, with pixel centres aligned and edges repeated."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def resize(
     to: tuple[int, int],
     scale: tuple[float, float],
 ) -> None:
-    """Bilinear. Row y of the source starts at `source[first + y * stride]`, of the target at `target[at + y * step]`.
+    """Resize: row y of the source starts at `source[first + y * stride]`, of the target at `target[at + y * step]`.
 
     Args:
         size, to: Height and width of source and target.
     """
     height, width = size
     line = pitch(to[1])
-    left, right, share = _taps(width, to[1], scale[1])
+    left, right, fraction = _taps(width, to[1], scale[1])
     upper, lower, weight = _taps(height, to[0], scale[0])
-    rows = lines(2, to[1])  # the last two rows of the source, as wide as the target
+    rows = lines(2, to[1])  # the last two rows of the source, at the width of the target
     held = np.array([-1, -1])
     for y in range(to[0]):
         for needed in (upper[y], lower[y]):
@@ -39,22 +39,22 @@ def resize(
                 begin, start = first + needed * stride, MARGIN + slot * line
                 for x in range(to[1]):
                     a = source[begin + left[x]]
-                    rows[start + x] = a + (source[begin + right[x]] - a) * share[x]
+                    rows[start + x] = a + (source[begin + right[x]] - a) * fraction[x]
         top, bottom = MARGIN + (upper[y] % 2) * line, MARGIN + (lower[y] % 2) * line
-        part = splat(weight[y])
+        rest = splat(weight[y])
         for block in range(blocks(to[1])):
             x = block * LANES
             a = load(rows, top + x)
-            store(target, at + y * step + x, a + (load(rows, bottom + x) - a) * part)
+            store(target, at + y * step + x, a + (load(rows, bottom + x) - a) * rest)
 
 
 @jit
 def _taps(size: int, to: int, scale: float) -> tuple[np.ndarray, np.ndarray, Numbers]:
-    """For each of `to` target pixels the two source pixels, of `size`, and the share of the second."""
-    low, high, share = np.empty(to, np.int64), np.empty(to, np.int64), np.empty(to, np.float32)
+    """Return for each of `to` target pixels its two source pixels, of `size`, and the weight of the second."""
+    low, high, fraction = np.empty(to, np.int64), np.empty(to, np.int64), np.empty(to, np.float32)
     for x in range(to):
         position = (x + 0.5) * scale - 0.5
         whole = int(np.floor(position))
         low[x], high[x] = min(max(whole, 0), size - 1), min(max(whole + 1, 0), size - 1)
-        share[x] = position - whole
-    return low, high, share
+        fraction[x] = position - whole
+    return low, high, fraction

@@ -1,4 +1,4 @@
-"""Dual TV-L1 flow of a stack of frames: pyramid, warps, inner and outer iterations, as OpenCV's DualTVL1 has them."""
+"""Dual TV-L1 flow of a stack of frames: pyramid, warps, inner and outer iterations, as in OpenCV's DualTVL1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.video.native.sweep import iterate
 from tasks.video.native.warp import gradient_planes, plane_lines, warp
 
 SMALLEST = 16
-"""Pixels below which a side makes no further level of the pyramid."""
+"""Smallest side of a pyramid level, in pixels."""
 
 
 @jit
@@ -44,7 +44,7 @@ def flow_of_stack(
     """Fill `flow`, float32 [T-1,2,H,W], from `gray`, uint8 [T,H,W]; the other arguments are TVL1's."""
     height, width = gray.shape[1:]
     sizes = _sizes(height, width, scales, scale_step)
-    # All that is large is taken once: fresh memory costs a page fault every 4 KiB, more than the arithmetic on it.
+    # Large arrays are allocated once: fresh memory costs a page fault per 4 KiB, more than the arithmetic on it.
     first, second = _levels(sizes), _levels(sizes)
     state = lines((height + 1) * FIELDS, width)
     planes = lines(plane_lines(height), width)
@@ -72,7 +72,7 @@ def flow_of_stack(
 
 @jit
 def _sizes(height: int, width: int, scales: int, step: float) -> list[tuple[int, int]]:
-    """Height and width of each level, the finest first."""
+    """Return height and width of each level, the finest first."""
     sizes = [(height, width)]
     for _ in range(1, scales):
         rows, columns = sizes[-1]
@@ -90,7 +90,7 @@ def _levels(sizes: list[tuple[int, int]]) -> list[Numbers]:
 
 @jit
 def _fill(image: NDArray[np.uint8], sizes: list[tuple[int, int]], step: float, levels: list[Numbers]) -> None:
-    """The pyramid of an image."""
+    """Write the pyramid of an image."""
     height, width = sizes[0]
     base = levels[0]
     for y in range(height):
@@ -107,7 +107,7 @@ def _fill(image: NDArray[np.uint8], sizes: list[tuple[int, int]], step: float, l
 
 @jit
 def _to_finer(state: Numbers, size: tuple[int, int], to: tuple[int, int], step: float, coarse: Numbers) -> None:
-    """Begin a level: the flow of the coarser one resized and in its pixels, all other fields 0."""
+    """Begin a level with the flow of the coarser one, resized and rescaled, and all other fields 0."""
     height, width = size
     line, stride, area = pitch(width), FIELDS * pitch(width), height * pitch(width)
     for k in range(2):

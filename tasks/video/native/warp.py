@@ -1,8 +1,8 @@
-"""Bicubic warping of the second image and its gradient by the flow, and what the inner iterations need of them.
+"""Bicubic warping of the second image and its gradient by the flow, and the inputs of the inner iterations from them.
 
-Pixels whose sources lie side by side are computed eight at once. Around flow of about nothing the whole part of a
-position flips between -1 and 0 from pixel to pixel; so positions are split at the nearest whole number, and the cubic
-kernel is applied as five taps of which one of the outer two is 0.
+Pixels whose sources are adjacent are computed eight at once. For flow near 0 the integer part of a position alternates
+between -1 and 0 from pixel to pixel; so positions are split at the nearest integer, and the cubic kernel is applied as
+five taps of which one of the outer two is 0.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from tasks.video.native.field import (
 )
 
 REACH = 5
-"""Lines of zeros above and below the image: positions are clamped to 3 outside, and a tap lies up to 2 further."""
+"""Lines of zeros above and below the image: positions are clamped to 3 outside, and taps reach 2 further."""
 PLANES = 3
 _FLAT = np.float32(1.1920929e-07)
-"""Squared gradient below which the data term says nothing (FLT_EPSILON, as in OpenCV)."""
+"""Squared gradient below which the data term is ignored (FLT_EPSILON, as in OpenCV)."""
 
 
 @jit
 def plane_lines(height: int) -> int:
-    """Lines that gradient_planes() writes."""
+    """Return the number of lines that gradient_planes() writes."""
     return (height + 2 * REACH) * PLANES
 
 
@@ -118,13 +118,13 @@ def warp(state: Numbers, image: Numbers, second: Numbers, height: int, width: in
 def _sample(
     second: Numbers, u: Any, v: Any, columns: Any, x: int, y: int, height: int, width: int, line: int
 ) -> tuple[Any, Any, Any]:
-    """Image and gradient at (columns + u, y + v); one pass for each group of lanes with the same whole displacement."""
+    """Sample image and gradient at (columns + u, y + v), a pass per group of lanes with equal integer displacement."""
     half = splat(np.float32(0.5))
     at_x, at_y = columns + u, splat(np.float32(y)) + v
     near_x, near_y = floor(at_x + half), floor(at_y + half)
     wx = _cubic(at_x - near_x)
     wy = _cubic(at_y - near_y)
-    # Beyond the image all is 0, however far.
+    # Everything beyond the image is 0, however far.
     outside = splat(np.float32(-3))
     near_x = minimum(maximum(near_x, outside), splat(np.float32(width + 2)))
     near_y = minimum(maximum(near_y, outside), splat(np.float32(height + 2)))
@@ -147,7 +147,7 @@ def _sample(
 
 @inline
 def _cubic(t: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """Weights (Keys' kernel with a = -0.75, as OpenCV's) of the taps -2 ... 2 around a rest t in [-0.5, 0.5]."""
+    """Return the weights (Keys' kernel, a = -0.75 as in OpenCV) of the taps -2 ... 2 for a rest t in [-0.5, 0.5]."""
     one, zero = splat(np.float32(1)), splat(np.float32(0))
     before = less(t, zero)
     f = select(before, t + one, t)

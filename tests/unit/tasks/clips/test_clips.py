@@ -24,7 +24,7 @@ def dataset(small_root):
 
 
 def pixels(q):
-    """What a stored flow value stands for, at the bound of 20 pixels."""
+    """Return the flow that a stored value stands for, at the bound of 20 pixels."""
     return np.asarray(q) * 40 / 255 - 20
 
 
@@ -96,7 +96,7 @@ def test_one_clip_is_never_drawn(dataset):
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_the_flow_of_a_pair_is_that_after_its_first_frame(dataset, flip):
-    """Flow pair i has x = i + 1 and y = 101 + i, frame i is grey i + 1; a flip turns x around."""
+    """Flow pair i has x = i + 1 and y = 101 + i, frame i is grey i + 1; a flip negates x."""
     clip = replace(PAIRS, flip=flip)
     for sample in dataset.samples("train"):
         first = sample.piece_index * 7
@@ -137,7 +137,7 @@ class Coded:
 
 
 def test_flow_is_cut_and_mirrored_as_its_clip_and_keeps_its_pixels(dataset):
-    """Whatever the crop is scaled by: at every place stands the value of the place in the stored frame."""
+    """Whatever the scale of the crop, each place holds the value of its place in the stored frame."""
     flips = set()
     for epoch in range(12):
         flow = np.empty(flow_shape(PAIRS), np.float32)

@@ -151,7 +151,7 @@ def test_an_exception_in_a_thread_names_the_video(dataset):
 
 
 def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
-    """Row by row that of train_clip, on every rank, a filler's too; views, and clips without a target, bring none."""
+    """Each row equals train_clip's flow, on every rank and in fillers; views, and clips without a target, have none."""
     clip = ClipSettings(segments=3, snippet=2, size=32, target="flow")
     source = source_of(dataset, clip, 7, threads=3)
     by_video = {sample.video_id: sample for sample in dataset.samples("train") if sample.video_id != LONG}

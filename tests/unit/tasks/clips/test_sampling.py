@@ -60,7 +60,7 @@ def test_items_of_a_snippet_at_a_step():
 
 
 def test_a_pair_has_a_flow_between_its_frames():
-    """The last of 13 frames has none after it: no pair starts there, but at every other frame."""
+    """The last of 13 frames has no successor: pairs start at every frame but that."""
     pairs = np.concatenate([train_indices(13, segments(3, 2), generator(e)).reshape(3, 2) for e in range(200)])
     assert set(pairs[:, 0].tolist()) == set(range(12))
     assert (pairs[:, 1] == pairs[:, 0] + 1).all()

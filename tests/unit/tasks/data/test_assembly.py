@@ -1,4 +1,4 @@
-"""A video in pieces becomes the same record in whatever order they come."""
+"""A video in pieces becomes the same record, whatever their order."""
 
 import random
 
@@ -22,7 +22,7 @@ def piece(number, total, decoder="decord", known=True):
 
 
 def assemble(outcome, choose):
-    """Answer requests in an order that `choose` gives; the record, the requests, and how many were open at most."""
+    """Answer requests in the order of `choose`; return the record, the requests, and the most that were open."""
     assembly = Assembly("v", LIMIT)
     open_requests, asked, most = [assembly.first()], [], 0
     while open_requests:

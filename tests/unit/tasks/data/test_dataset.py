@@ -24,7 +24,7 @@ def test_what_it_knows(small_root):
     assert (dataset.splits, dataset.split) == (["first", "second"], "first")
     assert len(dataset.digest) == 64
     assert dataset.settings.short_side == 48
-    # Of 12 videos one failed; the one in two pieces is one video.
+    # One of 12 videos failed; the one in two pieces counts once.
     assert dataset.parts == {"train": 7, "val": 2, "test": 2}
     assert open_dataset(small_root, split="second").parts == {"train": 9, "val": 0, "test": 2}
 
@@ -75,7 +75,7 @@ def test_frames_as_h264(tmp_path):
 
 
 def test_a_frame_is_read_without_its_neighbours(small_root, tmp_path):
-    """All bytes of the other images are overwritten; the one asked for does not notice."""
+    """The bytes of all other images are overwritten, without effect on the requested one."""
     root = str(shutil.copytree(small_root, tmp_path / "data"))
     sample = open_dataset(root).samples("train")[0]
     start, end = sample.rgb_range

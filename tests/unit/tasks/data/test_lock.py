@@ -21,13 +21,13 @@ pytestmark = pytest.mark.quick
 
 
 class Plain(MemoryFileSystem):
-    """A file system of which nothing is known."""
+    """A file system about which nothing is known."""
 
     protocol = "plain"
 
 
 class Careless(MemoryFileSystem):
-    """A store that is said to know the condition, and ignores it."""
+    """A store that is listed as honouring the condition, but ignores it."""
 
     protocol = "careless"
 
@@ -117,7 +117,7 @@ def test_the_lock_of_a_driver_that_died_is_taken_over(out, monkeypatch):
         with Lock(out) as held:
             assert numbers(out) == ["000002"]
             held.confirm()
-            # The other was not dead after all: it sees that it has lost, and leaves the lock alone.
+            # The other was not dead after all: it notices its loss, and leaves the lock alone.
             with pytest.raises(UserError, match=f"lost its lock on .* to process {os.getpid()} on"):
                 dead.confirm()
             with pytest.raises(UserError, match="what was committed is kept"):
@@ -127,7 +127,7 @@ def test_the_lock_of_a_driver_that_died_is_taken_over(out, monkeypatch):
 
 
 def test_a_lock_that_moves_while_it_is_watched_is_not_taken_over(out, monkeypatch):
-    """As when the clocks of two machines are minutes apart."""
+    """The clocks of two machines are minutes apart."""
     with Lock(out) as held:
         overwrite(out, 1, time=time.time() - lock.STALE_S - 1)
         monkeypatch.setattr(time, "sleep", lambda seconds: held.confirm())
@@ -142,7 +142,7 @@ def test_of_two_that_take_over_one_gets_it(out, monkeypatch):
     with Lock(out), ExitStack() as first:
         overwrite(out, 1, time=0.0)
 
-        def late(path, content):  # the second has looked at the dead one's lock; now the first is quicker
+        def late(path, content):  # the second has seen the dead one's lock; now the first overtakes it
             monkeypatch.setattr(storage, "create", create)
             first.enter_context(Lock(out))
             return create(path, content)

@@ -1,4 +1,4 @@
-"""Names and addresses that mean something to a shell, to FFmpeg, to tar or to a file system: handled, or refused."""
+"""Names and addresses with a meaning for shells, FFmpeg, tar or file systems are handled, or refused."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def table(folder, rows, header="path,label,video_id"):
 
 
 def test_ids_like_paths_and_options_stay_names(tmp_path):
-    """Prepared, read and unpacked: nothing lies outside, and each video is found again by its id."""
+    """When prepared, read and unpacked, nothing escapes the folder, and each video is found again by its id."""
     clip = video(tmp_path / "in" / "clip.mp4")
     source = table(tmp_path, [f'{clip},a,"{video_id}"' for video_id in IDS])
     out = prepare_here(source, tmp_path / "out", SETTINGS, "csv")
@@ -69,7 +69,7 @@ def test_ids_that_a_file_system_would_mix_up_are_refused(tmp_path, pair):
 
 
 def test_a_folder_of_things_that_are_no_files(tmp_path):
-    """Links to themselves, pipes, sockets and devices end as records at once; none is waited for or read."""
+    """Links to themselves, pipes, sockets and devices fail at once; none is waited for or read."""
     folder = tmp_path / "source" / "jump"
     video(folder / "-good.mp4")
     video(folder / "con\ttrol.mp4")
@@ -122,7 +122,7 @@ def server():
 
 
 def test_addresses_of_ffmpeg_are_names_of_files(tmp_path, server):
-    """In a csv they are files that are not there; and a file of such a name is that file."""
+    """In a CSV file they are missing files; and a file of such a name is that file."""
     clip = video(tmp_path / "clip.mp4")
     address = f"http:/127.0.0.1:{server.server_port}/x.mp4"
     names = [
@@ -175,13 +175,13 @@ def test_addresses_that_nothing_can_open_are_final_failures(uri):
 
 
 def forged(member):
-    """A header of tar for a member of two bytes, and the bytes."""
+    """Return a tar header for a member of two bytes, and the bytes."""
     return member.tobuf(tarfile.GNU_FORMAT) + (b"hi".ljust(512, b"\0") if member.isreg() else b"")
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/marey-outside", "link"])
 def test_a_shard_with_members_that_lead_outside(tmp_path, name):
-    """`verify` names the shard, and reading goes by the sidecar: no member is ever unpacked."""
+    """`verify` names the shard, and readers go by the sidecar: no member is ever unpacked."""
     out = Path(prepare_here(video(tmp_path / "in" / "a" / "1.mp4").parents[1], tmp_path / "out", SETTINGS))
     member = tarfile.TarInfo(name)
     if name == "link":

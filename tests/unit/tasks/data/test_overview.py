@@ -1,4 +1,4 @@
-"""What the tables of a dataset tell."""
+"""The overview of a dataset by its tables."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_evenly(total, number):
 def test_size_and_durations(root):
     overview = read_overview(Reader(root))
     assert overview.bytes == sum(path.stat().st_size for path in (Path(root) / "shards").glob("*.tar"))
-    assert overview.durations.tolist() == [0.5] * 11  # 12 frames, 24 a second
+    assert overview.durations.tolist() == [0.5] * 11  # 12 frames at 24 per second
 
 
 def test_refuses_what_is_not_finished_or_unknown(tmp_path, root):

@@ -39,7 +39,7 @@ def originals(tmp_path_factory):
 
 @pytest.fixture
 def copy(originals, tmp_path):
-    """A dataset that the test may spoil."""
+    """A dataset that the test may change."""
 
     def make(name):
         shutil.copytree(originals[name], tmp_path / name)
@@ -365,7 +365,7 @@ def test_ssv2(originals):
 
 
 def newer_package(source, prefix):
-    """The folder of lists as newer packages have it, with the answers of the test part."""
+    """The lists as in newer packages, with the labels of the test part."""
     (source / "labels").mkdir()
     for path in source.glob(f"{prefix}-*"):
         path.rename(source / "labels" / path.name.removeprefix(f"{prefix}-"))

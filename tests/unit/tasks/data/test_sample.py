@@ -54,7 +54,7 @@ def test_same_images_same_bytes(rgb):
 
 
 def test_a_frame_is_read_without_its_neighbours(rgb):
-    """Damage to all other frames is not noticed."""
+    """Damage to all other frames goes unnoticed."""
     rows = [bytes(ArrowFile(rgb).row(i)[0]) for i in range(6)]
     damaged = bytearray(rgb)
     for i in (0, 1, 2, 4, 5):
@@ -78,7 +78,7 @@ def test_decode_sample(rgb, flow):
 @pytest.mark.parametrize("size", [(32, 48), (31, 47)])
 @pytest.mark.parametrize("fps", [0, 12.5, 1000.0])
 def test_frames_as_h264(size, fps):
-    """Odd sizes come back as they were; a source without a known rate has frames too."""
+    """Odd sizes are restored; a video without a known rate has frames too."""
     images = gradient(30, *size, 3)
     data = write_rgb_h264(images, fps=fps, crf=10)
     assert data == write_rgb_h264(images, fps=fps, crf=10)

@@ -1,4 +1,4 @@
-"""The built-in videos: twins that no single frame and no file property tells apart."""
+"""The built-in videos: no single frame and no property of a file distinguishes twins."""
 
 import hashlib
 import subprocess
@@ -104,7 +104,7 @@ def test_files_of_reversed_twins_decode_to_the_same_frames_backwards(action: Act
 
 @pytest.mark.quick
 def test_walking_direction_is_the_label_whichever_way_the_figure_looks():
-    """People walk forwards and backwards under both labels, as the mirror decides."""
+    """People walk forwards and backwards under both labels, depending on the mirror."""
     calm = replace(SMALL, clutter=0.0, noise=0.0, shake=0.0)
     for number in range(8):
         frames = {name: render(video(name, number), calm).astype(float) for name in ("walk_left", "walk_right")}
@@ -130,14 +130,14 @@ def test_limbs_keep_their_length_even_out_of_reach():
     np.testing.assert_allclose(end[near], target[near])
 
 
-# A classifier that may look at frames in any order but the true one must be at chance inside each pair.
+# A classifier that sees frames in any order but the true one must be at chance within each pair.
 
 TRAIN, TEST = range(10), range(10, 18)
 
 
 @pytest.fixture(scope="module")
 def clips() -> dict[str, np.ndarray]:
-    """Grey frames [clips, T, 16, 16] of every class. Files add nothing: those of twins decode alike (above)."""
+    """Return grey frames [clips, T, 16, 16] of every class. Files add nothing: twins decode alike (see above)."""
     settings = replace(SMALL, size=32, clutter=0.5)
 
     def load(name: str, number: int) -> np.ndarray:
@@ -147,19 +147,19 @@ def clips() -> dict[str, np.ndarray]:
 
 
 def blind(videos: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mean and spread of the frames, and the frames themselves in random order."""
+    """Return mean and deviation of the frames, and the frames themselves in random order."""
     shuffled = np.stack([frames[rng.permutation(len(frames))] for frames in videos])
     return np.concatenate([part.reshape(len(videos), -1) for part in (videos.mean(1), videos.std(1), shuffled)], axis=1)
 
 
 def motion(videos: np.ndarray) -> np.ndarray:
-    """Where things move to, as profiles, for people look both ways."""
+    """Return where things move to, as profiles, as people face both ways."""
     drift = np.einsum("t,ntyx->nyx", np.linspace(-1, 1, videos.shape[1]), moving(videos))
     return np.concatenate([drift.sum(axis=2), drift.sum(axis=1), (drift + drift[..., ::-1]).sum(axis=1)], axis=1)
 
 
 def tempo(videos: np.ndarray) -> np.ndarray:
-    """How much changes within 1, 2 and 4 frames, in units of all change."""
+    """Return how much changes within 1, 2 and 4 frames, relative to the total change."""
     steps = [np.abs(videos[:, lag:] - videos[:, :-lag]).mean(axis=(1, 2, 3)) for lag in (1, 2, 4)]
     return np.stack(steps, axis=1) / moving(videos).mean(axis=(1, 2, 3))[:, None]
 
@@ -169,7 +169,7 @@ def moving(videos: np.ndarray) -> np.ndarray:
 
 
 def accuracy(features: np.ndarray) -> float:
-    """Ridge regression of [2 classes, clips, D] on +-1, trained on TRAIN, percent right on TEST."""
+    """Return the percentage right on TEST of a ridge regression of [2 classes, clips, D] on +-1, fitted on TRAIN."""
     train = features[:, : len(TRAIN)].reshape(-1, features.shape[-1])
     test = features[:, len(TRAIN) :].reshape(-1, features.shape[-1])
     mean, scale = train.mean(0), train.std(0) + 1e-6
@@ -185,7 +185,7 @@ def inside(clips: dict[str, np.ndarray], pairs: list[Action], features) -> np.nd
 
 
 def blindly(clips: dict[str, np.ndarray], pairs: list[Action]) -> float:
-    """Mean accuracy inside pairs over 20 shufflings."""
+    """Return the mean accuracy within pairs over 20 shuffles."""
     rng = np.random.default_rng(0)
     return float(np.mean([inside(clips, pairs, partial(blind, rng=rng)) for _ in range(20)]))
 

@@ -1,4 +1,4 @@
-"""Flow as colours: what direction and speed look like."""
+"""Flow as colours: how direction and speed look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage inside a video that FFmpeg decodes all the same: nothing of it may pass for a frame."""
+"""Damage inside a video that FFmpeg decodes nevertheless: none of it may pass for a frame."""
 
 import av
 import numpy as np
@@ -11,7 +11,7 @@ ALL = pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
 
 
 def write(path, codec, pix_fmt="yuv420p", frames=30):
-    """A texture that moves, in 30 frames, of which each sixth is a key frame."""
+    """A moving texture in 30 frames, of which every sixth is a key frame."""
     y, x = np.mgrid[:96, :128]
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=10)
@@ -27,7 +27,7 @@ def write(path, codec, pix_fmt="yuv420p", frames=30):
 
 
 def spoil(path, number):
-    """Overwrite the second half of the coded frame of that number."""
+    """Overwrite the second half of an encoded frame."""
     with av.open(str(path)) as file:
         packet = [packet for packet in file.demux(video=0) if packet.size][number]
         at, size = packet.pos, packet.size
@@ -72,7 +72,7 @@ def test_damage_outside_the_range_does_no_harm(tmp_path, decoder):
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
 def test_no_frame_is_lost_to_a_wrong_time(tmp_path, decoder):
-    """The first frame of the flv claims to be shown after the two behind it."""
+    """The first frame of the flv claims to be shown after the next two."""
     path = write(tmp_path / "a.flv", "flv")
     whole = decode(str(path), decoder="pyav").images
     data = bytearray(path.read_bytes())

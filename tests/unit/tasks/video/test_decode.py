@@ -22,7 +22,7 @@ BOTH = pytest.mark.parametrize("decoder", ["decord", "pyav"])
 
 
 def numbered(frames=60, height=48, width=64):
-    """Frame t shows t as 8 bits in a row of squares, so that any frame can be named again."""
+    """Frame t shows t as 8 bits in a row of squares, so that each frame can be identified."""
     images = np.full((frames, height, width, 3), 60, np.uint8)
     for t in range(frames):
         for bit in range(8):
@@ -267,7 +267,7 @@ def test_bilinear_up_and_area_down():
         ((64, 9), (21, 3)),
         ((9, 1000), (4, 444)),
         ((300, 40), (7, 31)),
-        ((1000, 2), (100, 4)),  # a stream may change its size, and so the proportions
+        ((1000, 2), (100, 4)),  # a stream may change its size, and with it the proportions
         ((1000, 30), (100, 1)),
     ],
 )

@@ -59,7 +59,7 @@ def test_same_frames_as_in_process_and_one_child_for_many(child, clip):
     second = child.decode(clip, first=3, count=2)
     assert child.pid == pid
     assert len(second.images) == 2
-    assert np.array_equal(here.images, there.images)  # a later video does not write over an earlier one
+    assert np.array_equal(here.images, there.images)  # a later video does not overwrite an earlier one
 
 
 @pytest.mark.quick
@@ -174,7 +174,7 @@ def test_hang_is_a_timeout(clip):
     [("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"), ("while True: pass", "timeout", "within 3 s")],
 )
 def test_a_decoder_that_segfaults_or_hangs_leaves_the_video_to_the_other(clip, monkeypatch, does, kind, says):
-    """In the child itself, on each video; the record names the decoder that was used in the end."""
+    """It happens in the child, for each video; the record names the decoder that was used in the end."""
     broken = f"def broken(*_):\n    {does}\nimport sys, tasks.video.decoder_process\n"
     broken += "sys.modules['tasks.video.decode']._read_decord = broken\n"
     start = child_module._START.replace("from tasks", f"exec({broken!r}); from tasks")

@@ -1,4 +1,4 @@
-"""The compiled kernels: as OpenCV's, with the same bits on every processor, compiled once a machine."""
+"""The compiled kernels: they agree with OpenCV, give the same bits on every processor, and compile once per machine."""
 
 import os
 import shutil
@@ -101,7 +101,7 @@ def test_compiled_once_with_the_same_bits_for_another_processor_and_anew_for_oth
     here = kernels_digest(gray)
     tree = tmp_path / "tree"
     shutil.copytree(ROOT / "tasks", tree / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    # The oldest x86-64 there is: no AVX, no FMA, not even an instruction for rounding down.
+    # The oldest x86-64: no AVX, no FMA, not even an instruction for rounding down.
     oldest = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     together = [start(tree, tmp_path / "gray.npy", **oldest) for _ in range(3)]
     results = [finish(process) for process in together]

@@ -1,4 +1,4 @@
-"""TV-L1 as tensor operations: as the native kernel's, pair by pair whatever stands beside it in a batch."""
+"""TV-L1 as tensor operations: it equals the native kernel's, for each pair whatever else is in its batch."""
 
 import cv2
 import numpy as np
@@ -48,7 +48,7 @@ def test_median_is_opencvs(window, size):
 
 
 def test_what_a_gpu_compiles_is_one_graph_for_any_size():
-    """Nothing in it may go back to Python, and another size may not compile it again."""
+    """None of it may fall back to Python, and another size must not compile it again."""
     graphs = []
 
     def count(graph, example):

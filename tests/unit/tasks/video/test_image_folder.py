@@ -143,7 +143,7 @@ def test_records_of_frame_folders(folder, tmp_path):
         record = done.record
         assert (record["status"], record["decoder"], record["fps"], record["frames"]) == ("ok", "opencv", 12.0, 24)
         assert [piece["frames"] for piece in record["pieces"]] == [10, 10, 4]
-        write(folder, numbered(1, 40, 60), ["00013.jpg"])  # behind what the first piece reads
+        write(folder, numbered(1, 40, 60), ["00013.jpg"])  # after what the first piece reads
         assert process_video(row, settings, decoder).record["kind"] == "unreadable"
         (folder / "00002.jpg").unlink()
         record = process_video(row, settings, decoder).record
