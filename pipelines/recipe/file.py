@@ -43,7 +43,7 @@ def load(given: Recipe | str | Path, overrides: Mapping[str, Any] | Iterable[str
     """
     values = overrides if isinstance(overrides, Mapping) else dict(assignment(text) for text in overrides or ())
     if isinstance(given, Recipe):
-        return replaced(given, values) if values else given
+        return replaced(given, values)
     file = _find(Path(given))
     where = f"recipe {file.name if file.parent == BUILT_IN else given}"
     try:
