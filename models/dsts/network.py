@@ -86,7 +86,7 @@ class Specialized(TrunkNetwork):
         return features
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """The trunk's map [B, channels, T', h, w] -> logits [B, K]."""
+        """[B, channels, T', h, w] of the trunk -> logits [B, K]."""
         return self.classify(self.dsts(features))
 
     @torch.no_grad()
