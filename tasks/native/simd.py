@@ -36,13 +36,13 @@ def jit(function: Function) -> Function:
 
 
 def inline(function: Function) -> Function:
-    """The same for one that takes or gives vectors: as a call it would send them through memory."""
+    """Compile a function that takes or returns vectors: inlined, because a call would pass them through memory."""
     return cast(Function, njit(forceinline=True, **_OPTIONS)(function))
 
 
 @jit
 def blocks(width: int) -> int:
-    """Vectors that cover a line."""
+    """Return the number of vectors that cover a line."""
     return (width + LANES - 1) // LANES
 
 
@@ -122,7 +122,7 @@ def rotate(typing: Any, value: Any, by: Any) -> Any:
 
 @intrinsic
 def splat(typing: Any, number: Any) -> Any:
-    """A float32 in all lanes."""
+    """Fill all lanes with a float32."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         first = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
@@ -133,7 +133,7 @@ def splat(typing: Any, number: Any) -> Any:
 
 @intrinsic
 def lane(typing: Any, value: Any, index: Any) -> Any:
-    """One of the eight numbers."""
+    """Return one of the eight numbers."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.extract_element(args[0], builder.trunc(args[1], ir.IntType(32)))

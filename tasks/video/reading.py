@@ -21,7 +21,7 @@ class Frames:
     timestamps: NDArray[np.float64]
     """[T], seconds since the first frame of the file."""
     fps: float
-    """Frames per second as declared by the container, or by the timestamps; 0 if neither tells."""
+    """Frames per second as declared by the container, or by the timestamps; 0 if neither gives it."""
     decoder: str
     """`decord` or `pyav`; `opencv` for a folder of images."""
     total: int | None
