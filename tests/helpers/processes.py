@@ -72,7 +72,7 @@ def started(command: Sequence[object], *, limit: float = LIMIT_S, **options: Any
     """Start a command in a group of its own; neither it nor a child of it outlives the block, nor `limit` seconds.
 
     When the time is up the group is killed, so that whoever reads from it or waits for it goes on. A child that is
-    still there when the block has ended although its parent ended by itself fails the test.
+    still there although its parent ended by itself, not by a signal, fails the test.
     """
     process = subprocess.Popen([str(word) for word in command], start_new_session=True, **options)
     timer = threading.Timer(limit, _kill_group, (process.pid,))
@@ -80,7 +80,7 @@ def started(command: Sequence[object], *, limit: float = LIMIT_S, **options: Any
     timer.start()
     try:
         yield process
-        by_itself = process.poll() is not None
+        by_itself = process.poll() is not None and process.returncode >= 0
     except BaseException:
         by_itself = False
         raise
