@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 RECIPES = ("demo_tsn", "demo_stm")
 """The network that is blind to time first, then the one that is not."""
 CHUNK = 16
-"""Videos a Ray task draws."""
+"""Videos that a Ray task draws."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: st
     """Draw the videos and run both recipes on them.
 
     Args:
-        settings: settings of the videos.
+        settings: how many videos, of whom, and how they look.
         overrides: `field=value`, for both recipes.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
     """
@@ -76,7 +76,7 @@ def draw(settings: FigureSettings, root: Path) -> Path:
     done = root.parent / "videos.json"
     wanted = asdict(settings)
     if done.exists() and json.loads(done.read_text()) == wanted:
-        log.info("the videos are there")
+        log.info("the videos have been drawn before")
         return root
     videos = figures.list_videos(settings)
     log.info("drawing %d videos of %d actions", len(videos), len({video.label for video in videos}))
@@ -103,7 +103,7 @@ def _row(name: str, result: RunResult) -> Row:
 
 
 def pairs(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> tuple[float, float]:
-    """Tell what a network knows of order from what it knows of appearance.
+    """Separate what a network knows of order from what it knows of appearance.
 
     Args:
         scores: [N, K].

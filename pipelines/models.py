@@ -1,4 +1,4 @@
-"""What `marey models` shows: every network's size and cost as we count them, beside what was published."""
+"""`marey models`: size and cost of every network as we count them, beside the published figures."""
 
 from __future__ import annotations
 

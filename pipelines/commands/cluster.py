@@ -51,12 +51,12 @@ def main(args: Args) -> int:
     folder = workspace()
     if args.action == "up":
         cluster = local.up(folder, args.local, args.cpus_per_node)
-        said = f"a cluster of {len(cluster.nodes)} nodes runs at {cluster.address}\n{how_to_use(cluster)}"
-        print(to_json(cluster) if args.json else said)
+        text = f"a cluster of {len(cluster.nodes)} nodes runs at {cluster.address}\n{how_to_use(cluster)}"
+        print(to_json(cluster) if args.json else text)
     elif args.action == "down":
         ended = local.down(folder)
-        said = f"ended {ended} nodes" if ended else "no local cluster was running"
-        print(to_json({"ended": ended}) if args.json else said)
+        text = f"ended {ended} nodes" if ended else "no local cluster was running"
+        print(to_json({"ended": ended}) if args.json else text)
     else:
         found = status(folder)
         print(to_json(found) if args.json else to_text(found))

@@ -57,7 +57,7 @@ def main(args: Args) -> int:
 
 
 def check(command: tuple[str, ...]) -> object:
-    """Return the verb's arguments, so that a typing error is told here and not by a job minutes later."""
+    """Return the verb's arguments, so that a typing error is reported here and not by a job minutes later."""
     from importlib import import_module
 
     from pipelines import arguments, cli

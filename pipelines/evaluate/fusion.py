@@ -108,8 +108,8 @@ def to_text(result: FusedResult) -> str:
         rows.append((run.run_name, f"{weight:g}", str(run.views[protocol]), *percentages(metrics)))
     rows.append(("together", "", "", *percentages(result.fused)))
     lines = columns(rows, right=range(1, 6))
-    said = f"weighted sums of mean {result.score_space} of {result.videos} videos: {result.folder}"
-    return "\n".join([*lines, "", said])
+    footer = f"weighted sums of mean {result.score_space} of {result.videos} videos: {result.folder}"
+    return "\n".join([*lines, "", footer])
 
 
 def _values(metrics: Metrics) -> dict[str, float]:

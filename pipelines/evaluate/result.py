@@ -1,4 +1,4 @@
-"""What an evaluation found: the result, its files and its table."""
+"""The result of an evaluation: its metrics, its files and its text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EvaluateResult:
     score_space: str
     """What is averaged over views: logits or softmax."""
     results: dict[str, Metrics]
-    """By protocol: the 1-view one first."""
+    """Metrics by protocol, the 1-view one first."""
     views: dict[str, int]
     majority_percent: float
     """Top-1 of always answering the class that is most frequent in the train part."""
@@ -43,12 +43,12 @@ class EvaluateResult:
 
     @property
     def protocol(self) -> str:
-        """The one with the most views: the published one, unless the settings say otherwise."""
+        """Protocol with the most views: the published one, unless the settings name another."""
         return max(self.views, key=lambda protocol: self.views[protocol])
 
     @property
     def scores(self) -> Path:
-        """NPZ: video_ids, labels, classes, and float64 scores [videos, classes], one array a number of views."""
+        """NPZ: video_ids, labels, classes, and float64 scores [videos, classes], one array per number of views."""
         return self.folder / "scores.npz"
 
     @property
@@ -94,14 +94,16 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
 
 def read(folder: Path) -> EvaluateResult:
     """Return the result that `write` left in a folder."""
-    told = json.loads((folder / "result.json").read_text())
+    stored = json.loads((folder / "result.json").read_text())
     table = np.load(folder / "scores.npz")
-    names, labels, space = table["video_ids"].tolist(), table["labels"].tolist(), told["score_space"]
+    names, labels, space = table["video_ids"].tolist(), table["labels"].tolist(), stored["score_space"]
     results = {}
-    for protocol, views in told["views"].items():
+    for protocol, views in stored["views"].items():
         rows = zip(names, labels, table[f"scores_{views}view"], strict=True)
         results[protocol] = measure({name: (label, row) for name, label, row in rows}, space)
-    kept = {field.name: told[field.name] for field in fields(EvaluateResult) if field.name not in ("results", "folder")}
+    kept = {
+        field.name: stored[field.name] for field in fields(EvaluateResult) if field.name not in ("results", "folder")
+    }
     return EvaluateResult(**kept, results=results, folder=folder)
 
 
@@ -164,5 +166,5 @@ def to_dict(result: EvaluateResult) -> dict[str, Any]:
 
 
 def slug(text: str) -> str:
-    """Return a text as part of a file's name."""
+    """Return a text with letters that a file's name can hold."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)

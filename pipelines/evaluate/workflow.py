@@ -39,13 +39,13 @@ class Protocol:
     size: int
     trained_size: int
     stride: int | None = None
-    """Distance of two frames of a dense clip."""
+    """Distance between two frames of a dense clip."""
     seed: int | None = None
-    """Draws the clips; None spreads them evenly."""
+    """Seed that the clips are drawn with; None spreads them evenly."""
 
     @property
     def views(self) -> int:
-        """Clips of a video in all."""
+        """Number of views per video."""
         return self.clips * self.crops
 
     def __str__(self) -> str:
@@ -73,11 +73,11 @@ def evaluate(
     Args:
         run: a run's id or name, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a checkpoint folder.
         dataset: folder or URL; None is the one the run was trained on.
-        settings: None are those of the run's recipe.
+        settings: None takes those of the run's recipe.
         overrides: fields of the settings to change.
         split: None is the run's own, on its own dataset.
         fold: `group=NAME` instead of a split.
-        workers: tasks at once; None is one a GPU, or one a CPU where there are no GPUs.
+        workers: tasks at once; None is one per GPU, or one per CPU where there are no GPUs.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
         progress: show a progress bar, or log lines where there is no terminal.
 
@@ -165,7 +165,7 @@ def protocols(network: Description, settings: EvaluateSettings, clip: ClipSettin
 
 @dataclass(frozen=True)
 class _Part:
-    """What the workers open."""
+    """The part of a dataset that the workers open."""
 
     uri: str
     split: str | None

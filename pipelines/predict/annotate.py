@@ -1,4 +1,4 @@
-"""`marey predict --annotate`: the video again, with what the network says of it drawn into a corner."""
+"""`marey predict --annotate`: a copy of the video with its prediction drawn into a corner."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tasks.video.codecs import write_mp4
 FRAMES = 128
 """Frames in memory at a time."""
 SHOWN = 3
-"""Classes that are drawn."""
+"""Number of classes drawn."""
 LARGEST = 1080
-"""Short side above which a video is made smaller."""
+"""Short side, in pixels, above which a video is scaled down."""
 LETTERS = 22
 """Height of a video in lines of text."""
 
@@ -27,9 +27,9 @@ def check(videos: tuple[str, ...], out: Path) -> None:
     if len(videos) != 1 or Path(videos[0]).is_dir():
         raise UserError("--annotate draws on one video: give a single file")
     if out.suffix != ".mp4":
-        raise UserError(f"--annotate {out}: the video is written as .mp4")
+        raise UserError(f"--annotate {out}: the video is written as .mp4, so name a file with that ending")
     if not out.parent.is_dir():
-        raise UserError(f"--annotate {out}: there is no folder {out.parent}")
+        raise UserError(f"--annotate {out}: there is no folder {out.parent}; make it, or choose another place")
 
 
 def annotate(prediction: Prediction, out: Path) -> None:
@@ -65,7 +65,7 @@ def _draw(image: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def _label(top: list[tuple[str, float]], height: int, width: int) -> np.ndarray:
-    """Draw the classes on a dark ground, uint8 RGBA [h, w, 4], no larger than the frame."""
+    """Return the classes drawn on a dark ground, uint8 RGBA [h, w, 4], no larger than the frame."""
     from matplotlib.font_manager import findfont
     from PIL import Image, ImageDraw, ImageFont
 

@@ -29,14 +29,14 @@ from tasks.video import DecoderProcess, VideoError
 log = logging.getLogger(__name__)
 
 CHUNK = 8
-"""Videos a task."""
+"""Videos per task."""
 BATCH = 16
 """Clips the network sees at once."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of a video; `top` is empty where the video could not be read."""
+    """The most probable classes of a video; none where it could not be read."""
 
     video: str
     top: list[tuple[str, float]]
@@ -48,7 +48,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """How a run reads a video: the same way as its training data was prepared."""
+    """What it takes to score a video as a run's training data was prepared."""
 
     identity: Identity
     settings: PrepareSettings
@@ -61,23 +61,23 @@ class _Predictor:
     def predict(self, network: Any, video: str, decoder: DecoderProcess) -> Prediction:
         """Score one video; a bad one is a failed prediction, never an exception."""
         try:
-            parts = [self._score(network, images) for images in self._parts(video, decoder)]
+            pieces = [self._score(network, images) for images in self._pieces(video, decoder)]
         except VideoError as error:
             return Prediction(video, [], error.kind, error.message)
-        scores = np.mean(parts, axis=0)
+        scores = np.mean(pieces, axis=0)
         if self.score_space == "logits":
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
         order = np.argsort(-scores, kind="stable")[: self.top]
         return Prediction(video, [(self.identity.classes[index], 100 * float(scores[index])) for index in order])
 
-    def _parts(self, video: str, decoder: DecoderProcess) -> Iterator[np.ndarray]:
-        """Yield the frames uint8 [T, H, W, 3] in parts that fit into memory, as in preparation."""
-        parts = decoder.pieces(video, self.settings.max_sample_frames, short_side=self.settings.short_side)
-        for number, frames in enumerate(parts):
+    def _pieces(self, video: str, decoder: DecoderProcess) -> Iterator[np.ndarray]:
+        """Yield the frames uint8 [T, H, W, 3] in pieces that fit into memory, as in preparation."""
+        pieces = decoder.pieces(video, self.settings.max_sample_frames, short_side=self.settings.short_side)
+        for number, frames in enumerate(pieces):
             if len(frames.images) < self.settings.min_frames:
                 if number:
-                    return  # a rest too short for a part of its own
+                    return  # a rest too short for a piece of its own
                 raise VideoError(
                     "too_short", f"{len(frames.images)} frames, at least {self.settings.min_frames} needed"
                 )
@@ -121,7 +121,7 @@ def predict(
         progress: show a progress bar, or log lines where there is no terminal.
 
     Returns:
-        One prediction a video, in order of name within a folder.
+        One prediction per video, in order of name within a folder.
 
     Raises:
         UserError: unknown run, or a folder without files.
@@ -181,7 +181,7 @@ def _files(video: str) -> list[str]:
     inside = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
     files = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
     if not files:
-        raise UserError(f"there are no files in {video}")
+        raise UserError(f"there are no files in {video}: name a video, or a folder of videos")
     return [str(folder.absolute() / file) for file in files]
 
 
@@ -194,7 +194,7 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
 
 
 def to_text(predictions: Sequence[Prediction]) -> str:
-    """Return the predictions as text: all classes of one video, a line each of several."""
+    """Return the predictions as text: all classes of a single video, one line per video of several."""
     if len(predictions) == 1 and predictions[0].top:
         rows = [(label, f"{percent:6.2f} %") for label, percent in predictions[0].top]
     else:
@@ -209,7 +209,7 @@ def _line(top: Sequence[tuple[str, float]]) -> str:
 
 
 def write(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write the predictions as CSV or JSON, as the file's ending says.
+    """Write the predictions as CSV or JSON, by the file's ending.
 
     Raises:
         UserError: another ending.
@@ -218,7 +218,7 @@ def write(predictions: Sequence[Prediction], path: Path) -> None:
         path.write_text(json.dumps([to_dict(one) for one in predictions], indent=1) + "\n")
         return
     if path.suffix != ".csv":
-        raise UserError(f"--out {path}: predictions are written as .csv or .json")
+        raise UserError(f"--out {path}: predictions are written as .csv or .json, so name a file with such an ending")
     ranks = range(max(len(one.top) for one in predictions))
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

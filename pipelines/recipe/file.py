@@ -101,7 +101,7 @@ def dump(recipe: Recipe) -> str:
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """Return the field and the value of `field=value`, such as `train.lr=0.02`; UserError where it is none."""
+    """Return the field and the value of `field=value`, such as `train.lr=0.02`; raise UserError for any other text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set {text}: write it as field=value, such as train.lr=0.02")

@@ -1,4 +1,4 @@
-"""What a recipe may say; standard library only. `pipelines.recipe` reads and writes it."""
+"""The fields of a recipe; standard library only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.learn.settings import TrainSettings
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """Which prepared dataset, and how it is divided."""
+    """The prepared dataset, and how it is divided."""
 
     dataset: str
     """Folder or URL of the prepared dataset; `marey run` makes it where it is missing."""
@@ -29,7 +29,7 @@ class DataSettings:
     fold: str | None = None
     """`group=NAME`: test on that group and train on all others, instead of a split."""
     max_failed: float = 0.05
-    """Share of videos that may fail before preparation ends with exit 3."""
+    """Fraction of the videos that may fail before preparation ends with exit 3."""
 
     def __post_init__(self) -> None:
         within(self, 0, 1, "max_failed")
@@ -38,12 +38,12 @@ class DataSettings:
 
 
 WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
-"""Endings by which `model.weights` is a file and not a run."""
+"""Endings by which `model.weights` names a file rather than a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Which network."""
+    """The network, and where its weights start."""
 
     name: str
     """A name of `marey models`."""
@@ -53,7 +53,7 @@ class ModelSettings:
     weights: str | None = None
     """Where training starts: a .pth or .safetensors file or URL (ImageNet, as of torchvision or timm), or a run."""
     weights_sha256: str | None = None
-    """sha256 of that file, whole or its start."""
+    """SHA-256 of that file, or the first digits of it."""
 
 
 INPUT_FIELDS = tuple(
@@ -109,7 +109,7 @@ class EvaluateSettings(ProtocolSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
-    """What a training takes of the cluster."""
+    """Resources that a training takes of the cluster."""
 
     workers: int = 1
     cpus_per_worker: float = 1
@@ -137,7 +137,7 @@ class SearchSettings:
     grace_epochs: int = 1
     """Epochs before ASHA may stop a trial."""
     reduction: int = 3
-    """ASHA keeps one in so many at each rung."""
+    """Trials per one that ASHA keeps at each rung."""
     seed: int = 0
 
     def __post_init__(self) -> None:

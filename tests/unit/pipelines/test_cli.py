@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 import os
 import signal
 import subprocess
@@ -23,9 +25,9 @@ ROOT = Path(cli.__file__).parent.parent
 pytestmark = pytest.mark.quick
 
 
-def marey(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def marey(*words: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines", *words]
-    return run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **variables})
 
 
 def sentence(*words: str) -> str:
@@ -156,3 +158,33 @@ def test_starts_from_a_folder_with_foreign_packages(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "foreign" not in done.stderr
+
+
+WITHOUT_RESULT = {"submit", "ui"}
+
+
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_shared_arguments_are_declared_once(verb: str) -> None:
+    command = import_module(f"pipelines.commands.{verb}")
+    own = inspect.get_annotations(command.Args)
+    assert not {"address", "set", "json"} & own.keys()
+    known = {field.name for field in dataclasses.fields(command.Args)}
+    assert ("json" in known) == (verb not in WITHOUT_RESULT)
+
+
+def test_evaluates_arguments_are_those_of_its_settings() -> None:
+    from pipelines.commands.evaluate import Args
+    from pipelines.recipe import EvaluateSettings, ProtocolSettings
+
+    shared = {field.name for field in dataclasses.fields(ProtocolSettings)}
+    assert {field.name for field in dataclasses.fields(EvaluateSettings)} - shared == {"seed", "batch_size"}
+    assert not inspect.get_annotations(Args).keys() & shared
+    assert all(getattr(ProtocolSettings(), name) is None for name in shared)
+
+
+def test_json_of_a_result(tmp_path: Path) -> None:
+    done = marey("cluster", "status", "--json", MAREY_WORK=str(tmp_path))
+    expected = {"cluster": None, "running": 0, "alive": 0, "cpus": 0, "gpus": 0, "jobs": {}}
+    assert json.loads(done.stdout) == expected
+    done = marey("cluster", "down", "--json", MAREY_WORK=str(tmp_path))
+    assert json.loads(done.stdout) == {"ended": 0}
