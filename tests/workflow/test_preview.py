@@ -218,7 +218,7 @@ def test_a_dataset_without_failures_says_so(dataset: str, tmp_path: Path) -> Non
 
 def test_refusals_are_one_sentence(awkward: str, tmp_path: Path, capsys) -> None:
     out = str(tmp_path / "page.html")
-    assert "is no prepared dataset" in refusal(capsys, str(tmp_path), out)
+    assert "is not a prepared dataset" in refusal(capsys, str(tmp_path), out)
     assert "is not a folder: create it" in refusal(capsys, awkward, str(tmp_path / "missing" / "page.html"))
     assert "is a folder: name the page" in refusal(capsys, awkward, _folder(tmp_path / "folder.html"))
     assert "does not end in .html" in refusal(capsys, awkward, f"{awkward}/dataset.json")
