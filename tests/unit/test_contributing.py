@@ -116,6 +116,6 @@ def test_the_augmentation_example_is_all_that_an_augmentation_takes(tmp_path):
     assert done.stdout.splitlines() == [
         "256 True",
         "0.5",
-        "recipe: input.erase is 2.0, but must be from 0 to 1",
+        "recipe: input.erase must be from 0 to 1, not 2.0",
         "--set input.earse: unknown field 'input.earse'; did you mean 'input.erase'?",
     ], done.stderr
