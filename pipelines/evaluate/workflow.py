@@ -208,8 +208,8 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
     shown = views(protocol.clips, protocol.crops, protocol.seed)
-    source = ViewLoader(dataset, part.part, part.clip, shown, part.batch_size, 1)
-    return score(network.to(device), source.batches(index, count), device, space=space)
+    loader = ViewLoader(dataset, part.part, part.clip, shown, part.batch_size, 1)
+    return score(network.to(device), loader.batches(index, count), device, space=space)
 
 
 def _majority(data: Any, part: str) -> float:

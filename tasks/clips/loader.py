@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tasks.clips.augment import View, clip_shape, flow_shape
 from tasks.clips.clips import crop_view, read_view, train_clip
-from tasks.clips.order import Share, deal, epoch_order
+from tasks.clips.order import RankBatch, deal, epoch_order
 from tasks.clips.settings import ClipSettings
 from tasks.data.dataset import Dataset
 from tasks.data.reader import Sample
@@ -47,21 +47,21 @@ class ClipLoader:
         return len(epoch_steps(self.settings, epoch, len(self.samples)))
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Batch, None, None]:
-        """Yield a rank's share of each step of an epoch, from `start_step` on."""
+        """Yield a rank's batch of each step of an epoch, from `start_step` on."""
         order = epoch_order([sample.shard for sample in self.samples], self.settings.seed, epoch)
         steps = epoch_steps(self.settings, epoch, len(self.samples))
-        shares = deal(order, [step.samples for step in steps], rank, world)
-        left = list(zip(shares, steps, strict=True))[start_step:]
-        planned = (self._planned(share, step, epoch) for share, step in left)
+        batches = deal(order, [step.samples for step in steps], rank, world)
+        left = list(zip(batches, steps, strict=True))[start_step:]
+        planned = (self._planned(batch, step, epoch) for batch, step in left)
         yield from _read_ahead(planned, self.settings.loader_threads)
 
-    def _planned(self, share: Share, step: Step, epoch: int) -> _PlannedBatch:
+    def _planned(self, batch: RankBatch, step: Step, epoch: int) -> _PlannedBatch:
         clip = resized(self.clip, step)
         rows = [
-            _Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch), 1.0 - share.filler)
-            for i in share.indices
+            _Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch), 1.0 - batch.filler)
+            for i in batch.indices
         ]
-        return _PlannedBatch(rows, share.count, clip, step.lr)
+        return _PlannedBatch(rows, batch.count, clip, step.lr)
 
 
 def resized(clip: ClipSettings, step: Step) -> ClipSettings:

@@ -31,7 +31,7 @@ def epoch_order(shards: Sequence[int], seed: int, epoch: int, window: int = 8) -
 
 
 @dataclass(frozen=True)
-class Share:
+class RankBatch:
     """The samples that one rank reads in one step."""
 
     indices: np.ndarray
@@ -42,14 +42,14 @@ class Share:
     """Whether the rank has no sample of its own in this step, and repeats another's with weight 0."""
 
 
-def deal(order: np.ndarray, sizes: Sequence[int], rank: int, world: int) -> list[Share]:
+def deal(order: np.ndarray, sizes: Sequence[int], rank: int, world: int) -> list[RankBatch]:
     """Return a rank's steps of an epoch: every rank has as many, and together they hold every sample once.
 
     `sizes` are the steps' numbers of samples over all ranks: a step has the same samples on any number of workers.
     """
-    shares = []
-    for batch in np.split(order, np.cumsum(sizes)[:-1]):
-        own = batch[rank::world]
+    batches = []
+    for whole in np.split(order, np.cumsum(sizes)[:-1]):
+        own = whole[rank::world]
         filler = len(own) == 0
-        shares.append(Share(indices=batch[:1] if filler else own, count=len(batch), filler=filler))
-    return shares
+        batches.append(RankBatch(indices=whole[:1] if filler else own, count=len(whole), filler=filler))
+    return batches

@@ -36,11 +36,11 @@ def decode_seconds(dataset: Dataset) -> float:
 
 def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
     """CPU seconds per clip of the loader alone, and clips per second: medians of some epochs."""
-    source = ClipLoader(dataset, "train", CLIP, TrainSettings(batch_size=8, loader_threads=threads))
+    loader = ClipLoader(dataset, "train", CLIP, TrainSettings(batch_size=8, loader_threads=threads))
     cpu, rates = [], []
     for epoch in range(EPOCHS):
         start, cpu_start = time.perf_counter(), time.process_time()
-        clips = sum(len(batch.labels) for batch in source.batches(epoch, 0, 1))
+        clips = sum(len(batch.labels) for batch in loader.batches(epoch, 0, 1))
         cpu.append((time.process_time() - cpu_start) / clips)
         rates.append(clips / (time.perf_counter() - start))
     return statistics.median(cpu), statistics.median(rates)
@@ -56,14 +56,14 @@ def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
         cpu.append(time.process_time())
 
     settings = TrainSettings(epochs=3, batch_size=16, loader_threads=1, log_every=999)
-    source = ClipLoader(dataset, "train", SMALL, settings)
+    loader = ClipLoader(dataset, "train", SMALL, settings)
     identity = Identity(
         model=name, stream="rgb", options={"tiny": True}, classes=dataset.classes, recipe={}, dataset_digest=""
     )
     network = models.build(name, len(dataset.classes), tiny=True)
-    fit(network, source, None, settings, keep, identity=identity, scratch=None)
+    fit(network, loader, None, settings, keep, identity=identity, scratch=None)
     # The first epoch warms up.
-    return 1000 * (cpu[-1] - cpu[0]) / (len(cpu) - 1) / len(source.samples), reports[-1].metrics
+    return 1000 * (cpu[-1] - cpu[0]) / (len(cpu) - 1) / len(loader.samples), reports[-1].metrics
 
 
 def main() -> None:

@@ -61,9 +61,9 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
 
     fit(network, training, None, settings, show, identity=identity, scratch=None)
     about = describe(model.name, model.options)
-    source = ViewLoader(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
-    scores = score(network.deploy(), source.batches(0, 1), space=about.score_space)
-    kept = spread(network, source) if isinstance(network, Specialized) else {}
+    loader = ViewLoader(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
+    scores = score(network.deploy(), loader.batches(0, 1), space=about.score_space)
+    kept = spread(network, loader) if isinstance(network, Specialized) else {}
     return scores, data.classes, last, kept
 
 

@@ -16,12 +16,12 @@ from tasks.clips import ViewLoader
 
 
 @torch.no_grad()
-def spread(network: Specialized, source: ViewLoader) -> dict[str, np.ndarray]:
+def spread(network: Specialized, loader: ViewLoader) -> dict[str, np.ndarray]:
     """What a cell keeps: each clip's video and neurons [L], and each neuron's share of temporal channels [L, N]."""
     network.eval()
     videos: list[str] = []
     chosen = []
-    for batch in source.batches(0, 1):
+    for batch in loader.batches(0, 1):
         videos += batch.video_ids
         chosen.append(network.routing(batch.clip).numpy())
     gates = [layer.neurons.temporal_channels(1)[0].mean(1).numpy() for layer in network.dsts.layers]

@@ -22,7 +22,7 @@ _PUBLISHED |= {"test": "test", "testing": "test"}
 _KINETICS = {"youtube_id", "time_start", "time_end", "split"}
 _HACS = {"classname", "youtube_id", "subset", "start", "end", "label"}
 _MOMENTS = {"trainingSet.csv": "training", "validationSet.csv": "validation"}
-_TABLES = ("annotations", "HACS_v1.1.1")
+_LIST_FOLDERS = ("annotations", "HACS_v1.1.1")
 
 _Key = tuple[str, str, str]
 """Part, class (with `_` for spaces) and name without ending of a file; empty if no folder gives it."""
@@ -73,7 +73,7 @@ def read(source: str, group: str | None = None) -> Listing:
     source = storage.absolute(source)
     wrong: list[str] = []
     moments = len(published.found(source, *_MOMENTS)) == len(_MOMENTS)
-    clips = list(_moments(source, wrong) if moments else _tables(source, wrong))
+    clips = list(_moments(source, wrong) if moments else _csv_lists(source, wrong))
     files, ignored = _files(source)
     for clip in clips:
         clip.file = _locate(clip, files)
@@ -124,7 +124,7 @@ def _files(source: str) -> tuple[dict[_Key, str], list[str]]:
                 files[part, label, name.removesuffix(".mp4")] = path
             elif not below and is_folder and name in _PUBLISHED:
                 walk(path, _PUBLISHED[name], "")
-            elif is_folder and not label and name not in _TABLES and not name.startswith("."):
+            elif is_folder and not label and name not in _LIST_FOLDERS and not name.startswith("."):
                 walk(path, part, name.replace(" ", "_"))
             elif below:
                 others.append(path)
@@ -144,10 +144,10 @@ def _locate(clip: _Clip, files: dict[_Key, str]) -> str:
     return ""
 
 
-def _tables(source: str, wrong: list[str]) -> Iterator[_Clip]:
+def _csv_lists(source: str, wrong: list[str]) -> Iterator[_Clip]:
     """Yield the clips of all CSV files with the columns of Kinetics or HACS."""
     known = False
-    for folder in [source, *published.found(source, *_TABLES)]:
+    for folder in [source, *published.found(source, *_LIST_FOLDERS)]:
         for name in [name for name, is_folder in storage.entries(folder) if name.endswith(".csv") and not is_folder]:
             text = published.read_text(storage.join(folder, name))
             reader = csv.DictReader(io.StringIO(text, newline=""))

@@ -24,7 +24,7 @@ def dataset(small_root):
     return open_dataset(small_root)
 
 
-def source_of(dataset, clip, batch_size, threads=2, **settings):
+def loader_of(dataset, clip, batch_size, threads=2, **settings):
     return ClipLoader(dataset, "train", clip, TrainSettings(batch_size=batch_size, loader_threads=threads, **settings))
 
 
@@ -36,9 +36,9 @@ def loaders():
 def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip):
     by_key = {(s.video_id, s.frames): s for s in dataset.samples("train")}
     for world in (1, 2, 3):
-        source = source_of(dataset, clip, 3, threads=3)
-        ranks = [list(source.batches(0, rank, world)) for rank in range(world)]
-        assert {len(batches) for batches in ranks} == {source.steps(0)} == {3}  # 7 videos, 8 samples
+        loader = loader_of(dataset, clip, 3, threads=3)
+        ranks = [list(loader.batches(0, rank, world)) for rank in range(world)]
+        assert {len(batches) for batches in ranks} == {loader.steps(0)} == {3}  # 7 videos, 8 samples
         real = [
             (video_id, array, label)
             for batches in ranks
@@ -58,16 +58,16 @@ def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip
 
 
 def test_a_rank_without_samples_gets_a_filler(dataset):
-    source = source_of(dataset, CLIP, 7)  # 8 samples: the second step has one
-    first, second = ([*source.batches(0, rank, 2)][1] for rank in (0, 1))
+    loader = loader_of(dataset, CLIP, 7)  # 8 samples: the second step has one
+    first, second = ([*loader.batches(0, rank, 2)][1] for rank in (0, 1))
     assert (first.sample_weights.tolist(), second.sample_weights.tolist()) == ([1.0], [0.0])
     assert first.count == second.count == 1
     assert torch.equal(first.clip, second.clip)
 
 
 def test_batches_are_the_same_whatever_the_threads_and_wherever_they_start(dataset):
-    one, four = (list(source_of(dataset, CLIP, 2, threads=n).batches(5, 0, 1)) for n in (1, 4))
-    resumed = list(source_of(dataset, CLIP, 2, threads=4).batches(5, 0, 1, start_step=2))
+    one, four = (list(loader_of(dataset, CLIP, 2, threads=n).batches(5, 0, 1)) for n in (1, 4))
+    resumed = list(loader_of(dataset, CLIP, 2, threads=4).batches(5, 0, 1, start_step=2))
     for ours, theirs in zip(one + one[2:], four + resumed, strict=True):
         assert ours.video_ids == theirs.video_ids
         assert torch.equal(ours.clip, theirs.clip)
@@ -102,12 +102,12 @@ def test_views_are_those_of_view_clip(dataset):
 
 def test_no_thread_is_left_behind(dataset):
     before = len(loaders())
-    batches = source_of(dataset, CLIP, 2, threads=3).batches(0, 0, 1)
+    batches = loader_of(dataset, CLIP, 2, threads=3).batches(0, 0, 1)
     next(batches)
     assert len(loaders()) > before
     batches.close()
     assert len(loaders()) == before
-    list(source_of(dataset, CLIP, 2, threads=3).batches(0, 0, 1))
+    list(loader_of(dataset, CLIP, 2, threads=3).batches(0, 0, 1))
     assert len(loaders()) == before
 
 
@@ -129,7 +129,7 @@ class Counting:
 
 def test_reading_ahead_is_bounded(dataset):
     counting = Counting(dataset)
-    batches = source_of(counting, CLIP, 1, threads=2).batches(0, 0, 1)
+    batches = loader_of(counting, CLIP, 1, threads=2).batches(0, 0, 1)
     next(batches)
     batches.close()
     assert counting.reads <= BATCHES_AHEAD + 1
@@ -146,17 +146,17 @@ def test_an_exception_in_a_thread_names_the_video(dataset):
     bad = dataset.samples("train")[3].video_id
     before = len(loaders())
     with pytest.raises(RuntimeError, match=f"video {bad} .*a bug"):
-        list(source_of(Counting(dataset, bad), CLIP, 2, threads=3).batches(0, 0, 1))
+        list(loader_of(Counting(dataset, bad), CLIP, 2, threads=3).batches(0, 0, 1))
     assert len(loaders()) == before
 
 
 def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
     """Each row equals train_clip's flow, on every rank and in fillers; views, and clips without a target, have none."""
     clip = ClipSettings(segments=3, snippet=2, size=32, target="flow")
-    source = source_of(dataset, clip, 7, threads=3)
+    loader = loader_of(dataset, clip, 7, threads=3)
     by_video = {sample.video_id: sample for sample in dataset.samples("train") if sample.video_id != LONG}
     for rank in (0, 1):
-        for batch in source.batches(1, rank, 2):
+        for batch in loader.batches(1, rank, 2):
             assert batch.flow.shape == (len(batch.labels), 2, 3, 32, 32)
             assert batch.to(torch.device("cpu")).flow is batch.flow
             for video_id, array, flow in zip(batch.video_ids, batch.clip, batch.flow, strict=True):
@@ -165,7 +165,7 @@ def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
                     same = train_clip(dataset, by_video[video_id], clip, 1, flow=expected)
                     np.testing.assert_array_equal(array, same)
                     np.testing.assert_array_equal(flow, expected)
-    assert next(source_of(dataset, CLIP, 4).batches(0, 0, 1)).flow is None
+    assert next(loader_of(dataset, CLIP, 4).batches(0, 0, 1)).flow is None
     assert next(ViewLoader(dataset, "val", clip, views(1, 3), 4).batches(0, 1)).flow is None
 
 
@@ -175,22 +175,22 @@ def test_mistakes_are_sentences(small_root, tmp_path):
         ViewLoader(fold, "val", CLIP, views(1, 1), 4)
     without = open_dataset(write_dataset(tmp_path / "data", flow=False))
     with pytest.raises(UserError, match="was prepared without optical flow"):
-        source_of(without, FLOW, 4)
+        loader_of(without, FLOW, 4)
     pairs = ClipSettings(segments=3, snippet=2, size=32, target="flow")
     with pytest.raises(UserError, match="without optical flow, which these clips need"):
-        source_of(without, pairs, 4)
+        loader_of(without, pairs, 4)
     assert len(list(ViewLoader(without, "val", pairs, views(1, 1), 4).batches(0, 1))) == 1
 
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_multigrid_cuts_coarser_clips_of_more_videos(dataset, world):
     clip = ClipSettings(segments=4, size=64)
-    source = source_of(dataset, clip, 2, multigrid="both", epochs=4, schedule="constant")
-    ranks = [list(source.batches(0, rank, world)) for rank in range(world)]
-    assert {len(batches) for batches in ranks} == {source.steps(0)} == {1}
+    loader = loader_of(dataset, clip, 2, multigrid="both", epochs=4, schedule="constant")
+    ranks = [list(loader.batches(0, rank, world)) for rank in range(world)]
+    assert {len(batches) for batches in ranks} == {loader.steps(0)} == {1}
     assert [batch.clip.shape[1:] for (batch,) in ranks] == [(3, 1, 23, 23)] * world
     assert {batch.lr for (batch,) in ranks} == {8.0}
-    last = list(source.batches(3, 0, 1))
+    last = list(loader.batches(3, 0, 1))
     assert [tuple(batch.clip.shape) for batch in last] == [(8, 3, 4, 32, 32)]
     assert [batch.lr for batch in last] == [1.0]
 

@@ -17,20 +17,20 @@ def test_every_rank_takes_equal_steps_and_every_sample_is_read_once(n, batch_siz
     order, sizes = np.random.default_rng(0).permutation(n), even(n, batch_size)
     ranks = [deal(order, sizes, rank, world) for rank in range(world)]
     assert {len(steps) for steps in ranks} == {len(sizes)}
-    assert [share.count for share in ranks[0]] == sizes
-    read = [i for steps in ranks for share in steps if not share.filler for i in share.indices]
+    assert [batch.count for batch in ranks[0]] == sizes
+    read = [i for steps in ranks for batch in steps if not batch.filler for i in batch.indices]
     assert sorted(read) == list(range(n))
-    for shares in zip(*ranks, strict=True):
-        assert sum(len(share.indices) for share in shares if not share.filler) == shares[0].count
-        assert all(share.count == shares[0].count and len(share.indices) for share in shares)
-        assert not shares[0].filler  # rank 0's batch norm statistics are kept
+    for batches in zip(*ranks, strict=True):
+        assert sum(len(batch.indices) for batch in batches if not batch.filler) == batches[0].count
+        assert all(batch.count == batches[0].count and len(batch.indices) for batch in batches)
+        assert not batches[0].filler  # rank 0's batch norm statistics are kept
 
 
 def test_steps_hold_the_same_samples_on_any_number_of_workers():
     order = np.arange(23)
-    alone = [set(share.indices) for share in deal(order, even(23, 6), 0, 1)]
+    alone = [set(batch.indices) for batch in deal(order, even(23, 6), 0, 1)]
     three = zip(*[deal(order, even(23, 6), rank, 3) for rank in range(3)], strict=True)
-    assert [set().union(*(set(s.indices) for s in shares if not s.filler)) for shares in three] == alone
+    assert [set().union(*(set(s.indices) for s in batches if not s.filler)) for batches in three] == alone
 
 
 def test_an_epoch_is_a_permutation_and_depends_on_seed_and_epoch_alone():

@@ -113,14 +113,14 @@ def test_folder_on_another_file_system():
     assert listing.ignored == ["notes"]
 
 
-def table(tmp_path, text, *videos):
+def csv_file(tmp_path, text, *videos):
     touch(tmp_path, *videos)
     (tmp_path / "videos.csv").write_text(text, encoding="utf-8")
     return str(tmp_path / "videos.csv")
 
 
 def test_csv(tmp_path):
-    source = table(
+    source = csv_file(
         tmp_path,
         '\ufeffpath,label,group,start_s,end_s\nx/1.mp4,jump,p1,,\nx/1.mp4,"run, fast",p1,1.5,3\n../o.mp4,jump,,2,\n',
         "x/1.mp4",
@@ -136,7 +136,7 @@ def test_csv(tmp_path):
 
 
 def test_csv_with_splits_and_ids(tmp_path):
-    source = table(
+    source = csv_file(
         tmp_path,
         "video_id,path,label,part,split1\nfirst.one,a.mp4,jump,train,test\n,b.mp4,jump,,train\n",
         "a.mp4",
@@ -149,7 +149,7 @@ def test_csv_with_splits_and_ids(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ("", "no column 'path'"),
         ("path\na.mp4\n", "no column 'label'"),
@@ -166,9 +166,9 @@ def test_csv_with_splits_and_ids(tmp_path):
         ("path,label\n" + "".join(f"{i}.mp4,x\n" for i in range(12)), r"12 videos .*: 0\.mp4, .*9\.mp4 and 2 more"),
     ],
 )
-def test_csv_refusals(tmp_path, text, sentence):
-    with pytest.raises(UserError, match=sentence):
-        layouts.read("csv", table(tmp_path, text, "a.mp4"))
+def test_csv_refusals(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        layouts.read("csv", csv_file(tmp_path, text, "a.mp4"))
 
 
 def test_csv_that_is_none(tmp_path):

@@ -37,7 +37,7 @@ def video(path):
     return path
 
 
-def table(folder, rows, header="path,label,video_id"):
+def csv_file(folder, rows, header="path,label,video_id"):
     path = folder / "videos.csv"
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return path
@@ -46,7 +46,7 @@ def table(folder, rows, header="path,label,video_id"):
 def test_ids_like_paths_and_options_stay_names(tmp_path):
     """When prepared, read and unpacked, nothing escapes the folder, and each video is found again by its id."""
     clip = video(tmp_path / "in" / "clip.mp4")
-    source = table(tmp_path, [f'{clip},a,"{video_id}"' for video_id in IDS])
+    source = csv_file(tmp_path, [f'{clip},a,"{video_id}"' for video_id in IDS])
     out = prepare_here(source, tmp_path / "out", SETTINGS, "csv")
     assert verify_dataset(out) == verify_shard(out, 0) == []
     dataset = open_dataset(out)
@@ -65,7 +65,7 @@ def test_ids_like_paths_and_options_stay_names(tmp_path):
 def test_ids_that_a_file_system_would_mix_up_are_refused(tmp_path, pair):
     clip = video(tmp_path / "clip.mp4")
     with pytest.raises(UserError, match="two videos have the same id"):
-        build(layouts.read("csv", str(table(tmp_path, [f"{clip},a,{name}" for name in pair]))), SETTINGS)
+        build(layouts.read("csv", str(csv_file(tmp_path, [f"{clip},a,{name}" for name in pair]))), SETTINGS)
 
 
 def test_a_folder_of_things_that_are_no_files(tmp_path):
@@ -135,10 +135,10 @@ def test_addresses_of_ffmpeg_are_names_of_files(tmp_path, server):
         address,
     ]
     with pytest.raises(UserError, match=f"{len(names)} videos that do not exist: pipe:0"):
-        layouts.read("csv", str(table(tmp_path, [f'"{name}",a,' for name in names])))
+        layouts.read("csv", str(csv_file(tmp_path, [f'"{name}",a,' for name in names])))
     video(tmp_path / "pipe:0")
     video(tmp_path / "http:" / "127.0.0.1:9" / "x.mp4")
-    rows = layouts.read("csv", str(table(tmp_path, ["pipe:0,a,", "http:/127.0.0.1:9/x.mp4,a,"]))).rows
+    rows = layouts.read("csv", str(csv_file(tmp_path, ["pipe:0,a,", "http:/127.0.0.1:9/x.mp4,a,"]))).rows
     with DecoderProcess() as decoder:
         for row in rows:
             done = process_video({**asdict(row), "label_id": 0}, SETTINGS, decoder)

@@ -131,7 +131,7 @@ def test_ucf101_with_class_folders_in_the_source(copy):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "sentence"),
+    ("file", "old", "new", "message"),
     [
         ("trainlist01.txt", "g02_c01.avi 1", "g02_c01.avi 2", "trainlist01.txt line 1 does not end with 1, the number"),
         ("trainlist02.txt", "g01_c01.avi 1", "g01_c01.avi", "trainlist02.txt line 1 does not end with 1, the number"),
@@ -143,10 +143,10 @@ def test_ucf101_with_class_folders_in_the_source(copy):
         ("classInd.txt", "1 Archery", "Archery", "classInd.txt line 1 is not a number and a class"),
     ],
 )
-def test_ucf101_lists_that_do_not_match(copy, file, old, new, sentence):
+def test_ucf101_lists_that_do_not_match(copy, file, old, new, message):
     source = copy("ucf101")
     replace(source / "ucfTrainTestlist" / file, old, new)
-    assert sentence in refusal("ucf101", source)
+    assert message in refusal("ucf101", source)
 
 
 def test_first_ten_differences(copy):
@@ -154,11 +154,11 @@ def test_first_ten_differences(copy):
     (source / "UCF-101/Archery/v_Archery_g01_c01.avi").unlink()
     for number in range(11):
         touch(source / f"UCF-101/Archery/v_Archery_g07_c{number:02d}.avi")
-    sentence = refusal("ucf101", source)
+    message = refusal("ucf101", source)
     assert (
-        f"{source}/UCF-101 and its lists do not match: Archery/v_Archery_g01_c01.avi is listed but missing" in sentence
+        f"{source}/UCF-101 and its lists do not match: Archery/v_Archery_g01_c01.avi is listed but missing" in message
     )
-    assert "v_Archery_g07_c08.avi is there but not listed and 2 more; complete the videos, or correct" in sentence
+    assert "v_Archery_g07_c08.avi is there but not listed and 2 more; complete the videos, or correct" in message
     (source / "ucfTrainTestlist/testlist03.txt").unlink()
     assert "testlist03.txt does not exist" in refusal("ucf101", source)
 
@@ -189,17 +189,17 @@ def test_hmdb51_in_the_folders_of_its_archives(copy):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "sentence"),
+    ("old", "new", "message"),
     [
         (" 2 ", " 3 ", "clap_test_split1.txt line 2 does not end with 0, 1 or 2"),
         ("winKen_clap_u_nm_np1_ba_goo_4.avi 1 ", "1", "clap_test_split1.txt line 5 does not end with 0, 1 or 2"),
         ("winKen", "winBarbie", "clap/winBarbie_clap_u_nm_np1_ba_goo_4.avi is listed but missing"),
     ],
 )
-def test_hmdb51_lists_that_do_not_match(copy, old, new, sentence):
+def test_hmdb51_lists_that_do_not_match(copy, old, new, message):
     source = copy("hmdb51")
     replace(source / "testTrainMulti_7030_splits/clap_test_split1.txt", old, new)
-    assert sentence in refusal("hmdb51", source)
+    assert message in refusal("hmdb51", source)
 
 
 def test_hmdb51_that_is_incomplete(copy):
@@ -290,7 +290,7 @@ def test_the_test_part_of_kinetics_is_val_where_it_has_labels_and_clips(copy):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "sentence"),
+    ("old", "new", "message"),
     [
         (
             "84,94,train",
@@ -304,18 +304,18 @@ def test_the_test_part_of_kinetics_is_val_where_it_has_labels_and_clips(copy):
         ("_tQUuC4vJ01,85,95", "-tQUuC4vJ10,84,94", "line 4 repeats -tQUuC4vJ10_000084_000094 with another label"),
     ],
 )
-def test_kinetics_lists_with_wrong_lines(copy, old, new, sentence):
+def test_kinetics_lists_with_wrong_lines(copy, old, new, message):
     source = copy("kinetics")
     replace(source / "train.csv", old, new)
-    assert sentence in refusal("kinetics", source)
+    assert message in refusal("kinetics", source)
 
 
 def test_kinetics_without_clips_or_lists(copy):
     source = copy("kinetics")
     for part in ("train", "val"):
         shutil.rmtree(source / part)
-    sentence = f"{source} holds none of the 6 labelled clips in its lists: train/air drumming/{CLIP}.mp4, "
-    assert sentence in refusal("kinetics", source)
+    message = f"{source} holds none of the 6 labelled clips in its lists: train/air drumming/{CLIP}.mp4, "
+    assert message in refusal("kinetics", source)
     for part in ("train", "val", "test"):
         replace(source / f"{part}.csv", "time_start", "begin")
     assert "holds no CSV file with the columns split, time_end, time_start, youtube_id (Kinetics)" in refusal(
@@ -392,9 +392,9 @@ def test_ssv2_lists_that_do_not_match(copy):
     replace(source / "something-something-v2-train.json", "Holding [something] next", "Hiding [something] next")
     replace(source / "something-something-v2-validation.json", '"id": "5"', '"id": "1"')
     (source / "20bn-something-something-v2/2.webm").unlink()
-    sentence = refusal("ssv2", source)
-    assert "something-something-v2-train.json entry 1 has the unknown class 'Hiding something next to som" in sentence
-    assert "2.webm is listed but missing, 5.webm is there but not listed;" in sentence
+    message = refusal("ssv2", source)
+    assert "something-something-v2-train.json entry 1 has the unknown class 'Hiding something next to som" in message
+    assert "2.webm is listed but missing, 5.webm is there but not listed;" in message
     replace(source / "something-something-v2-train.json", '"template"', '"form"')
     assert "something-something-v2-train.json entry 1 has no 'template': download it" in refusal("ssv2", source)
     (source / "something-something-v2-train.json").write_text("[")
@@ -424,12 +424,12 @@ def test_jester_lists_that_do_not_match(copy):
     shutil.rmtree(source / "20bn-jester-v1/6")
     (source / "20bn-jester-v1/99").mkdir()
     touch(source / "20bn-jester-v1/notes.txt")
-    sentence = refusal("jester", source)
-    assert "jester-v1-train.csv line 1 has the unknown class 'Swiping Lift'" in sentence
-    assert "jester-v1-train.csv line 2 has the unknown class ''" in sentence
-    assert "6 is listed but missing" in sentence
-    assert "99 is there but not listed" in sentence
-    assert "notes" not in sentence
+    message = refusal("jester", source)
+    assert "jester-v1-train.csv line 1 has the unknown class 'Swiping Lift'" in message
+    assert "jester-v1-train.csv line 2 has the unknown class ''" in message
+    assert "6 is listed but missing" in message
+    assert "99 is there but not listed" in message
+    assert "notes" not in message
     (source / "20bn-jester-v1").rename(source / "frames")
     assert "exactly one of the folders 20bn-jester-v1 and 20bn-something-something-v1" in refusal("jester", source)
 
@@ -442,9 +442,9 @@ def test_diving48(copy):
     assert {row.group for row in listing.rows} == {"-mmq0PT-ur0", "-mmq0PT-ur1", "-mmq0PT-ue0"}
     replace(source / "Diving48_V2_test.json", '"label": 1', '"label": 48')
     (source / "rgb/-mmq0PT-ur0_00050.mp4").unlink()
-    sentence = refusal("diving48", source)
-    assert "Diving48_V2_test.json entry 2 has label 48, but Diving48_vocab.json has 2" in sentence
-    assert "-mmq0PT-ur0_00050.mp4 is listed but missing" in sentence
+    message = refusal("diving48", source)
+    assert "Diving48_V2_test.json entry 2 has label 48, but Diving48_vocab.json has 2" in message
+    assert "-mmq0PT-ur0_00050.mp4 is listed but missing" in message
 
 
 def test_diving48_without_the_names_of_its_classes(copy):

@@ -104,8 +104,8 @@ def test_edited_table(dataset, name):
     content = path.read_bytes()
     for damaged in (b"", content[:-9], content[:40] + bytes(40) + content[80:]):
         path.write_bytes(damaged)
-        (sentence,) = verify_dataset(str(dataset))
-        assert re.fullmatch(rf".*/{name}\.parquet is damaged \(.+\): run the same `marey prepare` again", sentence)
+        (message,) = verify_dataset(str(dataset))
+        assert re.fullmatch(rf".*/{name}\.parquet is damaged \(.+\): run the same `marey prepare` again", message)
         with pytest.raises(UserError, match=f"{name}.parquet is damaged"):
             read_table(str(dataset), name)
     path.unlink()
@@ -175,11 +175,11 @@ def test_wrong_content_behind_a_right_checksum(dataset, pristine):
         (lambda v: with_member(v, "flow.arrow", None), "flow.arrow is missing"),
         (lambda v: with_member(v, "flow.arrow", b"nothing of the kind"), "is not an Arrow file"),
     ]
-    for change, sentence in cases:
+    for change, message in cases:
         video_id = rewrite(pristine, dataset, change)
         (found,) = verify_shard(str(dataset), 0)
         assert f"video {video_id}" in found
-        assert sentence in found
+        assert message in found
 
 
 def test_frames_as_h264(pristine, tmp_path):
@@ -194,7 +194,7 @@ def test_frames_as_h264(pristine, tmp_path):
     assert verify_shard(root, 0) == []
     position = next(i for i, v in enumerate(videos) if len(v.record["pieces"]) == 1)
     frames = videos[position].record["frames"]
-    for content, sentence in [
+    for content, message in [
         (write_rgb_h264(np.zeros((frames + 1, 32, 43, 3), np.uint8), fps=10, crf=18), f"has {frames + 1} frames"),
         (write_rgb_h264(np.zeros((frames, 32, 40, 3), np.uint8), fps=10, crf=18), "40 x 32 pixels"),
         (b"nothing of the kind", "not an mp4"),
@@ -203,7 +203,7 @@ def test_frames_as_h264(pristine, tmp_path):
         changed[position] = with_member(videos[position], "rgb.mp4", content)
         write_shard(root, shard, changed, settings_digest(settings))
         (found,) = verify_shard(root, 0)
-        assert sentence in found
+        assert message in found
 
 
 def test_lost_flow_is_noticed(dataset, pristine):
