@@ -99,23 +99,23 @@ def upstream_gradients(
             torch.autograd.grad(_part_of_mean_loss(network, stepped, held_out), list(stepped.values()))
         )
         # d L(d'(u)) / du = -lr * d<grad_d L(u, d), sensitivity> / du, and the gradient in it is a sum over workers.
-        shares = torch.autograd.grad(own, list(upstream), [-lr * value for value in sensitivity])
-    for parameter, gradient in zip(upstream, reduce(shares), strict=True):
+        own_part = torch.autograd.grad(own, list(upstream), [-lr * value for value in sensitivity])
+    for parameter, gradient in zip(upstream, reduce(own_part), strict=True):
         parameter.grad = gradient
 
 
 def _part_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Sequence[Samples]) -> Tensor:
     """Return this worker's part of the mean cross-entropy of a mini-batch, in float32 after the trunk."""
     head, parameters = _Head(network), {f"network.{name}": value for name, value in replaced.items()}
-    shares = []
+    losses = []
     for part in parts:
         with torch.no_grad():
             features = network.forward_trunk(part.clip)
         with torch.autocast(features.device.type, enabled=False):
             logits = functional_call(head, parameters, (at_least_float32(features),))
             each = F.cross_entropy(logits, part.labels, reduction="none")
-        shares.append((each * part.sample_weights).sum() / part.count)
-    return torch.stack(shares).sum()
+        losses.append((each * part.sample_weights).sum() / part.count)
+    return torch.stack(losses).sum()
 
 
 @contextmanager

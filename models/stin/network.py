@@ -201,7 +201,6 @@ class STIN(Network):
         self.temporal = TemporalStream.create(num_classes, stream="flow", options=temporal)
 
     def forward(self, rgb: Tensor, flow: Tensor) -> Tensor:
-        """Logits [B, K]."""
         of_rgb, of_flow = self.options.fusion_weights
         logits: Tensor = of_rgb * self.spatial(rgb) + of_flow * self.temporal(flow)
         return logits

@@ -1,8 +1,10 @@
-"""One batch of clips, as the training loop and the scorer read it."""
+"""One batch of clips, as the training loop and the scorer read it, and what gives the loop its batches."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -70,3 +72,20 @@ class Batch:
             sample_weights=self.sample_weights.to(device),
             flow=None if self.flow is None else self.flow.to(device),
         )
+
+
+class TrainingSource(Protocol):
+    """Batches of one epoch after another."""
+
+    def steps(self, epoch: int) -> int:
+        """Return the steps of an epoch: the same on every rank, and for any number of ranks."""
+
+    def batches(self, epoch: int, rank: int, world: int, start_step: int) -> Generator[Batch, None, None]:
+        """Yield a rank's batches of an epoch from `start_step` on."""
+
+
+class ValidationSource(Protocol):
+    """Batches of the validation videos."""
+
+    def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
+        """Yield a rank's own videos, whole and unpadded."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, NoReturn, Protocol
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.distributed import ProcessGroup
 
 from tasks.errors import UserError
 from tasks.learn import checkpoint, parallel
-from tasks.learn.batch import Batch
+from tasks.learn.batch import Batch, TrainingSource, ValidationSource
 from tasks.learn.checkpoint import Identity, Position
 from tasks.learn.optim import build_optimizer, set_lr, upstream
 from tasks.learn.precision import autocast, grad_scaler
@@ -26,23 +26,6 @@ from tasks.learn.schedule import lr_at
 from tasks.learn.score import measure, score
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import seed
-
-
-class TrainingSource(Protocol):
-    """Batches of one epoch after another."""
-
-    def steps(self, epoch: int) -> int:
-        """Return the steps of an epoch: the same on every rank, and for any number of ranks."""
-
-    def batches(self, epoch: int, rank: int, world: int, start_step: int) -> Generator[Batch, None, None]:
-        """Yield a rank's batches of an epoch from `start_step` on."""
-
-
-class ValidationSource(Protocol):
-    """Batches of the validation videos."""
-
-    def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
-        """Yield a rank's own videos, whole and unpadded."""
 
 
 @dataclass(frozen=True)
