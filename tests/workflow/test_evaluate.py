@@ -168,7 +168,7 @@ def test_the_command_fuses_runs(second, dataset, capsys):
     ("change", "weights", "sentence"),
     [
         ({}, (1.0,), "1 weights for 2 runs"),
-        ({}, (0.0, 0.0), "one at least is above 0"),
+        ({}, (0.0, 0.0), "one of them above 0"),
         ({"score_space": "softmax"}, None, "give --score-space"),
         ({"classes": ["a", "b", "c", "d"]}, None, "trained on other classes"),
     ],
