@@ -16,6 +16,7 @@ from s3 import Proxy
 
 from pipelines import recipe as recipes
 from pipelines.recipe import DataSettings, ModelSettings, Recipe
+from pipelines.tracking import Tracker
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator
@@ -66,6 +67,12 @@ def ray(proxy):
 
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the network's export for the registry out of trainings whose test does not look at it: 8 s of a core."""
+    monkeypatch.setattr(Tracker, "log_model", lambda *_: "")
 
 
 @pytest.fixture

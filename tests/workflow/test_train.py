@@ -76,6 +76,7 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(train
         train(changed(trained.recipe, train__lr=0.1))
 
 
+@pytest.mark.usefixtures("unregistered")
 def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
     """Rank 0 kills its own process once, after the first epoch; steps that were logged are not logged twice."""
     recipe = changed(recipe, train__epochs=4, compute__workers=2)
@@ -106,9 +107,10 @@ def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
     assert store.get_run(result.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("unregistered")
 def test_an_interrupted_training_goes_on_under_its_name(recipe, work):
     """The first start ends in an error after its checkpoints; the second one goes on from the last."""
-    recipe = changed(recipe, compute__max_failures=0, train__epochs=30)
+    recipe = changed(recipe, compute__max_failures=0, train__epochs=15)
     progress = work / "runs" / recipe.name / "progress.jsonl"
     over = threading.Event()
 
@@ -131,10 +133,11 @@ def test_an_interrupted_training_goes_on_under_its_name(recipe, work):
     assert run.info.status == "FAILED"
     result = train(recipe)
     assert result.run_id == run.info.run_id
-    assert steps(work, result.run_id) == list(range(1, 91))
-    assert json.loads((work / "runs" / recipe.name / "run.json").read_text())["result"]["metrics"]["epoch"] <= 30
+    assert steps(work, result.run_id) == list(range(1, 46))
+    assert json.loads((work / "runs" / recipe.name / "run.json").read_text())["result"]["metrics"]["epoch"] <= 15
 
 
+@pytest.mark.usefixtures("unregistered")
 def test_without_a_val_part_the_last_checkpoint_is_used_and_said(recipe, work, dataset, tmp_path):
     recipe = replace(recipe, data=replace(recipe.data, dataset=without_val(dataset, tmp_path)))
     result = train(changed(recipe, train__epochs=2))
@@ -175,6 +178,7 @@ def test_a_loss_that_overflows_ends_the_run_as_failed_with_the_reason(recipe, wo
     assert "no longer finite" in run.data.tags["error"]
 
 
+@pytest.mark.usefixtures("unregistered")
 def test_a_training_starts_from_the_weights_of_another_run(recipe, trained, work, monkeypatch):
     """With a learning rate that changes nothing, what it scores is what it was given."""
     monkeypatch.setenv("MAREY_WORK", str(trained.work))
@@ -192,6 +196,7 @@ def test_a_training_starts_from_the_weights_of_another_run(recipe, trained, work
         train(changed(recipe, name="lost", model__weights="nowhere.pth"))
 
 
+@pytest.mark.usefixtures("unregistered")
 def test_a_stream_that_trains_on_pairs_is_tested_on_frames(recipe, work):
     from pipelines.evaluate import evaluate
 

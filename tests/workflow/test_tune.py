@@ -23,7 +23,7 @@ def work(tmp_path, monkeypatch, ray):
 @pytest.fixture
 def sweep(recipe):
     space = {"train.lr": {"log_uniform": [1e-6, 0.1]}, "train.optimizer": {"choice": ["sgd", "adamw"]}}
-    values = {"name": "sweep", "train.epochs": 4, "search.trials": 4, "search.space": space, "search.reduction": 2}
+    values = {"name": "sweep", "train.epochs": 4, "search.trials": 3, "search.space": space, "search.reduction": 2}
     return recipes.replaced(recipe, values)
 
 
@@ -31,11 +31,11 @@ def children(work, parent):
     return client(tracking_uri(work)).search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
 
 
-def test_four_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
+def test_three_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
     assert concurrent_trials(sweep, {"CPU": 2}) == 2
     result = tune(sweep)
     runs = children(work, result.run_id)
-    assert result.trials == len(runs) == 4
+    assert result.trials == len(runs) == 3
     assert result.failed == 0
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert all(run.data.tags["pruned"] == str(run.data.metrics["epoch"] < 4).lower() for run in runs)
@@ -56,7 +56,7 @@ def test_four_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
     assert not store.search_registered_models()  # trials are not registered
     again = tune(sweep)  # finished: nothing is trained
     assert again.values == result.values
-    assert len(children(work, result.run_id)) == 4
+    assert len(children(work, result.run_id)) == 3
 
 
 def test_an_impossible_trial_is_refused(sweep):
@@ -70,7 +70,7 @@ def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
 
     digest = open_dataset(sweep.data.dataset).digest
     SweepFolder(work / "sweeps" / "sweep").write_state(State("x", digest, recipes.to_dict(sweep)))
-    with pytest.raises(UserError, match=r"search\.trials \(4, now 5\)"):
+    with pytest.raises(UserError, match=r"search\.trials \(3, now 5\)"):
         tune(recipes.replaced(sweep, {"search.trials": 5}))
 
 
