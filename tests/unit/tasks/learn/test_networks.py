@@ -53,15 +53,13 @@ def dataset(tmp_path_factory):
 )
 def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, dataset, case, stream):
     name, options = CASES[case]
-    about = models.describe(name, options)
+    published = models.describe(name, options).training_clip(stream)
+    kept = {field: published[field] for field in ("snippet", "target", "mean", "std") if field in published}
     clip = ClipSettings(
         stream=stream,
         segments=4,  # half of a batch of three may be a clip, of which Swin leaves half of the frames
-        snippet=about.snippet[stream],
-        target=about.target,
         size=32,
-        mean=about.mean[stream],
-        std=about.std[stream],
+        **kept,
     )
     identity = dataclasses.replace(IDENTITY, model=name, stream=stream, classes=dataset.classes)
     settings = TrainSettings(epochs=2, batch_size=3, lr=0.01, clip_norm=20, checkpoint_steps=2, log_every=1)
