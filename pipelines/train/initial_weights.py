@@ -72,7 +72,9 @@ def _find(source: str) -> Path:
     if "://" in source:
         return _download(source)
     if not source.endswith(WEIGHT_FILES):
-        return resolve(source).checkpoint / "weights.safetensors"
+        from tasks.learn.checkpoint import WEIGHTS_FILE
+
+        return resolve(source).checkpoint / WEIGHTS_FILE
     if not Path(source).is_file():
         raise UserError(f"model.weights: there is no file {source}; give a file, a URL or a run")
     return Path(source)

@@ -221,6 +221,7 @@ def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Result, *, re
     """Store recipe, curves and network with the run."""
     from pipelines.tracking.plots import curves
     from tasks.clips.augment import clip_shape
+    from tasks.learn.checkpoint import DOCUMENT_FILE, WEIGHTS_FILE
 
     recipe = job.recipe
     with tempfile.TemporaryDirectory() as scratch:
@@ -229,7 +230,7 @@ def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Result, *, re
         curves(tracker.read_history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
         tracker.log_artifact(text)
         tracker.log_artifact(picture)
-    for name in ("checkpoint.json", "weights.safetensors"):  # the optimiser's state serves a resume only
+    for name in (DOCUMENT_FILE, WEIGHTS_FILE):  # the optimiser's state serves a resume only
         tracker.log_artifact(checkpoint / name, "checkpoint")
     tracker.set_note(_note(job, result))
     if register:

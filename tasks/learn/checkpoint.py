@@ -24,6 +24,8 @@ from tasks.errors import UserError
 from tasks.files import move_into_place
 
 FORMAT = 1
+WEIGHTS_FILE = "weights.safetensors"
+DOCUMENT_FILE = "checkpoint.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def save(
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    save_file(_on_cpu(network.state_dict()), aside / "weights.safetensors")
+    save_file(_on_cpu(network.state_dict()), aside / WEIGHTS_FILE)
     state = optimizer.state_dict()["state"]
     tensors = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items() if value is not None}
     save_file(_on_cpu(tensors), aside / "optimizer.safetensors")
@@ -70,7 +72,7 @@ def save(
         "position": asdict(position),
         "scaler": scaler.state_dict(),
     }
-    (aside / "checkpoint.json").write_text(json.dumps(document, indent=1) + "\n")
+    (aside / DOCUMENT_FILE).write_text(json.dumps(document, indent=1) + "\n")
     move_into_place(aside, folder)
     return folder
 
@@ -85,7 +87,7 @@ def load_weights(folder: Path, network: nn.Module) -> None:
     from safetensors.torch import load_file
 
     _read(folder)
-    weights = load_file(folder / "weights.safetensors")
+    weights = load_file(folder / WEIGHTS_FILE)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     wrong = [name for name, shape in expected.items() if name not in weights or tuple(weights[name].shape) != shape]
     wrong += [name for name in weights if name not in expected]
@@ -126,7 +128,7 @@ def resume(folder: Path, network: nn.Module, optimizer: Optimizer, scaler: GradS
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        document = json.loads((folder / "checkpoint.json").read_text())
+        document = json.loads((folder / DOCUMENT_FILE).read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"no checkpoint in {folder}: checkpoint.json and weights.safetensors are expected there"
