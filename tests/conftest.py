@@ -55,6 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run ungrouped, where versions of pytest and pytest-xdist do not fit: each process would start a Ray."""
+    if session.config.getoption("loadgroup", False):
+        assert all("@" in item.nodeid for item in session.items), "pytest-xdist does not group: see pyproject.toml"
+
+
 def rank(item: pytest.Item) -> int:
     """The chain takes longest and campaigns come next; what is short fills up the end."""
     chained = not CHAIN.isdisjoint(getattr(item, "fixturenames", ()))
