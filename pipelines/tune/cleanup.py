@@ -7,8 +7,16 @@ with two clusters on a machine, it ends with an error, and the next trial would 
 
 from __future__ import annotations
 
+import logging
+import time
+
 from cluster import ray_internals
 from pipelines.tracking import RunFolder
+
+CONTROLLER_ENDS_S = 30.0
+"""How long the controller of a trial may outlive the trial's process, whose end Ray tells it of."""
+
+log = logging.getLogger(__name__)
 
 
 class PlacementGroupCleaner:
@@ -25,6 +33,16 @@ class PlacementGroupCleaner:
     def remove_orphans(self) -> None:
         """Remove the groups of those trials whose controller is dead; a live one would start its workers anew."""
         self._folders = [folder for folder in self._folders if not self._remove_if_dead(folder)]
+
+    def remove_remaining(self) -> None:
+        """Remove the groups of all that are watched, at the end of a sweep: a driver may go on to other work."""
+        deadline = time.monotonic() + CONTROLLER_ENDS_S
+        self.remove_orphans()
+        while self._folders and time.monotonic() < deadline:
+            time.sleep(0.1)
+            self.remove_orphans()
+        for folder in self._folders:
+            log.warning("%s still holds the CPUs of its workers; they are free when this program ends", folder.name)
 
     def _remove_if_dead(self, folder: RunFolder) -> bool:
         import ray

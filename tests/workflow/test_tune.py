@@ -4,6 +4,7 @@ import sys
 
 import processes
 import pytest
+from ray.util import placement_group_table
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
@@ -34,6 +35,8 @@ def children(work, parent):
 def test_three_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
     assert concurrent_trials(sweep, {"CPU": 2}) == 2
     result = tune(sweep)
+    groups = placement_group_table().values()
+    assert {group["state"] for group in groups if {"CPU": 1.0} in group["bundles"].values()} == {"REMOVED"}
     runs = children(work, result.run_id)
     assert result.trials == len(runs) == 3
     assert result.failed == 0
