@@ -82,12 +82,13 @@ def evaluate(
         progress: show a progress bar, or log lines where there is no terminal.
 
     Raises:
-        UserError: unknown run, other classes than the run's, or a part without videos.
+        UserError: unknown run or field, other classes than the run's, or a part without videos.
     """
     found = resolve(str(run))
     identity = read_identity(found.checkpoint)
     trained = recipes.parse(identity.recipe)
-    settings = replace(settings or trained.evaluate, **(overrides or {}))
+    changed = {f"evaluate.{name}": value for name, value in (overrides or {}).items()}
+    settings = recipes.replaced(replace(trained, evaluate=settings or trained.evaluate), changed).evaluate
     uri = str(dataset or trained.data.dataset)
     if dataset is None or Path(dataset).absolute() == Path(trained.data.dataset):
         uri = trained.data.dataset

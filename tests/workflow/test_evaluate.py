@@ -110,6 +110,8 @@ def test_a_part_that_is_not_there_and_other_classes_are_refused(trained, dataset
     (other / "dataset.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match="blue only in the run; purple only in the dataset"):
         evaluate("squares", str(other), progress=False)
+    with pytest.raises(UserError, match=r"unknown field 'evaluate\.clps'; did you mean 'evaluate\.clips'\?"):
+        evaluate("squares", overrides={"clps": 1}, progress=False)
     settings = replace(trained.recipe.evaluate, part="val")
     shutil.rmtree(other)
     shutil.copytree(dataset, other)
