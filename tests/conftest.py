@@ -10,8 +10,10 @@ import processes
 import psutil
 import pytest
 
-CHAIN = {"ray", "workspace", "trained"}
-"""Fixtures that start a cluster: tests that use one run one after the other, in one process, and share them."""
+CHAIN = {"ray", "trained"}
+"""Fixtures that start Ray: tests that use one run one after the other, in one process, and share it."""
+CLUSTER = "workspace"
+"""Fixture of the cluster of several nodes, which costs CPU also while it is idle: its tests come last."""
 SESSION = pytest.StashKey[str]()
 
 
@@ -47,11 +49,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for `--dist loadgroup`: the chain of those that need a cluster first, then file by file."""
+    """Group tests for `--dist loadgroup`: the chain of those that need Ray first, then file by file."""
     for item in items:
-        chained = not CHAIN.isdisjoint(getattr(item, "fixturenames", ()))
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("chain" if chained else item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=rank)
 
 
@@ -61,10 +62,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         assert all("@" in item.nodeid for item in session.items), "pytest-xdist does not group: see pyproject.toml"
 
 
+def group(item: pytest.Item) -> str:
+    """Name what a test shares a process with."""
+    names = set(getattr(item, "fixturenames", ()))
+    if CLUSTER in names:
+        return "cluster"
+    return "chain" if names & CHAIN else item.path.stem
+
+
 def rank(item: pytest.Item) -> int:
-    """The chain takes longest and campaigns come next; what is short fills up the end."""
-    chained = not CHAIN.isdisjoint(getattr(item, "fixturenames", ()))
-    return 0 if chained else 1 if item.get_closest_marker("campaign") else 2
+    """The chain takes longest and campaigns come next; what is short fills up the time until the cluster."""
+    place = {"chain": 0, "cluster": 3}.get(group(item))
+    return place if place is not None else 1 if item.get_closest_marker("campaign") else 2
 
 
 @pytest.fixture(scope="session", autouse=True)

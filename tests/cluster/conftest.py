@@ -16,7 +16,7 @@ from tasks.video.codecs import write_mp4
 MAREY = [str(Path(sys.executable).parent / "marey")]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def workspace(tmp_path_factory):
     """Start the cluster in a fresh workspace; whatever happens, none of its processes outlives the tests."""
     folder = tmp_path_factory.mktemp("workspace")
