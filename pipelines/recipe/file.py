@@ -137,7 +137,7 @@ def _find(path: Path) -> Path:
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
-        raise UserError(f"no recipe at {path}")
+        raise UserError(f"no recipe at {path}: give a recipe file, or the name of a built-in recipe")
     names = [file.stem for file in BUILT_IN.glob("*.yaml")]
     if path.name not in names:
         raise UserError(f"no recipe file {path}, and no built-in recipe of that name{did_you_mean(path.name, names)}")
