@@ -14,7 +14,7 @@ from cluster import ray_internals
 from pipelines.tracking import RunFolder
 
 CONTROLLER_ENDS_S = 30.0
-"""How long the controller of a trial may outlive the trial's process, whose end Ray tells it of."""
+"""How long the controller of a trial may outlive the trial's process; Ray ends it once it notices."""
 
 log = logging.getLogger(__name__)
 
