@@ -32,6 +32,9 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_orphans()
 
+        def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+            self.placement_groups.remove_remaining()
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             search, result = recipe.search, trial.last_result
             analysis = trial.metric_analysis.get(search.metric, {})

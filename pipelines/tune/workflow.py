@@ -19,7 +19,6 @@ from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.train import train
 from pipelines.train.workflow import check_dataset
 from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
-from pipelines.tune.cleanup import PlacementGroupCleaner
 from pipelines.tune.space import parse_space, plain_values
 from tasks.data import open_dataset
 
@@ -91,16 +90,7 @@ def tune(
             tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
         grid = _tuner(recipe, space, folder.path, tracker).fit()
-        _free_workers(recipe, grid)
         return _conclude(recipe, grid, folder, tracker)
-
-
-def _free_workers(recipe: Recipe, grid: ResultGrid) -> None:
-    """Free what trials hold that were stopped last, after which Ray Tune calls nobody."""
-    cleaner = PlacementGroupCleaner()
-    for index in range(len(grid)):
-        cleaner.watch(RunFolder.of(trial_name(recipe, Path(grid[index].path).name)))
-    cleaner.remove_remaining()
 
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
