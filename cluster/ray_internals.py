@@ -25,3 +25,16 @@ def is_actor_dead(actor_id: str) -> bool:
     from ray._private.state import actors
 
     return bool(actors(actor_id).get("State", "DEAD") == "DEAD")
+
+
+def groups_created_by(actor_id: str) -> list[str]:
+    """Return the ids, in hex, of the placement groups that an actor has created and that still hold resources."""
+    from ray._private.state import state
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData as Group  # type: ignore[attr-defined]
+
+    groups = map(Group.FromString, state._connect_and_get_accessor().get_placement_group_table())
+    return [
+        group.placement_group_id.hex()
+        for group in groups
+        if group.creator_actor_id.hex() == actor_id and group.state != Group.REMOVED
+    ]

@@ -50,16 +50,6 @@ class State:
         return replace(self, result=result)
 
 
-@dataclass(frozen=True)
-class Workers:
-    """Where the workers of a training are."""
-
-    pid: int
-    """Process of rank 0."""
-    placement_group: str
-    """Ray's id of the group that holds their resources, in hex."""
-
-
 class _Folder:
     kind: ClassVar[str]
     """What it holds, in messages."""
@@ -149,7 +139,7 @@ class RunFolder(_StatefulFolder):
     parent = "runs"
     state_file = "run.json"
     _PROGRESS = "progress.jsonl"
-    _WORKERS = "workers.json"
+    _RANK_0 = "rank-0.pid"
     _REFUSAL = "refusal.txt"
     _CONTROLLER = "controller.txt"
     _EVALUATION = "evaluation.json"
@@ -172,13 +162,9 @@ class RunFolder(_StatefulFolder):
         """Return a reader of the reports that come from now on."""
         return ProgressFollower(self.path / self._PROGRESS)
 
-    def write_workers(self, workers: Workers) -> None:
-        """Note where the workers are; called by rank 0."""
-        (self.path / self._WORKERS).write_text(json.dumps(asdict(workers)))
-
-    def read_workers(self) -> Workers:
-        """Return where the workers of the last start are."""
-        return Workers(**json.loads((self.path / self._WORKERS).read_text()))
+    def write_rank_0(self, pid: int) -> None:
+        """Note the process of rank 0, for whoever wants to look into it; called there."""
+        (self.path / self._RANK_0).write_text(f"{pid}\n")
 
     def write_refusal(self, reason: str) -> None:
         """Note an error that a restart cannot mend."""

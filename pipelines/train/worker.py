@@ -12,7 +12,6 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder, Tracker
-from pipelines.tracking.run_folder import Workers
 from tasks.clips import ClipSettings
 from tasks.learn import Identity, Report
 
@@ -69,9 +68,7 @@ def work(config: dict[str, Any]) -> None:
         adopt(network, ray.get(job.weights), str(recipe.model.weights))
     reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
     if context.get_world_rank() == 0:
-        group = ray.util.get_current_placement_group()
-        assert group is not None  # Ray Train starts every worker in one
-        job.folder.write_workers(Workers(os.getpid(), group.id.hex()))
+        job.folder.write_rank_0(os.getpid())
         reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
     with tempfile.TemporaryDirectory() as scratch:
         try:

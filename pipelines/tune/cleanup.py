@@ -1,8 +1,9 @@
-"""Removes what a stopped trial leaves behind: the placement group of its workers, with their CPUs.
+"""Removes what a stopped trial leaves behind: the placement groups of its workers, with their CPUs.
 
-Ray Tune ends the process of a stopped trial, and the trial's Ray Train controller dies with it; but the placement group
-belongs to the whole job and stays. Ray's own cleaner asks the dashboard whether the controller lives: without one, or
-with two clusters on a machine, it ends with an error, and the next trial would wait for those CPUs for ever.
+Ray Tune ends the process of a stopped trial, and the trial's Ray Train controller dies with it; but a placement group
+belongs to the whole job and stays. There may be two: a controller that sees its workers die before it dies itself has
+asked for others. Ray's own cleaner asks the dashboard whether the controller lives: without one, or with two clusters
+on a machine, it ends with an error, and the next trial would wait for those CPUs for ever.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class PlacementGroupCleaner:
         self._folders: list[RunFolder] = []
 
     def watch(self, folder: RunFolder) -> None:
-        """Remove the group of this run, which has been told to stop, once its controller is dead."""
+        """Remove the groups of this run, which has been told to stop, once its controller is dead."""
         if folder.read_controller() is not None:
             self._folders.append(folder)
 
@@ -48,8 +49,9 @@ class PlacementGroupCleaner:
         import ray
         from ray.util.placement_group import PlacementGroup
 
-        if not ray_internals.is_actor_dead(folder.read_controller() or ""):
+        controller = folder.read_controller() or ""
+        if not ray_internals.is_actor_dead(controller):
             return False
-        group = folder.read_workers().placement_group
-        ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+        for group in ray_internals.groups_created_by(controller):
+            ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
         return True

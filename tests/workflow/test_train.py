@@ -88,7 +88,7 @@ def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
         progress = folder / "progress.jsonl"
         while not over.wait(0.02):
             if progress.exists() and '"kind": "epoch"' in progress.read_text():
-                os.kill(json.loads((folder / "workers.json").read_text())["pid"], signal.SIGKILL)
+                os.kill(int((folder / "rank-0.pid").read_text()), signal.SIGKILL)
                 killed.set()
                 return
 
@@ -117,7 +117,7 @@ def test_an_interrupted_training_goes_on_under_its_name(recipe, work):
     def kill():
         while not over.wait(0.02):
             if progress.exists() and progress.read_text().count('"kind": "epoch"') >= 2:
-                os.kill(json.loads(progress.with_name("workers.json").read_text())["pid"], signal.SIGKILL)
+                os.kill(int(progress.with_name("rank-0.pid").read_text()), signal.SIGKILL)
                 return
 
     killer = threading.Thread(target=kill)

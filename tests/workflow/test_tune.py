@@ -4,13 +4,15 @@ import sys
 
 import processes
 import pytest
-from ray.util import placement_group_table
+import ray
+from ray.util import placement_group, placement_group_table
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
-from pipelines.tracking import tracking_uri
+from pipelines.tracking import RunFolder, tracking_uri
 from pipelines.tracking.tracker import client
 from pipelines.tune import tune
+from pipelines.tune.cleanup import PlacementGroupCleaner
 from pipelines.tune.workflow import concurrent_trials
 
 
@@ -60,6 +62,30 @@ def test_three_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
     again = tune(sweep)  # finished: nothing is trained
     assert again.values == result.values
     assert len(children(work, result.run_id)) == 3
+
+
+def test_a_stopped_trial_gives_back_also_what_its_controller_asked_for_last(work):
+    """A controller that sees its workers die before it dies itself asks for new ones, of which no file tells."""
+
+    @ray.remote(num_cpus=0)
+    class Controller:
+        def ask(self):
+            groups = [placement_group([{"CPU": 1}]) for _ in range(2)]
+            ray.get([group.ready() for group in groups], timeout=60)
+            return [group.id.hex() for group in groups], ray.get_runtime_context().get_actor_id()
+
+    controller = Controller.remote()
+    groups, actor_id = ray.get(controller.ask.remote(), timeout=60)
+    folder = RunFolder(work / "runs" / "trial")
+    folder.path.mkdir(parents=True)
+    folder.write_controller(actor_id)
+    cleaner = PlacementGroupCleaner()
+    cleaner.watch(folder)
+    cleaner.remove_orphans()
+    assert {placement_group_table()[group]["state"] for group in groups} == {"CREATED"}  # it lives
+    ray.kill(controller)
+    cleaner.remove_remaining()
+    assert {placement_group_table()[group]["state"] for group in groups} == {"REMOVED"}
 
 
 def test_an_impossible_trial_is_refused(sweep):

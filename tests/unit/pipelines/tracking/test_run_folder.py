@@ -7,7 +7,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.recipe import parse, to_dict
 from pipelines.tracking import RunFolder
-from pipelines.tracking.run_folder import AverageFolder, Result, State, SweepFolder, Workers
+from pipelines.tracking.run_folder import AverageFolder, Result, State, SweepFolder
 
 pytestmark = pytest.mark.quick
 
@@ -58,8 +58,7 @@ def test_processes_of_a_training_tell_one_another(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.read_controller() is None
     folder.write_controller("c")
-    folder.write_workers(Workers(12, "abcd"))
-    assert (folder.read_controller(), folder.read_workers()) == ("c", Workers(12, "abcd"))
+    assert folder.read_controller() == "c"
     folder.clear_refusal()
     assert folder.read_refusal() is None
     folder.write_refusal("the network has no layer 'fc'")
