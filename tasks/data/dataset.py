@@ -13,6 +13,7 @@ from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader, Sample
 from tasks.data.tables import read_table
 from tasks.errors import UserError, did_you_mean, first_ten
+from tasks.names import nfc
 
 
 class Dataset(Reader):
@@ -23,6 +24,7 @@ class Dataset(Reader):
         manifest, splits = read_table(self.uri, "manifest"), read_table(self.uri, "splits")
         self.splits: list[str] = sorted(set(splits["split"].to_pylist()))
         self.groups: list[str] = sorted({group for group in manifest["group"].to_pylist() if group is not None})
+        split, fold = split and nfc(split), fold and nfc(fold)
         if fold is None:
             self.split = self._choose(split)
             chosen = splits.filter(pc.equal(splits["split"], self.split))

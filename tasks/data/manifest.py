@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,8 +12,10 @@ from typing import Literal
 
 import pyarrow as pa
 
+from tasks.data.endings import stem
 from tasks.data.settings import PrepareSettings
 from tasks.errors import UserError, first_ten
+from tasks.names import folded, nfc
 from tasks.seeds import generator
 
 Part = Literal["train", "val", "test"]
@@ -52,6 +53,10 @@ class Row:
     parts: dict[str, Part] = field(default_factory=dict)
     """Split -> part, where the source has splits."""
 
+    def __post_init__(self) -> None:
+        self.label = nfc(self.label)
+        self.group = None if self.group is None else nfc(self.group)
+
 
 @dataclass
 class Listing:
@@ -60,17 +65,30 @@ class Listing:
     rows: list[Row]
     ignored: list[str] = field(default_factory=list)
     """Paths below the source, or what else was ignored and why."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about the source, a line each."""
 
 
 def video_id_of(text: str) -> str:
-    """Make a name safe as the key of a sample, reversibly (`urllib.parse.unquote`).
+    """Make a name safe as the key of a sample, reversibly (`urllib.parse.unquote`) but for the form of its Unicode.
 
     Percent-encoded are: `%`, `.` (webdataset splits keys there), `/`, the backslash, `~` (it marks pieces), control
     characters, bytes that are not UTF-8, a leading `-`, and the second of two `_`. All else, spaces and any script
     included, stays: `A1/PS7A1P1T1` becomes `A1%2FPS7A1P1T1`.
     """
-    text = _UNSAFE.sub(_percent, text).replace("__", "_%5F")
+    text = _UNSAFE.sub(_percent, nfc(text)).replace("__", "_%5F")
     return "%2D" + text[1:] if text.startswith("-") else text
+
+
+def video_ids_of(paths: Iterable[str]) -> dict[str, str]:
+    """Return the id of each video by its path below the source.
+
+    It is the path without its ending, made safe; where several paths differ in nothing but ending and case, the whole
+    path.
+    """
+    stems = {path: stem(path) for path in paths}
+    times = Counter(map(folded, stems.values()))
+    return {path: video_id_of(path if times[folded(own)] > 1 else own) for path, own in stems.items()}
 
 
 def _percent(match: re.Match[str]) -> str:
@@ -85,8 +103,8 @@ def build(listing: Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Tab
         and video_id. Where the source has no split, one named `seeded` is made by `seeded_split`.
 
     Raises:
-        UserError: there are no videos, two have the same id, or a class has no training videos or is too small to be
-            divided.
+        UserError: there are no videos, two have the same id, a class has no training videos in a split that trains
+            others, or is too small to be divided.
     """
     if not listing.rows:
         raise UserError("the source holds no videos")
@@ -187,16 +205,18 @@ def _refuse_names(rows: Iterable[Row]) -> None:
         for text in (row.uri, row.label, row.group or ""):
             if not text.isascii() and text.encode(errors="replace").decode() != text:
                 raise UserError(f"the name {text!r} is not UTF-8: rename it")
-        other = seen.setdefault(unicodedata.normalize("NFC", row.video_id).casefold(), row)
+        other = seen.setdefault(folded(row.video_id), row)
         if other is not row:
             raise UserError(
-                f"two videos have the same id {row.video_id!r} (case and endings do not count), {other.uri} and "
+                f"two videos have the same id {row.video_id!r} (case does not count), {other.uri} and "
                 f"{row.uri}: rename one, or list them in a CSV file with a video_id column"
             )
 
 
 def _refuse_untrained(name: str, split: dict[str, Part], rows: list[Row]) -> None:
     trained = {row.label for row in rows if split.get(row.video_id) == "train"}
+    if not trained:
+        return  # it is for evaluation only
     missing = sorted({row.label for row in rows if row.video_id in split} - trained)
     if missing:
         raise UserError(

@@ -17,6 +17,7 @@ from tasks.data.reader import Reader
 from tasks.data.shard import tar_bytes
 from tasks.data.tables import read_table
 from tasks.errors import UserError, did_you_mean
+from tasks.names import nfc
 
 NO_PART, FAILED = len(PARTS), len(PARTS) + 1
 """Columns of `Overview.counts` after train, val and test."""
@@ -117,6 +118,7 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
         raise unfinished
     table = read_table(root, "splits")
     names = sorted(table["split"].unique().to_pylist())
+    split = split and nfc(split)
     if split is not None and split not in names:
         raise UserError(f"{root} has no split {split!r}{did_you_mean(split, names)}")
     readable = np.asarray(pc.equal(records["status"], "ok"))

@@ -10,6 +10,25 @@ from tasks.video.settings import TVL1
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """How the videos of a source are found, and how many of them may fail."""
+
+    layout: str = "folder"
+    """Layout of the source."""
+    group: str | None = None
+    """Regular expression searched in a video's path; its first group names the video's group, such as a person."""
+    group_column: str | None = None
+    """Column of a CSV file that names the video's group."""
+    max_failed: float = 0.05
+    """Fraction of the videos that may fail before preparation ends with exit 3; 1.0 means never."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "max_failed")
+        if self.group is not None and self.group_column is not None:
+            raise ValueError("group and group_column exclude each other: give one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
     """The settings that determine the bytes of a prepared dataset."""
 

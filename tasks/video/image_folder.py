@@ -34,6 +34,11 @@ _NAME = re.compile(r"(\d+)\.(jpe?g|png)", re.IGNORECASE)
 _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
+def is_frame(name: str) -> bool:
+    """Return whether a file of this name is a frame of a folder of images."""
+    return _NAME.fullmatch(name) is not None
+
+
 def is_folder(uri: str) -> bool:
     """Return whether a path or fsspec URL is a folder; VideoError (unreadable, io) if that cannot be found out."""
     system, path = _open(uri)

@@ -32,5 +32,7 @@ def test_damaged_videos_keep_every_promise(tmp_path):
             try:
                 kinds.add(promises.hold(case(number)).kind)
             except Exception as error:  # noqa: BLE001 - with the number, which leads back to the file
-                pytest.fail(f"case {number}: {error}; again: python tests/fuzz --case {number}; in {tmp_path}")
+                pytest.fail(
+                    f"case {number}: {error}; again: python tests/fuzz --only videos --case {number}; in {tmp_path}"
+                )
     assert {"ok", "truncated", "unreadable", "no_video"} <= kinds

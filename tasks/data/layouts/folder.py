@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+from collections.abc import Iterator
+from functools import cache
 
 from tasks.data import storage
+from tasks.data.endings import is_no_video, stem
 from tasks.data.layouts import group_of
-from tasks.data.manifest import GIVEN, PARTS, Listing, Part, Row, video_id_of
+from tasks.data.manifest import GIVEN, PARTS, Listing, Part, Row, video_ids_of
 from tasks.errors import UserError
+from tasks.names import folded
 
 
 def read(source: str, group: str | None = None) -> Listing:
-    """List `SOURCE/<class>/<video>`, or `SOURCE/<part>/<class>/<video>` with the parts train, val (optional) and test.
+    """List `SOURCE/<class>/<video>`, or `SOURCE/<part>/<class>/<video>` with any of the parts train, val and test.
 
-    Every regular file in a class folder is a candidate, whatever its ending. Hidden files, files beside the class
-    folders and folders inside them are ignored, and listed as such. The id of a video is its path below the source
-    without the ending, so that equal names in two classes are two videos.
+    Every regular file in a class folder is a candidate, whatever its ending, but for one that is not a video
+    (`tasks.data.endings`) and has the name of another file there: `1.json` or `1.en.srt` beside `1.mp4`. Those, hidden
+    files, files beside the class folders and all files in folders inside them are ignored, and listed as such. The id
+    of a video is its path below the source as in `video_ids_of`, so that equal names in two classes are two videos.
 
     Raises:
         UserError: the source does not exist, has no class folders or no videos, or mixes parts with classes.
@@ -25,21 +30,32 @@ def read(source: str, group: str | None = None) -> Listing:
     folders = _folders(source, "", listing)
     parts = [name for name in folders if name in PARTS]
     inside = {name: _folders(source, name, Listing([])) for name in parts}
-    if "train" in parts and all(inside.values()):
+    nested: list[str] = []
+    if parts and all(inside.values()) and ("train" in parts or len(parts) == len(folders)):
         if len(parts) < len(folders):
             other = next(name for name in folders if name not in PARTS)
             raise UserError(f"{source} holds {other!r} beside {', '.join(parts)}: move it out, or into one of them")
         for part in PARTS:
             if part in parts:
                 for name in _folders(source, part, listing):
-                    _class(source, f"{part}/{name}", group, {GIVEN: part}, listing)
+                    nested += _class(source, f"{part}/{name}", group, {GIVEN: part}, listing)
     else:
         for name in folders:
-            _class(source, name, group, {}, listing)
+            nested += _class(source, name, group, {}, listing)
+    deeper = f"folders inside the class folders hold {len(nested)} more files, such as {nested[0]}" if nested else ""
     if not listing.rows:
         raise UserError(
             f"{source} holds no class folders with videos in them: it must look like {source}/<class>/<video>"
+            + (f"; {deeper}" if deeper else "")
         )
+    if nested:
+        one_by_one = "move them up, or list them in a CSV file (--layout csv)"
+        listing.notes.append(
+            f"{len(listing.rows)} videos lie in class folders; {deeper}, which are ignored: {one_by_one}"
+        )
+    ids = video_ids_of(row.video_id for row in listing.rows)
+    for row in listing.rows:
+        row.video_id = ids[row.video_id]
     return listing
 
 
@@ -53,17 +69,60 @@ def _folders(source: str, below: str, listing: Listing) -> list[str]:
     return folders
 
 
-def _class(source: str, below: str, group: str | None, parts: dict[str, Part], listing: Listing) -> None:
+def _class(source: str, below: str, group: str | None, parts: dict[str, Part], listing: Listing) -> list[str]:
+    """Add the videos of a class folder, whose ids are their paths for now; return the files in folders inside it."""
+    candidates, nested = [], []
     for name, is_folder in storage.entries(storage.join(source, below)):
         path = f"{below}/{name}"
-        if is_folder or name.startswith("."):
+        if name.startswith(".") or (is_folder and _is_link(storage.join(source, path))):
             listing.ignored.append(path)
-            continue
-        row = Row(
-            video_id=video_id_of(str(PurePosixPath(path).with_suffix(""))),
-            uri=storage.join(source, path),
-            label=PurePosixPath(below).name,
-            group=group_of(path, group),
-            parts=dict(parts),
-        )
-        listing.rows.append(row)
+        elif is_folder:
+            nested += _files(source, path)
+        else:
+            candidates.append(name)
+    beside = set(_beside_videos(storage.join(source, below), candidates))
+    listing.ignored += [*nested, *(f"{below}/{name}" for name in candidates if name in beside)]
+    for name in candidates:
+        if name not in beside:
+            path = f"{below}/{name}"
+            row = Row(
+                video_id=path,
+                uri=storage.join(source, path),
+                label=below.rpartition("/")[2],
+                group=group_of(path, group),
+                parts=dict(parts),
+            )
+            listing.rows.append(row)
+    return nested
+
+
+def _beside_videos(folder: str, names: list[str]) -> Iterator[str]:
+    """Yield the names of files that are not videos and begin, up to a dot, as that of another file that may be one."""
+    of_stem: dict[str, list[str]] = {}
+    for name in names:
+        of_stem.setdefault(folded(stem(name)), []).append(name)
+
+    @cache
+    def is_other(name: str) -> bool:
+        return is_no_video(f"{folder}/{name}")
+
+    for name in names:
+        dots = [place for place, letter in enumerate(name) if letter == "." and place]
+        alike = [found for dot in dots for found in of_stem.get(folded(name[:dot]), ()) if found != name]
+        if alike and is_other(name) and not all(map(is_other, alike)):
+            yield name
+
+
+def _files(source: str, below: str) -> list[str]:
+    """Return the visible files in a folder and in those inside it; links to folders are not followed."""
+    found = []
+    for name, is_folder in storage.entries(storage.join(source, below)):
+        path = f"{below}/{name}"
+        if not name.startswith("."):
+            enter = is_folder and not _is_link(storage.join(source, path))
+            found += _files(source, path) if enter else [path]
+    return found
+
+
+def _is_link(path: str) -> bool:
+    return storage.is_local(path) and os.path.islink(path)

@@ -14,7 +14,7 @@ _PARTS: dict[str, Part | None] = {"0": None, "1": "train", "2": "test"}
 
 
 def read(source: str, group: str | None = None) -> Listing:
-    """List `SOURCE/<class>/<video>.avi`, or the class folders in `SOURCE/hmdb51_org`.
+    """List `SOURCE/<class>/<video>.avi`, or the class folders in `SOURCE/hmdb51_org`; other containers are read too.
 
     `SOURCE/testTrainMulti_7030_splits` (or the same below `SOURCE/test_train_splits`) holds a file
     `<class>_test_split1.txt` and so on for each class and split, with a video and a flag per line: 1 is train, 2 is
@@ -39,5 +39,5 @@ def read(source: str, group: str | None = None) -> Listing:
                 else:
                     lists.add(place, f"{label}/{video[0]}", label, _PARTS[flag], f"split{fold}")
     top = lists_at.removeprefix(f"{source}/").partition("/")[0]
-    files = published.in_class_folders(storage.join(source, below), ".avi", leave=top)
+    files = published.in_class_folders(storage.join(source, below), "avi", leave=top)
     return lists.listing(source, below, files, group)

@@ -44,4 +44,4 @@ def read(source: str, group: str | None = None) -> Listing:
     for path in published.found(source, *places("test"))[:1]:
         for _, line in published.read_lines(path):
             lists.leave_out(path, line.partition(";")[0])
-    return lists.listing(source, here[0], published.in_folder(storage.join(source, here[0]), ""), group)
+    return lists.listing(source, here[0], published.frame_folders_in(storage.join(source, here[0])), group)

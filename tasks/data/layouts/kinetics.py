@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from tasks.data import storage
+from tasks.data.endings import ending, is_named_video, stem
 from tasks.data.layouts import _published as published
 from tasks.data.layouts import group_of
+from tasks.data.layouts._table import Table, lines_of, place, read_rows, read_text
 from tasks.data.manifest import GIVEN, Listing, Part, Row, video_id_of
 from tasks.errors import UserError, first_ten
+from tasks.names import nfc
 
 _PARTS: dict[str, Part] = {"train": "train", "val": "test", "test": "val"}
 """Published part -> part of the split; `_published.py` explains why."""
@@ -60,7 +60,7 @@ def read(source: str, group: str | None = None) -> Listing:
     SOURCE. HACS Clips: a CSV file with `classname,youtube_id,subset,start,end,label`; a clip is that range of
     `<classname>/v_<youtube_id>.mp4`. Those with label -1 do not show their class and do not belong to the set. Moments
     in Time: `trainingSet.csv` and `validationSet.csv` with `path,label` and votes, without a header, for
-    `training/<path>` and `validation/<path>`.
+    `training/<path>` and `validation/<path>`. Other containers than mp4 are read too, such as mkv and webm beside it.
 
     Clips that are listed but missing are normal for these sets: they stay, fail as `missing`, and count for
     `--max-failed`. Clips that are there but not listed are ignored. Validation is `test`; the test part is `val` if it
@@ -93,14 +93,14 @@ def read(source: str, group: str | None = None) -> Listing:
         raise UserError(f"{source} holds none of the {len(kept)} labelled clips in its lists: {expected}")
     reasons = Counter((clip.place.rpartition(" line ")[0], clip.left_out) for clip in clips if clip.left_out)
     listing = Listing([], [f"{name}, clips {reason}: {count}" for (name, reason), count in reasons.items()])
-    listing.ignored += sorted(set(files.values()) - {clip.file for clip in clips}) + ignored
+    listing.ignored += sorted({*files.values()} - {clip.file for clip in clips}) + ignored
     listing.rows += [_row(clip, source, group) for clip in kept.values()]
     return listing
 
 
 def _row(clip: _Clip, source: str, group: str | None) -> Row:
     path = clip.file or clip.path
-    is_whole = f"/{path}".endswith(f"/{clip.whole}.mp4")
+    is_whole = stem(path).rpartition("/")[2] == clip.whole
     return Row(
         video_id=video_id_of(clip.id),
         uri=storage.join(source, path),
@@ -113,30 +113,35 @@ def _row(clip: _Clip, source: str, group: str | None) -> Row:
 
 
 def _files(source: str) -> tuple[dict[_Key, str], list[str]]:
-    """Return the mp4 files in the source and up to two folders below it, and what else is in these folders."""
+    """Return the videos in the source and up to two folders below it, and what else is in these folders."""
     files: dict[_Key, str] = {}
     others: list[str] = []
 
     def walk(below: str, part: str, label: str) -> None:
-        for name, is_folder in storage.entries(storage.join(source, below)):
+        for name, is_folder in sorted(storage.entries(storage.join(source, below)), key=_mp4_first):
             path = f"{below}/{name}".lstrip("/")
-            if name.endswith(".mp4") and not is_folder and not name.startswith("."):
-                files[part, label, name.removesuffix(".mp4")] = path
+            key = part, label, nfc(stem(name))
+            if is_named_video(name) and not is_folder and not name.startswith(".") and key not in files:
+                files[key] = path
             elif not below and is_folder and name in _PUBLISHED:
                 walk(path, _PUBLISHED[name], "")
             elif is_folder and not label and name not in _LIST_FOLDERS and not name.startswith("."):
-                walk(path, part, name.replace(" ", "_"))
+                walk(path, part, nfc(name.replace(" ", "_")))
             elif below:
                 others.append(path)
 
     walk("", "", "")
-    return files, others
+    return files, sorted(others)
+
+
+def _mp4_first(entry: tuple[str, bool]) -> tuple[bool, str]:
+    return ending(entry[0]) != "mp4", entry[0]
 
 
 def _locate(clip: _Clip, files: dict[_Key, str]) -> str:
-    folder, _, file = clip.path.rpartition("/")
+    folder, _, file = nfc(clip.path).rpartition("/")
     label_folder = folder.rpartition("/")[2].replace(" ", "_")
-    for name in (file.removesuffix(".mp4"), clip.whole):
+    for name in (stem(file), nfc(clip.whole)):
         for part in (clip.part, ""):
             for label in (label_folder, ""):
                 if (part, label, name) in files:
@@ -147,26 +152,38 @@ def _locate(clip: _Clip, files: dict[_Key, str]) -> str:
 def _csv_lists(source: str, wrong: list[str]) -> Iterator[_Clip]:
     """Yield the clips of all CSV files with the columns of Kinetics or HACS."""
     known = False
-    for folder in [source, *published.found(source, *_LIST_FOLDERS)]:
-        for name in [name for name, is_folder in storage.entries(folder) if name.endswith(".csv") and not is_folder]:
-            text = published.read_text(storage.join(folder, name))
-            reader = csv.DictReader(io.StringIO(text, newline=""))
-            columns = set(reader.fieldnames or [])
-            read_line = _hacs if columns >= _HACS else _kinetics
-            if not columns >= _HACS and not columns >= _KINETICS:
-                continue
-            known = True
-            for cells in reader:
-                place = f"{name} line {reader.line_num}"
-                try:
-                    yield read_line(place, {key: (value or "").strip() for key, value in cells.items() if key})
-                except ValueError as error:
-                    wrong.append(f"{place} has {error}")
+    for path in _csv_files(source):
+        table = Table(path)
+        for columns, read_line in ((_HACS, _hacs), (_KINETICS, _kinetics)):
+            if columns <= set(table.columns):
+                known = True
+                yield from _clips(table, read_line, wrong)
+                break
     if not known:
+        for path in _csv_files(source):
+            Table(path).refuse_separator()
         raise UserError(
             f"{source} holds no CSV file with the columns {', '.join(sorted(_KINETICS))} (Kinetics) or "
             f"{', '.join(sorted(_HACS))} (HACS), and not both of {' and '.join(_MOMENTS)} (Moments in Time)"
         )
+
+
+def _csv_files(source: str) -> list[str]:
+    folders = [source, *published.found(source, *_LIST_FOLDERS)]
+    entries = [(folder, *entry) for folder in folders for entry in storage.entries(folder)]
+    return [
+        storage.join(folder, name) for folder, name, is_folder in entries if name.endswith(".csv") and not is_folder
+    ]
+
+
+def _clips(table: Table, read_line: Callable[[str, dict[str, str]], _Clip], wrong: list[str]) -> Iterator[_Clip]:
+    table.require()
+    for line, values in table.rows():
+        at = place(table.path, line)
+        try:
+            yield read_line(at, dict(zip(table.columns, map(nfc, values), strict=True)))
+        except ValueError as error:
+            wrong.append(f"{at} has {error}")
 
 
 def _kinetics(place: str, cells: dict[str, str]) -> _Clip:
@@ -212,15 +229,20 @@ def _hacs(place: str, cells: dict[str, str]) -> _Clip:
 
 def _moments(source: str, wrong: list[str]) -> Iterator[_Clip]:
     for name, folder in _MOMENTS.items():
-        reader = csv.reader(io.StringIO(published.read_text(storage.join(source, name)), newline=""))
-        for cells in reader:
-            place = f"{name} line {reader.line_num}"
-            if len(cells) < 2 or "/" not in cells[0] or not cells[1]:
-                wrong.append(f"{place} has no path and label")
+        path = storage.join(source, name)
+        columns = 0
+        for line, cells in read_rows(path, lines_of(read_text(path, "a CSV file"))):
+            columns = columns or len(cells)
+            if len(cells) != columns or len(cells) < 2 or "/" not in cells[0] or not cells[1]:
+                wrong.append(f"{place(name, line)} has no path and label")
                 continue
-            path = f"{folder}/{cells[0]}"
-            clip_id = str(PurePosixPath(cells[0]).with_suffix(""))
-            yield _Clip(place=place, id=clip_id, label=cells[1], part=_PUBLISHED[folder], path=path)
+            yield _Clip(
+                place=place(name, line),
+                id=stem(cells[0]),
+                label=cells[1],
+                part=_PUBLISHED[folder],
+                path=f"{folder}/{cells[0]}",
+            )
 
 
 def _part(cells: dict[str, str], column: str) -> str:

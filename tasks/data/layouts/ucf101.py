@@ -14,6 +14,8 @@ _GROUP = r"_(g\d+)_c\d+"
 def read(source: str, group: str | None = None) -> Listing:
     """List `SOURCE/UCF-101/<class>/v_<class>_g01_c01.avi`, or the class folders in SOURCE itself.
 
+    Videos in another container than avi are read too.
+
     `SOURCE/ucfTrainTestlist` holds `classInd.txt` and, for the splits `split1` to `split3`, `trainlist01.txt` (with
     the number of the class after each video), `testlist01.txt` and so on. The group of a video is its `g01` to `g25`:
     within a class, the clips of a group are cut from one longer video.
@@ -41,5 +43,5 @@ def read(source: str, group: str | None = None) -> Listing:
                     lists.wrong.append(f"{place} does not end with {numbers[label]}, the number of {label}")
                 else:
                     lists.add(place, video, label, part, f"split{fold}")
-    files = published.in_class_folders(storage.join(source, below), ".avi", leave=_LISTS)
+    files = published.in_class_folders(storage.join(source, below), "avi", leave=_LISTS)
     return lists.listing(source, below, files, group, _GROUP)

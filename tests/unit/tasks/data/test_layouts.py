@@ -40,7 +40,7 @@ def test_class_folders(tmp_path):
         "jump%2Fnoending": ("jump", {}),
         "run%2F1": ("run", {}),
     }
-    assert sorted(listing.ignored) == [".git", "jump/.hidden.mp4", "jump/deeper", "readme.txt"]
+    assert sorted(listing.ignored) == [".git", "jump/.hidden.mp4", "jump/deeper/3.mp4", "readme.txt"]
     assert all(os.path.isabs(row.uri) and os.path.exists(row.uri) for row in listing.rows)
 
 
@@ -82,6 +82,54 @@ def test_folder_refusals(tmp_path):
     touch(tmp_path, "train/jump/1.mp4", "extra/jump/1.mp4")
     with pytest.raises(UserError, match="'extra' beside train"):
         layouts.read("folder", str(tmp_path))
+
+
+def test_folders_inside_class_folders_are_counted_in_files(tmp_path):
+    half = touch(tmp_path / "half", *(f"{label}/{i}.mp4" for label in "ab" for i in range(2)))
+    touch(tmp_path / "half", *(f"{label}/p1/day 2/{i}.mp4" for label in "ab" for i in range(10)), "a/p1/.hidden")
+    listing = layouts.read("folder", half)
+    assert (len(listing.rows), len(listing.ignored)) == (4, 20)
+    (note,) = listing.notes
+    assert note.startswith(
+        "4 videos lie in class folders; folders inside the class folders hold 20 more files, such as a/p1"
+    )
+    whole = touch(tmp_path / "whole", *(f"{label}/p1/{i}.mp4" for label in "ab" for i in range(3)))
+    with pytest.raises(UserError, match=r"/<video>; folders inside .* hold 6 more files, such as a/p1/0\.mp4"):
+        layouts.read("folder", whole)
+
+
+BESIDE = ["1.json", "1.en.srt", "1.THM", "1.info.json", "1.mp4.md5", "1.LRV", "1.jpg", "1.wav", "1.unknown"]
+
+
+def test_files_beside_a_video_of_the_same_name_are_ignored(tmp_path):
+    source = touch(tmp_path, "jump/1.MP4", "jump/10.mp4", "jump/alone.json", *(f"jump/{name}" for name in BESIDE))
+    listing = layouts.read("folder", source)
+    assert set(seen(listing)) == {"jump%2F1", "jump%2F10", "jump%2Falone"}
+    assert sorted(listing.ignored) == sorted(f"jump/{name}" for name in BESIDE)
+
+
+def test_videos_of_one_stem_are_videos_whose_ids_keep_the_ending(tmp_path):
+    source = touch(tmp_path, "jump/a.mp4", "jump/A.avi", "jump/b.mp4", "jump/b.json", "run/a.mp4", "jump/c.txt")
+    (tmp_path / "jump/a.other").write_bytes(b"\x00\x01\xff")  # it may be a video, for all that its name says
+    (tmp_path / "jump/c.srt").touch()
+    assert {video_id.partition("%2F")[2] for video_id in seen(layouts.read("folder", source))} == {
+        "a%2Emp4",
+        "A%2Eavi",
+        "a%2Eother",
+        "b",
+        "a",
+        "c%2Etxt",
+        "c%2Esrt",
+    }
+
+
+@pytest.mark.parametrize("parts", [["test"], ["val"], ["val", "test"]])
+def test_a_source_for_evaluation_only(tmp_path, parts):
+    source = touch(tmp_path, *(f"{part}/{label}/{part}{label}.mp4" for part in parts for label in "ab"))
+    listing = layouts.read("folder", source)
+    assert {(row.label, row.parts["given"]) for row in listing.rows} == {(a, p) for a in "ab" for p in parts}
+    _, splits = build(listing, PrepareSettings())
+    assert set(splits["split"].to_pylist()) == {"given"}
 
 
 def test_links_are_followed_and_loops_end(tmp_path):
@@ -154,7 +202,6 @@ def test_csv_with_splits_and_ids(tmp_path):
         ("", "no column 'path'"),
         ("path\na.mp4\n", "no column 'label'"),
         ("path,label\n", "no rows"),
-        ("path,label,grup\na.mp4,x,1\n", "has an unknown column 'grup'; did you mean 'group'"),
         ("path,label\na.mp4,\n", "line 2: path and label must not be empty"),
         ("path,label,start_s\na.mp4,x,soon\n", "line 2: start_s must be a number of seconds, not 'soon'"),
         ("path,label,start_s\na.mp4,x,nan\n", "line 2: start_s must be a number of seconds, not 'nan'"),

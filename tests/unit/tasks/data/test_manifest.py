@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.data.manifest import MANIFEST, SPLITS, Listing, Row, build, classes_of, digest, video_id_of
+from tasks.data.manifest import MANIFEST, SPLITS, Listing, Row, build, classes_of, digest, video_id_of, video_ids_of
 from tasks.data.settings import PrepareSettings
 from tasks.errors import UserError
 
@@ -178,3 +178,33 @@ def test_given_split_that_cannot_train_a_class_is_refused():
     rows = [row("a/1", "a", parts={"given": "train"}), row("b/1", "b", parts={"given": "test"})]
     with pytest.raises(UserError, match="'given' has no training video of 'b'"):
         build(Listing(rows), PrepareSettings())
+
+
+def test_given_split_without_any_training_video_is_for_evaluation():
+    rows = [row("a/1", "a", parts={"given": "val"}), row("b/1", "b", parts={"given": "test"})]
+    _, splits = build(Listing(rows), PrepareSettings())
+    assert splits["part"].to_pylist() == ["val", "test"]
+
+
+def test_ids_drop_the_ending_unless_it_alone_makes_a_difference():
+    paths = ["x/a.mp4", "x/b.MP4", "x/B.avi", "x/v.1.2.webm", "x/.hidden", "x/frames", "y.d/a", "x/caf\u00e9.mp4"]
+    assert list(video_ids_of([*paths, *paths, "x/cafe\u0301.mkv"]).values()) == [
+        "x%2Fa",
+        "x%2Fb%2EMP4",
+        "x%2FB%2Eavi",
+        "x%2Fv%2E1%2E2",
+        "x%2F%2Ehidden",
+        "x%2Fframes",
+        "y%2Ed%2Fa",
+        "x%2Fcaf\u00e9%2Emp4",
+        "x%2Fcaf\u00e9%2Emkv",
+    ]
+
+
+def test_labels_and_groups_have_one_form():
+    manifest, _ = build(
+        Listing([row("1", "caf\u00e9", group="e\u0301"), row("2", "cafe\u0301", group="\u00e9")]),
+        PrepareSettings(val_fraction=0, test_fraction=0),
+    )
+    assert classes_of(manifest) == ["caf\u00e9"]
+    assert manifest["group"].to_pylist() == ["\u00e9", "\u00e9"]

@@ -16,10 +16,12 @@ from prepared import prepare_here
 
 from tasks.data import layouts, open_dataset
 from tasks.data.manifest import build
+from tasks.data.overview import read_overview
 from tasks.data.process import process_video
+from tasks.data.reader import Reader
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import read_sidecar, tar_path
-from tasks.data.tables import read_table
+from tasks.data.tables import read_table, write_records
 from tasks.data.verify import verify_dataset, verify_shard
 from tasks.errors import UserError
 from tasks.video import DecoderProcess
@@ -66,6 +68,33 @@ def test_ids_that_a_file_system_would_mix_up_are_refused(tmp_path, pair):
     clip = video(tmp_path / "clip.mp4")
     with pytest.raises(UserError, match="two videos have the same id"):
         build(layouts.read("csv", str(csv_file(tmp_path, [f"{clip},a,{name}" for name in pair]))), SETTINGS)
+
+
+ODD_LABELS = ["two\nlines", "$x_1$ 100% {a}\\b", "\x1b[31mred", "=1+1", "\u202egpj", "cafe\u0301"]
+
+
+def test_labels_of_any_characters_are_kept(tmp_path):
+    clip = video(tmp_path / "clip.mp4")
+    rows = [f'{clip},"{label}",{number}' for number, label in enumerate(ODD_LABELS)]
+    out = prepare_here(csv_file(tmp_path, rows), tmp_path / "out", SETTINGS, "csv")
+    assert verify_dataset(out) == verify_shard(out, 0) == []
+    expected = [*ODD_LABELS[:-1], "caf\u00e9"]
+    assert open_dataset(out).classes == sorted(expected)
+    with tarfile.open(tar_path(out, 0)) as tar:
+        samples = [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
+    assert {sample["video_id"]: sample["label"] for sample in samples} == {str(i): x for i, x in enumerate(expected)}
+
+
+@pytest.mark.parametrize("asked", ["caf\u00e9", "cafe\u0301"])
+def test_splits_and_folds_are_found_by_either_form_of_their_names(tmp_path, asked):
+    clip = video(tmp_path / "clip.mp4")
+    rows = [f"{clip},a,{number},{group},train" for number, group in enumerate(("cafe\u0301", "other"))]
+    source = csv_file(tmp_path, rows, "path,label,video_id,group,split cafe\u0301")
+    out = prepare_here(source, tmp_path / "out", SETTINGS, "csv")
+    write_records(out)
+    assert open_dataset(out, split=f"split {asked}").split == "split caf\u00e9"
+    assert open_dataset(out, fold=f"group={asked}").parts == {"train": 1, "val": 0, "test": 1}
+    assert read_overview(Reader(out), f"split {asked}").split == "split caf\u00e9"
 
 
 def test_a_folder_of_things_that_are_no_files(tmp_path):

@@ -3,6 +3,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import av
 import fsspec
 import published_layouts as published
 import pytest
@@ -298,7 +299,14 @@ def test_the_test_part_of_kinetics_is_val_where_it_has_labels_and_clips(copy):
             "train.csv line 2 has time_start 'soon' and time_end '94', not a range",
         ),
         ("84,94,train", "94,84,train", "train.csv line 2 has time_start '94' and time_end '84', not a range"),
-        ("84,94,train", "84", "train.csv line 2 has split '', not one of train, training"),
+        ("84,94,train", "84", "train.csv line 2: 3 values in 5 columns; complete the row"),
+        (
+            "84,94,train",
+            "84,94,train,x",
+            "train.csv line 2: 6 values in 5 columns; put one that holds a comma in quotes",
+        ),
+        ("air drumming,", '"air drumming,', "train.csv line 2: a quote"),
+        ("label,youtube_id", "label,label,youtube_id", "train.csv has two columns 'label'"),
         ("84,94,train", "84,94,dev", "train.csv line 2 has split 'dev', not one of train, training, val"),
         ("air drumming,-t", ",-t", "train.csv line 2 has no label"),
         ("_tQUuC4vJ01,85,95", "-tQUuC4vJ10,84,94", "line 4 repeats -tQUuC4vJ10_000084_000094 with another label"),
@@ -308,6 +316,100 @@ def test_kinetics_lists_with_wrong_lines(copy, old, new, message):
     source = copy("kinetics")
     replace(source / "train.csv", old, new)
     assert message in refusal("kinetics", source)
+
+
+def recontained(path, new):
+    """The same video in another container."""
+    with av.open(str(path)) as old, av.open(str(new), "w") as made:
+        stream = made.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    path.unlink()
+
+
+def in_every_container(source):
+    """The videos below a folder as mkv, webm-like MKV in upper case, and mov in turn; returns their number."""
+    videos = sorted(path for path in source.rglob("*") if path.suffix in (".mp4", ".avi", ".webm"))
+    for number, path in enumerate(videos):
+        recontained(path, path.with_suffix((".mkv", ".MKV", ".mov")[number % (3 if path.suffix != ".webm" else 2)]))
+    return len(videos)
+
+
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kinetics", "hacs", "moments", "ssv2", "diving48"])
+def test_videos_in_other_containers_are_the_same_videos(copy, originals, name):
+    source = copy(name)
+    assert in_every_container(source)
+    before, after = read(name, originals[name]), read(name, source)
+    assert seen(after) == seen(before)
+    assert after.ignored == before.ignored
+    assert [(row.group, row.start_s, row.end_s) for row in after.rows] == [
+        (row.group, row.start_s, row.end_s) for row in before.rows
+    ]
+    for row in after.rows:
+        assert Path(row.uri).is_file()
+    row = after.rows[1]
+    assert len(decode(row.uri, start_s=row.start_s, end_s=row.end_s).images) == 20
+
+
+def test_files_beside_a_published_video_are_ignored(copy):
+    source = copy("ucf101")
+    folder = source / "UCF-101/Archery"
+    for ending in ("json", "mp4", "jpg", "avi.part"):
+        touch(folder / f"v_Archery_g01_c01.{ending}")
+    listing = read("ucf101", source)
+    assert {row.uri for row in listing.rows if "Archery_g01" in row.uri} == {str(folder / "v_Archery_g01_c01.avi")}
+    assert listing.ignored == [f"Archery/v_Archery_g01_c01.{ending}" for ending in ("avi.part", "jpg", "json", "mp4")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[" * 100_000, "is not a JSON file"),
+        (b'[{"id": "1", "template"', "is not a JSON file"),
+        (b"\x00\x01\x02", "is not a JSON file: line 1 holds a NUL byte"),
+        (b"\xff\xfe[\x00", "is not a JSON file in UTF-8 but in UTF-16"),
+        (b"7", "entry 1 has no 'id'"),
+        (b'["x"]', "entry 1 has no 'id'"),
+        (b'[{"id": ["1"], "template": "x"}]', "entry 1 has no 'id'"),
+        (b'[{"id": "1", "template": null}]', "entry 1 has no 'template'"),
+        (b"1" * 5000, "is not a JSON file"),
+    ],
+)
+def test_lists_of_ssv2_that_are_nonsense(copy, text, message):
+    source = copy("ssv2")
+    (source / "something-something-v2-train.json").write_bytes(text)
+    assert f"something-something-v2-train.json {message}" in refusal("ssv2", source)
+
+
+@pytest.mark.parametrize("text", ["7", "[1, 2]", "null"])
+def test_classes_of_ssv2_that_are_nonsense(copy, text):
+    source = copy("ssv2")
+    (source / "something-something-v2-labels.json").write_text(text)
+    assert "something-something-v2-labels.json is not a list of names" in refusal("ssv2", source)
+
+
+@pytest.mark.parametrize("text", ["7", '{"a": 1}', "[[1]]", '["x"]'])
+def test_words_of_diving48_that_are_nonsense(copy, text):
+    source = copy("diving48")
+    (source / "Diving48_vocab.json").write_text(text)
+    assert "Diving48_vocab.json is not a list of lists of words" in refusal("diving48", source)
+
+
+@pytest.mark.parametrize("label", ["-1", '"a"', "true", "1.5", "null"])
+def test_labels_of_diving48_that_are_nonsense(copy, label):
+    source = copy("diving48")
+    replace(source / "Diving48_V2_test.json", '"label": 0', f'"label": {label}')
+    assert "Diving48_V2_test.json entry 1 has " in refusal("diving48", source)
+
+
+def test_a_list_of_kinetics_that_a_spreadsheet_has_written(copy):
+    source = copy("kinetics")
+    for path in source.glob("*.csv"):
+        text = path.read_text().replace('"', "")
+        path.write_text("\ufeff" + text.replace(",", ";"))
+    assert "is separated by semicolons" in refusal("kinetics", source)
 
 
 def test_kinetics_without_clips_or_lists(copy):
