@@ -89,7 +89,11 @@ def dispatch(words: list[str]) -> int:
     command = import_module(f"pipelines.commands.{verb}")
     args = parse(command.Args, verb, rest)
     # Ours from INFO, other libraries from WARNING; on stderr, so that stdout holds results only.
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    from pipelines.text import PrintableFormatter
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for package in ("pipelines", "tasks", "models", "cluster"):
         logging.getLogger(package).setLevel(logging.INFO)
     return int(command.main(args))
@@ -110,4 +114,6 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 
 
 def _report(message: str) -> None:
-    sys.stderr.write(f"marey: {message}\n")
+    from pipelines.text import printable
+
+    sys.stderr.write(f"marey: {printable(message)}\n")

@@ -22,13 +22,13 @@ class Args(Overriding, OnCluster, WithJSON):
 def main(args: Args) -> int:
     """Run the demo and print its table."""
     from pipelines.demo import demo, to_text
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
 
     result = demo(args.videos, args.set, address=args.address)
     if args.json:
-        print(to_json(result))
+        show(to_json(result))
         return 0
-    print(
+    show(
         f"\n{to_text(result)}\n\n"
         f"videos and shards   {result.folder}\n"
         "curves, pictures    marey ui\n"

@@ -36,7 +36,7 @@ def main(args: Args) -> int:
 
     from pipelines.errors import UserError
     from pipelines.evaluate import evaluate, fuse, fusion, result
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
     from tasks.data.tables import is_dataset
 
     *runs, last = args.runs or ("",)
@@ -60,8 +60,8 @@ def main(args: Args) -> int:
         for run in runs
     ]
     for one in results:
-        print(to_json(result.to_dict(one)) if args.json else result.to_text(one))
+        show(to_json(result.to_dict(one)) if args.json else result.to_text(one))
     if len(results) > 1:
         fused = fuse(results, args.weights)
-        print(to_json(fusion.to_dict(fused)) if args.json else "\n" + fusion.to_text(fused))
+        show(to_json(fusion.to_dict(fused)) if args.json else "\n" + fusion.to_text(fused))
     return 0

@@ -35,8 +35,8 @@ class Args(WithJSON):
 def main(args: Args) -> int:
     """Write the page and say where it is."""
     from pipelines.preview import preview
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
 
     result = preview(args.dataset, args.out, split=args.split, classes=args.classes, samples=args.samples)
-    print(to_json(result) if args.json else result)
+    show(to_json(result) if args.json else str(result))
     return 0

@@ -39,7 +39,7 @@ def main(args: Args) -> int:
     from pipelines.evaluate import result as evaluation
     from pipelines.recipe import load
     from pipelines.run import average, every_split
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
 
     if not args.recipes:
         raise UserError("no recipe is named: give a recipe file, or the name of a built-in recipe")
@@ -51,14 +51,14 @@ def main(args: Args) -> int:
         address=args.address,
     )
     if args.json:
-        print(to_json(to_dict(result)))
+        show(to_json(to_dict(result)))
         return 3 if result.too_many_failed else 0
     for one in (one for runs in result.runs for one in runs):
-        print(f"{evaluation.to_text(one.evaluation)}\nnetwork: {one.model} (run {one.trained.run_name})\n")
+        show(f"{evaluation.to_text(one.evaluation)}\nnetwork: {one.model} (run {one.trained.run_name})\n")
     for fused in result.fused:
-        print(fusion.to_text(fused) + "\n")
+        show(fusion.to_text(fused) + "\n")
     if len(result.divisions) > 1:
-        print(every_split.to_text(result))
+        show(every_split.to_text(result))
     return 3 if result.too_many_failed else 0
 
 

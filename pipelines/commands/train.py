@@ -25,17 +25,17 @@ class Args(Overriding, OnCluster, WithJSON):
 def main(args: Args) -> int:
     """Train and print where the result is."""
     from pipelines.recipe import load
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
     from pipelines.train import train
 
     workers = [] if args.workers is None else [f"compute.workers={args.workers}"]
     result = train(load(args.recipe, [*args.set, *workers]), address=args.address)
     if args.json:
         values = {"run_id": result.run_id, "run": result.run_name, "checkpoint": result.checkpoint}
-        print(to_json({**values, "chosen": result.chosen, "metrics": result.metrics}))
+        show(to_json({**values, "chosen": result.chosen, "metrics": result.metrics}))
         return 0
     scores = [f"{key} {value:.4g}" for key, value in result.metrics.items() if key.startswith("val/")]
-    print(f"run {result.run_name} ({result.run_id})")
-    print(f"checkpoint: {result.chosen}{': ' if scores else ''}{', '.join(scores)}")
-    print(f"next: marey evaluate {result.run_name}    marey ui")
+    show(f"run {result.run_name} ({result.run_id})")
+    show(f"checkpoint: {result.chosen}{': ' if scores else ''}{', '.join(scores)}")
+    show(f"next: marey evaluate {result.run_name}    marey ui")
     return 0

@@ -23,12 +23,12 @@ class Args(Overriding, OnCluster, WithJSON):
 def main(args: Args) -> int:
     """Search and print the best trial."""
     from pipelines.recipe import load
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
     from pipelines.tune import tune
 
     result = tune(load(args.recipe, args.set), address=args.address)
     if args.json:
-        print(
+        show(
             to_json(
                 {
                     "run_id": result.run_id,
@@ -43,9 +43,9 @@ def main(args: Args) -> int:
             )
         )
         return 0
-    print(f"best of {result.trials} trials ({result.failed} failed): {result.metric} {result.score:.4g}")
+    show(f"best of {result.trials} trials ({result.failed} failed): {result.metric} {result.score:.4g}")
     for field, value in result.values.items():
-        print(f"  {field}: {value}")
-    print(f"its recipe: {result.best}")
-    print(f"next: marey evaluate {result.best_run}    marey ui")
+        show(f"  {field}: {value}")
+    show(f"its recipe: {result.best}")
+    show(f"next: marey evaluate {result.best_run}    marey ui")
     return 0

@@ -22,9 +22,9 @@ class Args(OnCluster, WithJSON):
 
 def main(args: Args) -> int:
     """Print every difference, or what was compared."""
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
     from pipelines.verify import to_text, verify
 
     result = verify(args.dataset, address=args.address)
-    print(to_json(result) if args.json else to_text(result))
+    show(to_json(result) if args.json else to_text(result))
     return 1 if result.differences else 0

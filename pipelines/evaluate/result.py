@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.text import columns
+from pipelines.text import columns, write_csv
 from tasks.learn import Metrics, measure
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
@@ -36,8 +35,8 @@ class EvaluateResult:
     results: dict[str, Metrics]
     """Metrics by protocol, the 1-view one first."""
     views: dict[str, int]
-    majority_percent: float
-    """Top-1 of always answering the class that is most frequent in the train part."""
+    majority_percent: float | None
+    """Top-1 of always answering the class that is most frequent in the train part; None if there is no such part."""
     folder: Path
     """Holds confusion.csv, confusion.png, per_class.csv, result.json and `scores`."""
 
@@ -59,7 +58,9 @@ class EvaluateResult:
     @property
     def metrics(self) -> dict[str, float]:
         """`test/30view/top1_percent` and so on, and the majority baseline."""
-        values = {f"{self.part}/majority_percent": self.majority_percent}
+        values = {}
+        if self.majority_percent is not None:
+            values[f"{self.part}/majority_percent"] = self.majority_percent
         for protocol, metrics in self.results.items():
             for name in ("top1_percent", "top5_percent", "mean_class_percent", "loss"):
                 values[f"{self.part}/{self.views[protocol]}view/{name}"] = getattr(metrics, name)
@@ -77,10 +78,8 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     labels = [first[video][0] for video in order]
     np.savez(result.scores, **_arrays(video_ids=order, labels=labels, classes=result.classes, **arrays))
     metrics = result.results[result.protocol]
-    with (result.folder / "confusion.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ predicted", *result.classes])
-        writer.writerows([name, *row] for name, row in zip(result.classes, metrics.confusion.tolist(), strict=True))
+    rows = [[name, *row] for name, row in zip(result.classes, metrics.confusion.tolist(), strict=True)]
+    write_csv(result.folder / "confusion.csv", [["true \\ predicted", *result.classes], *rows])
     per_class_csv(metrics.confusion, result.classes, result.folder / "per_class.csv")
     title = f"{result.run_name} on {Path(result.dataset).name} {result.division} {result.part}"
     confusion(
@@ -113,10 +112,7 @@ def _arrays(**lists: list[Any]) -> dict[str, Any]:
 
 def per_class_csv(confusion: np.ndarray, classes: list[str], path: Path) -> None:
     """Write `per_class` as a table."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(PER_CLASS)
-        writer.writerows(per_class(confusion, classes))
+    write_csv(path, [PER_CLASS, *per_class(confusion, classes)])
 
 
 def per_class(confusion: np.ndarray, classes: list[str]) -> list[list[Any]]:
@@ -149,7 +145,8 @@ def to_text(result: EvaluateResult) -> str:
     rows = [("protocol", "views", "mean of", "top-1 %", "top-5 %", "mean class %")]
     for protocol, metrics in result.results.items():
         rows.append((protocol, str(result.views[protocol]), result.score_space, *percentages(metrics)))
-    rows.append(("always the most frequent class", "", "", f"{result.majority_percent:.2f}", "", ""))
+    if result.majority_percent is not None:
+        rows.append(("always the most frequent class", "", "", f"{result.majority_percent:.2f}", "", ""))
     lines = columns(rows, right=(1, 3, 4, 5))
     return "\n".join([head, "", *lines, "", f"confusion matrix, per-class table, scores: {result.folder}"])
 

@@ -107,7 +107,7 @@ def evaluate(
         own = replace(clip, segments=protocol.segments, size=protocol.size)
         part = _Part(uri, split, fold, settings.part, own, settings.batch_size)
         scored[protocol] = _score(network, part, protocol, space, workers, progress)
-    division = fold or data.split
+    division = data.split
     every = {sample.video_id for sample in data.samples(settings.part)}
     assert all(set(scores) == every for scores in scored.values())
     result = EvaluateResult(
@@ -213,11 +213,11 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     return score(network.to(device), loader.batches(index, count), device, space=space)
 
 
-def _majority(data: Any, part: str) -> float:
+def _majority(data: Any, part: str) -> float | None:
     train = Counter(label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples("train")})
     labels = [label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples(part)}]
     if not train:
-        return float("nan")
+        return None
     most = min(label for label, videos in train.items() if videos == max(train.values()))
     return 100 * labels.count(most) / len(labels)
 

@@ -22,6 +22,7 @@ from pipelines.tracking import Tracker, workspace
 from pipelines.tracking.run_folder import AverageFolder
 from tasks.data import open_dataset
 from tasks.learn import Metrics
+from tasks.names import nfc
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def _divisions(
     if not splits and not folds:
         return [Division()]
     if list(splits) != [ALL] and list(folds) != [ALL]:
-        return [Division(split=name) for name in splits] + [Division(fold=name) for name in folds]
+        return [Division(split=nfc(name)) for name in splits] + [Division(fold=nfc(name)) for name in folds]
     prepare_source(recipe, address=address, progress=progress)  # the dataset knows its splits and groups
     dataset = open_dataset(recipe.data.dataset)
     if splits:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from prepared import prepare_here
 
 from pipelines.commands import evaluate as command
 from pipelines.errors import UserError
@@ -51,6 +52,21 @@ def test_one_view_and_the_papers_views_are_reported(result):
     assert "10 crops" in text
     assert "logits" in text
     assert "always the most frequent class" in text
+
+
+def test_a_dataset_for_evaluation_only(trained, videos, tmp_path, capsys):
+    """Without a train part there is no most frequent class, and all else is as on the whole dataset."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "test").symlink_to(videos / "test")
+    settings = replace(trained.recipe.prepare, flow="none", short_side=64)
+    dataset = prepare_here(tmp_path / "source", tmp_path / "only", settings)
+    args = command.Args(runs=("squares", dataset), crops=1, json=True)
+    assert command.main(args) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["videos"], found["majority_percent"]) == (8, None)
+    assert "test/majority_percent" not in found["metrics"]
+    result = evaluate("squares", dataset, overrides={"crops": 1}, progress=False)
+    assert "most frequent class" not in to_text(result)
 
 
 def test_files_and_run_hold_the_result(result, trained):
