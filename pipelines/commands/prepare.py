@@ -9,11 +9,11 @@ from tyro.conf import Positional, arg
 
 from pipelines.shared_arguments import OnCluster, WithJSON
 from tasks.data import layouts
-from tasks.data.settings import PrepareSettings
+from tasks.data.settings import PrepareSettings, SourceSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args(OnCluster, WithJSON):
+class Args(OnCluster, WithJSON, SourceSettings):
     """Decode videos, compute optical flow between their frames and pack both into shards.
 
     The same command resumes an interrupted one. Exit 3: done, but too many videos failed.
@@ -23,11 +23,9 @@ class Args(OnCluster, WithJSON):
     """Videos: a folder of class folders, a CSV of files and labels (`--layout csv`), or a published dataset."""
     out: Positional[str]
     """Folder or URL of the dataset to write."""
-    layout: Annotated[str, arg(help=f"How the source is arranged: {', '.join(layouts.names())}.")] = "folder"
-    group: str | None = None
-    """Regular expression searched in a video's path; its first group names the video's group, such as a person."""
-    max_failed: float = 0.05
-    """Fraction of the videos that may fail before the exit code is 3; 1.0 means never."""
+    layout: Annotated[str, arg(help=f"How the source is arranged: {', '.join(layouts.names())}.")] = (
+        SourceSettings.layout
+    )
     retry_failed: bool = False
     """Redo the shards that hold a failed video."""
     dry_run: bool = False
@@ -39,14 +37,14 @@ def main(args: Args) -> int:
     """Prepare, print the result, and return by the exit code whether too many videos failed."""
     from pipelines.prepare import prepare
     from pipelines.prepare.workflow import listing, to_text
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
 
     if args.dry_run:
         from pipelines.prepare import estimate
 
-        found = listing(args.layout, args.source, args.group)
+        found = listing(args.layout, args.source, args.group, args.group_column)
         expected = estimate.estimate_preparation(found, args.out, args.settings, address=args.address)
-        print(to_json(expected) if args.json else estimate.to_text(expected))
+        show(to_json(expected) if args.json else estimate.to_text(expected))
         return 0
     result = prepare(
         args.source,
@@ -54,9 +52,10 @@ def main(args: Args) -> int:
         layout=args.layout,
         settings=args.settings,
         group=args.group,
+        group_column=args.group_column,
         max_failed=args.max_failed,
         retry_failed=args.retry_failed,
         address=args.address,
     )
-    print(to_json(result) if args.json else to_text(result))
+    show(to_json(result) if args.json else to_text(result))
     return 3 if result.too_many_failed else 0

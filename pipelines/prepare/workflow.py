@@ -17,13 +17,18 @@ from pipelines.errors import UserError
 from pipelines.text import columns
 from tasks.data import layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
-from tasks.data.settings import PrepareSettings
+from tasks.data.settings import PrepareSettings, SourceSettings
 from tasks.video.errors import TRANSIENT
 
 if TYPE_CHECKING:
     from pipelines.prepare.scheduler import FinishedVideo
 
 log = logging.getLogger(__name__)
+
+_BY_VIDEO = (
+    "; a person or scene of several videos may be in train and test alike, and results then look too good: name groups "
+    "by --group PATTERN, or in a CSV file by a column (group, or --group-column NAME)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +68,11 @@ def prepare(
     source: str | Path,
     out: str | Path,
     *,
-    layout: str = "folder",
+    layout: str = SourceSettings.layout,
     settings: PrepareSettings | None = None,
-    group: str | None = None,
-    max_failed: float = 0.05,
+    group: str | None = SourceSettings.group,
+    group_column: str | None = SourceSettings.group_column,
+    max_failed: float = SourceSettings.max_failed,
     retry_failed: bool = False,
     address: str | None = None,
     progress: bool = True,
@@ -79,6 +85,7 @@ def prepare(
         layout: name of a module in `tasks/data/layouts`.
         settings: how to prepare; they decide the bytes of the dataset.
         group: regular expression searched in a video's path; its first group names the video's group.
+        group_column: column of a CSV file that names the video's group, instead of a pattern.
         max_failed: fraction of failed videos above which `too_many_failed` is true.
         retry_failed: also make the shards again that hold a failed video, such as one repaired since.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
@@ -93,7 +100,7 @@ def prepare(
     settings = settings or PrepareSettings()
     root = storage.absolute(out)
     _refuse_inside(storage.absolute(source), root)
-    videos, splits = _tables(listing(layout, source, group), group, settings)
+    videos, splits = _tables(listing(layout, source, group, group_column), settings)
     with Lock(root) as lock:
         try:
             description = tables.write_tables(root, videos, splits, settings)
@@ -144,24 +151,32 @@ def to_text(result: PrepareResult) -> str:
     return "\n".join(lines)
 
 
-def listing(layout: str, source: str, group: str | None) -> manifest.Listing:
+def listing(layout: str, source: str, group: str | None = None, group_column: str | None = None) -> manifest.Listing:
     """List the videos of a source, and log what is left out."""
-    found = layouts.read(layout, source, group)
+    found = layouts.read(layout, source, group, group_column=group_column)
+    for note in found.notes:
+        log.info("%s", note)
     if found.ignored:
         log.info("ignored in %s: %d files, such as %s", source, len(found.ignored), found.ignored[0])
     return found
 
 
-def _tables(found: manifest.Listing, group: str | None, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
+def _tables(found: manifest.Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
     videos, splits = manifest.build(found, settings)
     log.info("%d videos in %d classes", videos.num_rows, len(manifest.classes_of(videos)))
-    if manifest.SEEDED in splits["split"].unique().to_pylist():
+    names = splits["split"].unique().to_pylist()
+    if manifest.SEEDED in names:
+        grouped = videos["group"].null_count < videos.num_rows
         log.info(
-            "the source has no split: making one named %r by %s, with seed %d",
+            "the source has no split: making one named %r by %s, with seed %d%s",
             manifest.SEEDED,
-            "group" if group or videos["group"].null_count < videos.num_rows else "video",
+            "group" if grouped else "video",
             settings.seed,
+            "" if grouped else _BY_VIDEO,
         )
+    trained = splits.filter(pc.equal(splits["part"], "train"))["split"].unique().to_pylist()
+    for name in sorted(set(names) - set(trained)):
+        log.info("split %r has no train part: it is for evaluation only", name)
     return videos, splits
 
 

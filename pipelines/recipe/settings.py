@@ -6,33 +6,27 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from tasks.checks import above, at_least, within
+from tasks.checks import above, at_least
 from tasks.clips.settings import ClipSettings
-from tasks.data.settings import PrepareSettings
+from tasks.data.settings import PrepareSettings, SourceSettings
 from tasks.learn.settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """The prepared dataset, and how it is divided."""
+class DataSettings(SourceSettings):
+    """The prepared dataset, where it comes from, and how it is divided."""
 
     dataset: str
     """Folder or URL of the prepared dataset; `marey run` makes it where it is missing."""
     source: str | None = None
     """Videos that `marey run` prepares; null where the dataset exists already."""
-    layout: str = "folder"
-    """Layout of the source."""
-    group: str | None = None
-    """Regular expression searched in a video's path; its first group names the video's group."""
     split: str | None = None
     """Name of a split; null is the dataset's only or first one."""
     fold: str | None = None
     """`group=NAME`: test on that group and train on all others, instead of a split."""
-    max_failed: float = 0.05
-    """Fraction of the videos that may fail before preparation ends with exit 3."""
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "max_failed")
+        super().__post_init__()
         if self.split is not None and self.fold is not None:
             raise ValueError("split and fold exclude each other: give one of them")
 

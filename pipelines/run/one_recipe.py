@@ -78,6 +78,7 @@ def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool
         layout=recipe.data.layout,
         settings=recipe.prepare,
         group=recipe.data.group,
+        group_column=recipe.data.group_column,
         max_failed=recipe.data.max_failed,
         address=address,
         progress=progress,

@@ -10,8 +10,10 @@ from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess
 
 
-def prepare_here(source: Path, out: Path, settings: PrepareSettings, layout: str = "folder") -> str:
-    table, splits = manifest.build(layouts.read(layout, str(source)), settings)
+def prepare_here(
+    source: Path, out: Path, settings: PrepareSettings, layout: str = "folder", group_column: str | None = None
+) -> str:
+    table, splits = manifest.build(layouts.read(layout, str(source), group_column=group_column), settings)
     digest = tables.write_tables(str(out), table, splits, settings)["settings_digest"]
     with DecoderProcess() as decoder:
         for plan in shard.plan(table, settings):
