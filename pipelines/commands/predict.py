@@ -21,7 +21,7 @@ class Args(OnCluster, WithJSON):
     run: Positional[str]
     """A run's id or name, models:/NAME@ALIAS, models:/NAME/VERSION or a checkpoint folder."""
     videos: Positional[tuple[str, ...]]
-    """Video files, or folders of them."""
+    """Video files, or folders of them; a folder of numbered images is a video."""
     top: int = 5
     """Classes to name per video."""
     clips: int = 1
@@ -38,9 +38,11 @@ def main(args: Args) -> int:
     """Predict, print, and return by the exit code whether videos failed."""
     from pipelines.predict import predict
     from pipelines.predict.annotate import annotate, check
-    from pipelines.predict.workflow import to_dict, to_text, write
-    from pipelines.text import to_json
+    from pipelines.predict.workflow import check_out, to_dict, to_text, write
+    from pipelines.text import show, to_json
 
+    if args.out is not None:
+        check_out(args.out)
     if args.annotate is not None:
         check(args.videos, args.annotate)
     predictions = predict(args.run, args.videos, top=args.top, clips=args.clips, crops=args.crops, address=args.address)
@@ -48,6 +50,6 @@ def main(args: Args) -> int:
         write(predictions, args.out)
     if args.annotate is not None and not predictions[0].kind:
         annotate(predictions[0], args.annotate)
-    print(to_json([to_dict(one) for one in predictions]) if args.json else to_text(predictions))
+    show(to_json([to_dict(one) for one in predictions]) if args.json else to_text(predictions))
     failed = sum(bool(one.kind) for one in predictions)
     return 0 if not failed else 2 if failed == len(predictions) else 3

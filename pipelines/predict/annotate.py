@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.predict.workflow import Prediction
+from pipelines.predict.workflow import Prediction, check_place, videos_at
 from tasks.video import DecoderProcess
 from tasks.video.codecs import write_mp4
 
@@ -23,13 +23,15 @@ LETTERS = 22
 
 
 def check(videos: tuple[str, ...], out: Path) -> None:
-    """Raise UserError unless one file is to be drawn on, to an mp4 that can be written."""
-    if len(videos) != 1 or Path(videos[0]).is_dir():
+    """Raise UserError unless one video is to be drawn on, to an mp4 that can be written."""
+    files = [file for video in videos for file in videos_at(video)[0]]
+    if len(files) != 1:
         raise UserError("--annotate draws on one video: give a single file")
     if out.suffix != ".mp4":
         raise UserError(f"--annotate {out}: the video is written as .mp4, so name a file with that ending")
-    if not out.parent.is_dir():
-        raise UserError(f"--annotate {out}: there is no folder {out.parent}; make it, or choose another place")
+    check_place("--annotate", out)
+    if out.exists() and "://" not in files[0] and out.samefile(files[0]):
+        raise UserError(f"--annotate {out}: this is the video itself; choose another place")
 
 
 def annotate(prediction: Prediction, out: Path) -> None:

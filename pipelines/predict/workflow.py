@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +17,17 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError
 from pipelines.recipe import view_settings
-from pipelines.text import columns
+from pipelines.text import columns, write_csv
 from pipelines.tracking import load_network, resolve
 from tasks.clips import ClipSettings, views
 from tasks.clips.clips import clip_of
+from tasks.data.endings import is_no_video
 from tasks.data.process import frames_and_flow
 from tasks.data.settings import PrepareSettings
+from tasks.files import replacing
 from tasks.learn import Identity, read_identity
 from tasks.video import DecoderProcess, VideoError
+from tasks.video.image_folder import is_frame
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +116,8 @@ def predict(
 
     Args:
         run: a run's id or name, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a checkpoint folder.
-        videos: files, URLs, or folders, whose files are all taken, except hidden ones.
+        videos: files, URLs, or folders. A folder of numbered images is a video; of any other, all files and folders
+            inside are taken, except hidden ones and files that are not videos (`tasks.data.endings`).
         top: number of classes per video.
         clips: clips per video, evenly spread over it; their scores are averaged.
         crops: crops per clip, 1, 3 or 10.
@@ -124,13 +128,18 @@ def predict(
         One prediction per video, in order of name within a folder.
 
     Raises:
-        UserError: unknown run, or a folder without files.
+        UserError: unknown run, or a folder without videos.
     """
-    found = resolve(str(run))
-    identity = read_identity(found.checkpoint)
     if not videos:
         raise UserError("no video is named: give files or folders")
-    files = [file for video in videos for file in _files(str(video))]
+    files: list[str] = []
+    for video in videos:
+        inside, others = videos_at(str(video))
+        files += inside
+        if others:
+            log.info("ignored in %s: %d files that are not videos, such as %s", video, len(others), others[0])
+    found = resolve(str(run))
+    identity = read_identity(found.checkpoint)
     settings = recipes.parse(identity.recipe).prepare
     if identity.stream == "rgb":
         settings = replace(settings, flow="none")
@@ -174,15 +183,28 @@ def _predict_chunk(loaded: tuple[_Predictor, Any], files: list[str]) -> list[Pre
         return [predictor.predict(network, file, decoder) for file in files]
 
 
-def _files(video: str) -> list[str]:
-    folder = Path(video)
-    if "://" in video or not folder.is_dir():
-        return [video if "://" in video else str(folder.absolute())]
-    inside = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
-    files = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
-    if not files:
-        raise UserError(f"there are no files in {video}: name a video, or a folder of videos")
-    return [str(folder.absolute() / file) for file in files]
+def videos_at(path: str) -> tuple[list[str], list[str]]:
+    """Return the videos that a path or URL names, itself or those in a folder, and the other visible files there.
+
+    Raises:
+        UserError: a folder without videos.
+    """
+    if "://" in path or not os.path.isdir(path):
+        return [path if "://" in path else os.path.abspath(path)], []
+    found: list[str] = []
+    others: list[str] = []
+    for folder, inside, names in os.walk(os.path.abspath(path)):
+        inside[:] = (name for name in inside if not name.startswith("."))
+        files = [os.path.join(folder, name) for name in names if not name.startswith(".")]
+        videos = [file for file in files if not is_no_video(file)]
+        if not videos and any(is_frame(os.path.basename(file)) for file in files):
+            found.append(folder)
+        else:
+            found += videos
+            others += set(files).difference(videos)
+    if not found:
+        raise UserError(f"there are no videos in {path}: name a video, or a folder of videos")
+    return sorted(found, key=lambda file: file.split(os.sep)), sorted(others)
 
 
 def to_dict(prediction: Prediction) -> dict[str, Any]:
@@ -208,24 +230,33 @@ def _line(top: Sequence[tuple[str, float]]) -> str:
     return ", ".join(f"{label} {percent:.1f} %" for label, percent in top)
 
 
-def write(predictions: Sequence[Prediction], path: Path) -> None:
-    """Write the predictions as CSV or JSON, by the file's ending.
-
-    Raises:
-        UserError: another ending.
-    """
-    if path.suffix == ".json":
-        path.write_text(json.dumps([to_dict(one) for one in predictions], indent=1) + "\n")
-        return
-    if path.suffix != ".csv":
+def check_out(path: Path) -> None:
+    """Raise UserError unless predictions can be written to a file of this name."""
+    if path.suffix not in (".json", ".csv"):
         raise UserError(f"--out {path}: predictions are written as .csv or .json, so name a file with such an ending")
+    check_place("--out", path)
+
+
+def check_place(flag: str, path: Path) -> None:
+    """Raise UserError unless a file can be written at a path, which a flag names."""
+    if not path.parent.is_dir():
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it, or choose another place")
+    if path.is_dir():
+        raise UserError(f"{flag} {path}: this is a folder; name a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path}: the folder {path.parent} cannot be written; choose another place")
+
+
+def write(predictions: Sequence[Prediction], path: Path) -> None:
+    """Write the predictions in one step as CSV or JSON, by the file's ending, which `check_out` has checked."""
+    if path.suffix == ".json":
+        with replacing(path) as aside:
+            Path(aside).write_text(json.dumps([to_dict(one) for one in predictions], indent=1) + "\n")
+        return
     ranks = range(max(len(one.top) for one in predictions))
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["video", "status", *(f"{name}{rank + 1}" for rank in ranks for name in ("label", "percent")), "message"]
-        )
-        for one in predictions:
-            cells = [cell for label, percent in one.top for cell in (label, f"{percent:.3f}")]
-            cells += [""] * (2 * len(ranks) - len(cells))
-            writer.writerow([one.video, one.kind or "ok", *cells, one.message])
+    rows = [["video", "status", *(f"{name}{rank + 1}" for rank in ranks for name in ("label", "percent")), "message"]]
+    for one in predictions:
+        cells = [cell for label, percent in one.top for cell in (label, f"{percent:.3f}")]
+        cells += [""] * (2 * len(ranks) - len(cells))
+        rows.append([one.video, one.kind or "ok", *cells, one.message])
+    write_csv(path, rows)

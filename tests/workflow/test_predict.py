@@ -1,13 +1,18 @@
 import csv
 import json
+import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.commands import predict as command
 from pipelines.errors import UserError
-from pipelines.predict import annotate, predict
+from pipelines.predict import Prediction, annotate, predict
+from pipelines.predict.workflow import write
 from tasks.video import decode
+from tasks.video.codecs import jpeg_rgb
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +94,68 @@ def test_only_bad_files_are_exit_2(bad, capsys):
 
 
 def test_what_cannot_be_predicted_is_one_sentence(tmp_path, videos):
-    with pytest.raises(UserError, match="no files in"):
+    (tmp_path / "notes.txt").write_text("nothing else is here")
+    with pytest.raises(UserError, match="there are no videos in"):
         predict("squares", [str(tmp_path)])
     with pytest.raises(UserError, match="no video is named"):
         predict("squares", [])
     (one,) = predict("squares", [str(tmp_path / "gone.mp4")])
     assert one.kind == "missing"
+
+
+def frames_of(video, folder):
+    folder.mkdir(parents=True)
+    for number, data in enumerate(jpeg_rgb(decode(str(video)).images), 1):
+        (folder / f"{number:05d}.jpg").write_bytes(data)
+    return folder
+
+
+def test_a_folder_of_frames_is_one_video(videos, tmp_path, capsys):
+    video = videos / "test" / "red" / "red-test-0.mp4"
+    folder = frames_of(video, tmp_path / "frames")
+    (folder / "LICENSE").write_text("Do what you like.\n")
+    by_file, by_frames = (predict("squares", [str(path)])[0] for path in (video, folder))
+    assert by_frames.video == str(folder)
+    assert dict(by_frames.top) == pytest.approx(dict(by_file.top), abs=10)
+    out = tmp_path / "out.mp4"
+    assert command.main(command.Args(run="squares", videos=(str(folder),), annotate=out)) == 0
+    assert len(decode(str(out)).images) == 12
+    (two,) = {len(predict("squares", [str(frames_of(video, tmp_path / "many" / name)) for name in "ab"]))}
+    assert [Path(one.video).name for one in predict("squares", [str(tmp_path / "many")])] == ["a", "b"]
+    assert two == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "README", "README.md", "1.json", "thumbnail.jpg", ".hidden"])
+def test_a_file_that_is_not_a_video_is_ignored_and_named(videos, tmp_path, caplog, name):
+    shutil.copy(videos / "test" / "red" / "red-test-0.mp4", tmp_path / "1.mp4")
+    (tmp_path / name).write_text("not a video\n")
+    with caplog.at_level(logging.INFO, "pipelines"):
+        assert [Path(one.video).name for one in predict("squares", [str(tmp_path)])] == ["1.mp4"]
+    assert [str(tmp_path / name)] * (name != ".hidden") == [
+        message.rpartition("such as ")[2] for message in caplog.messages if "that are not videos" in message
+    ]
+
+
+def test_where_predictions_go_is_checked_before_anything_else(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "1.mp4").touch()
+    for out, says in (
+        ("nowhere/x.csv", "there is no folder"),
+        ("x.txt", "written as .csv"),
+        ("folder.csv", "a folder"),
+    ):
+        with pytest.raises(UserError, match=says):
+            command.main(command.Args(run="no such run", videos=("1.mp4",), out=tmp_path / out))
+    one = (str(tmp_path / "1.mp4"),)
+    with pytest.raises(UserError, match="this is the video itself"):
+        command.main(command.Args(run="no such run", videos=one, annotate=tmp_path / "1.mp4"))
+
+
+def test_classes_and_names_like_formulas_are_text_in_a_table(tmp_path):
+    labels = ["=1+1", "-2", "+x", "@y", "two\nlines"]
+    write([Prediction("/a/caf\udce9.mp4", [(label, 20.0) for label in labels])], tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f"label{rank}"] for rank in range(1, 6)] == ["'=1+1", "-2", "'+x", "'@y", "two\nlines"]
+    assert row["percent1"] == "20.000"
