@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,10 @@ LARGEST = 1080
 """Short side, in pixels, above which a video is scaled down."""
 LETTERS = 22
 """Height of a video in lines of text."""
+GROUND = 160
+"""Opacity of the ground, of 255."""
+DPI = 100
+"""Pixels per inch, in which matplotlib counts."""
 
 
 def check(videos: tuple[str, ...], out: Path) -> None:
@@ -68,16 +73,30 @@ def _draw(image: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def _label(top: list[tuple[str, float]], height: int, width: int) -> np.ndarray:
     """Return the classes drawn on a dark ground, uint8 RGBA [h, w, 4], no larger than the frame."""
-    from matplotlib.font_manager import findfont
-    from PIL import Image, ImageDraw, ImageFont
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    font = ImageFont.truetype(findfont("DejaVu Sans"), max(9, height // LETTERS))
-    lines = [f"{label}  {percent:.0f} %" for label, percent in top]
-    line = int(1.4 * font.size)
-    wide = int(max(font.getlength(text) for text in lines)) + line
-    ground = Image.new("RGBA", (min(wide, width), min(line * len(lines) + line // 2, height)), (0, 0, 0, 160))
-    pen = ImageDraw.Draw(ground)
-    for number, text in enumerate(lines):
-        colour = (255, 255, 255, 255) if number == 0 else (190, 190, 190, 255)
-        pen.text((line // 2, line // 4 + number * line), text, font=font, fill=colour)
-    return np.asarray(ground)
+    from pipelines.fonts import drawable
+
+    names = drawable([label for label, _ in top])
+    letters = max(9, height // LETTERS)
+    line = int(1.4 * letters)
+    high = min(line * len(top) + line // 2, height)
+    canvas: Any = FigureCanvasAgg(Figure(figsize=(width / DPI, high / DPI), dpi=DPI, facecolor="black"))
+    wide = 0.0
+    for number, (name, (_, percent)) in enumerate(zip(names.texts, top, strict=True)):
+        text = canvas.figure.text(
+            line / 2 / width,
+            1 - (line / 4 + (number + 0.5) * line) / high,
+            f"{percent:.0f} %  {name}",
+            size=72 * letters / DPI,
+            color="white" if number == 0 else "0.75",
+            va="center_baseline",
+            family=names.families,
+            parse_math=False,
+        )
+        wide = max(wide, text.get_window_extent(canvas.get_renderer()).x1)
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())[:, : int(wide) + line // 2]
+    cover = drawn[..., :3].max(-1, keepdims=True)  # of the letters over the black ground
+    return np.concatenate([drawn[..., :3], np.maximum(cover, GROUND)], -1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from pipelines.fonts import columns, drawable
 
 PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Loss", "cross-entropy", {"train/loss": "train", "val/loss": "val"}),
@@ -40,6 +44,10 @@ POINTS = 60
 """A line of fewer points than this has a marker at each."""
 LABELLED = 80
 """Most classes for which names are written along a confusion matrix."""
+LONGEST_TITLE = 200
+"""Columns of a title, in any number of lines."""
+LETTERS_PER_INCH = 11
+"""Of a title."""
 COUNTED = 30
 """Most classes for which counts are written into its cells."""
 
@@ -54,7 +62,7 @@ def curves(history: Mapping[str, Sequence[tuple[int, float]]], title: str, path:
     """
     figure = Figure(figsize=(11, 7), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    _title(figure.suptitle, title, 11)
     for axes, (name, unit, lines) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         _panel(axes, name, unit, {label: history[key] for key, label in lines.items() if history.get(key)})
     figure.savefig(path)
@@ -88,7 +96,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     """
     num_classes = len(classes)
     labelled = num_classes <= LABELLED
-    longest = max(map(len, classes)) if labelled else 0
+    names = drawable(classes if labelled else ())
+    as_drawn: dict[str, Any] = {"family": names.families, "parse_math": False}
+    longest = max(map(columns, names.texts), default=0)
     cell = 0.55 if num_classes <= COUNTED else 0.2 if labelled else 0.03
     side = max(3.5, cell * num_classes)
     text = 0.085 * longest
@@ -100,13 +110,13 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     norm = PowerNorm(1.0 if labelled else 0.4, vmin=0, vmax=100)
     image = axes.imshow(100 * fractions, cmap="Blues", norm=norm, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="percent of the true class")
-    axes.set_title(title, fontsize=11, wrap=True)
+    _title(axes.set_title, title, side + 2.2, fontsize=11)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if labelled:
         size = 9 if num_classes <= COUNTED else 7
-        axes.set_xticks(range(num_classes), classes, rotation=90, fontsize=size)
-        axes.set_yticks(range(num_classes), classes, fontsize=size)
+        axes.set_xticks(range(num_classes), names.texts, rotation=90, fontsize=size, **as_drawn)
+        axes.set_yticks(range(num_classes), names.texts, fontsize=size, **as_drawn)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -117,3 +127,13 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
             colour = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
     figure.savefig(path)
+
+
+def _title(draw: Callable[..., Any], title: str, inches: float, **options: Any) -> None:
+    """Draw a title, its lines cut to a width; matplotlib's own wrapping takes what dollars enclose for mathematics."""
+    found = drawable(title.splitlines(), LONGEST_TITLE)
+    lines = []
+    for text in found.texts:
+        letters = int(inches * LETTERS_PER_INCH * len(text) / max(1, columns(text)))
+        lines += textwrap.wrap(text, letters)
+    draw("\n".join(lines), family=found.families, parse_math=False, **options)
