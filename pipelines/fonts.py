@@ -120,7 +120,7 @@ def _system_fonts() -> list[str]:
 
 
 def _is_invisible(letter: str) -> bool:
-    """Return whether a letter only tells how to draw the one beside it."""
+    """Return whether a letter has no shape, and only changes that of the one beside it."""
     return letter in _JOINERS or unicodedata.name(letter, "").startswith("VARIATION SELECTOR")
 
 

@@ -47,7 +47,7 @@ LABELLED = 80
 LONGEST_TITLE = 200
 """Columns of a title, in any number of lines."""
 LETTERS_PER_INCH = 11
-"""Of a title."""
+"""Letters of a title in an inch, on average."""
 COUNTED = 30
 """Most classes for which counts are written into its cells."""
 
