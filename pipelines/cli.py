@@ -10,6 +10,7 @@ from importlib import import_module
 
 from pipelines.arguments import before_dashes, parse
 from tasks.errors import UserError, did_you_mean
+from tasks.remote import refuse_credentials
 
 # The only list of verbs. A verb is the module of that name in pipelines/commands: a frozen dataclass `Args`, whose
 # docstrings are the help, and `main(args) -> exit code`.
@@ -86,6 +87,8 @@ def dispatch(words: list[str]) -> int:
         raise UserError(f"{verb} comes before a verb: write `marey VERB {verb}`, or see `marey --help`")
     if verb not in verbs():
         raise UserError(f"unknown verb {verb!r}{did_you_mean(verb, verbs())}")
+    for word in rest:
+        refuse_credentials(word)
     command = import_module(f"pipelines.commands.{verb}")
     args = parse(command.Args, verb, rest)
     # Ours from INFO, other libraries from WARNING; on stderr, so that stdout holds results only.

@@ -36,6 +36,7 @@ def main(args: Args) -> int:
     from pipelines.tracking import workspace
 
     parsed = check(args.command)
+    refuse_password()
     target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace())
     if not submit.sees_folder(target, args.shared):
         refuse_lost(parsed)
@@ -71,6 +72,21 @@ def check(command: tuple[str, ...]) -> object:
         raise UserError(f"cannot submit {verb!r}{did_you_mean(verb, possible)}")
     words = [word for word in rest if word != "--debug"]
     return arguments.parse(import_module(f"pipelines.commands.{verb}").Args, verb, words)
+
+
+def refuse_password() -> None:
+    """Refuse an address of MLflow with a password: the job's record shows its variables to everyone on the cluster."""
+    import os
+
+    from pipelines.errors import UserError
+    from tasks.remote import without_credentials
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if without_credentials(uri) != uri:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI ({without_credentials(uri)}) has a password, which the record of the job would show: "
+            "set it on the machines of the cluster, and submit without it"
+        )
 
 
 def refuse_lost(parsed: object) -> None:

@@ -22,6 +22,7 @@ from pipelines.errors import UserError, did_you_mean
 from pipelines.recipe.clips import check_fields
 from pipelines.recipe.settings import INPUT_FIELDS, WEIGHT_FILES, Recipe
 from tasks.clips import ClipSettings
+from tasks.remote import refuse_credentials
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """A recipe in this folder is found by its name alone."""
@@ -67,6 +68,8 @@ def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
         _assign(content, name, value)
         _check_names(content, Recipe, "", f"--set {name}")
     recipe = _validated(content, where)
+    for address in (recipe.data.dataset, recipe.data.source, recipe.model.weights):
+        refuse_credentials(address or "")
     describe(recipe.model.name)
     data = dataclasses.replace(
         recipe.data,

@@ -16,6 +16,7 @@ from tasks.data.endings import stem
 from tasks.data.settings import PrepareSettings
 from tasks.errors import UserError, first_ten
 from tasks.names import folded, nfc
+from tasks.remote import refuse_credentials
 from tasks.seeds import generator
 
 Part = Literal["train", "val", "test"]
@@ -202,6 +203,8 @@ def _group(row: Row) -> str:
 def _refuse_names(rows: Iterable[Row]) -> None:
     seen: dict[str, Row] = {}
     for row in rows:
+        if "://" in row.uri:
+            refuse_credentials(row.uri)
         for text in (row.uri, row.label, row.group or ""):
             if not text.isascii() and text.encode(errors="replace").decode() != text:
                 raise UserError(f"the name {text!r} is not UTF-8: rename it")
