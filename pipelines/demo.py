@@ -14,7 +14,7 @@ from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.run import RunResult, run
-from pipelines.tracking import workspace
+from pipelines.tracking import open_store, workspace
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures import videos as figures
 
@@ -58,6 +58,7 @@ def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: st
         overrides: `field=value`, for both recipes.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
     """
+    open_store(workspace())
     attach(address)
     folder = workspace() / "demo"
     source = draw(settings, folder / "videos")

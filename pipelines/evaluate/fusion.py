@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.evaluate.result import EvaluateResult, per_class_csv, percentages
 from pipelines.text import columns
-from pipelines.tracking import workspace
+from pipelines.tracking import make_folder, workspace
 from tasks.learn import Metrics, measure
 
 SCORE_WEIGHTS = {"rgb": 1.0, "flow": 1.5}
@@ -77,7 +77,7 @@ def fuse(results: Sequence[EvaluateResult], score_weights: Sequence[float] | Non
     fused = measure({name: (int(label), row) for name, label, row in zip(names, labels, total, strict=True)}, space)
     folder = workspace() / "evaluations" / "+".join(result.run_name for result in results) / first.folder.name
     done = FusedResult(list(results), chosen, len(names), space, protocols, single, fused, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     np.savez(folder / "scores.npz", video_ids=names, labels=labels, classes=first.classes, scores=total)
     per_class_csv(fused.confusion, first.classes, folder / "per_class.csv")
     (folder / "result.json").write_text(json.dumps(to_dict(done), indent=1) + "\n")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from pipelines.errors import UserError
 from pipelines.text import columns, write_csv
+from pipelines.tracking import make_folder
 from tasks.learn import Metrics, measure
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
@@ -71,7 +75,7 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     """Write the files of the result's folder; `scored` are the scores by number of views."""
     from pipelines.tracking.plots import confusion
 
-    result.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(result.folder)
     first = next(iter(scored.values()))
     order = sorted(first)
     arrays = {f"scores_{views}view": [scores[video][1] for video in order] for views, scores in scored.items()}
@@ -92,7 +96,14 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
 
 
 def read(folder: Path) -> EvaluateResult:
-    """Return the result that `write` left in a folder."""
+    """Return the result that `write` left in a folder; UserError where its files are damaged."""
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+        raise UserError(f"the files of an evaluation in {folder} are damaged: delete it to evaluate again") from error
+
+
+def _read(folder: Path) -> EvaluateResult:
     stored = json.loads((folder / "result.json").read_text())
     table = np.load(folder / "scores.npz")
     names, labels, space = table["video_ids"].tolist(), table["labels"].tolist(), stored["score_space"]

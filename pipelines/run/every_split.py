@@ -18,7 +18,7 @@ from pipelines.evaluate import FusedResult, fusion
 from pipelines.recipe import Recipe
 from pipelines.run.one_recipe import RunResult, prepare_source, run
 from pipelines.text import columns
-from pipelines.tracking import Tracker, workspace
+from pipelines.tracking import Tracker, open_store, workspace
 from pipelines.tracking.run_folder import AverageFolder
 from tasks.data import open_dataset
 from tasks.learn import Metrics
@@ -107,6 +107,7 @@ def average(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two recipes are named {twice}, so their runs would be the same: rename one")
+    open_store(workspace())
     divisions = _divisions(loaded[0], splits, folds, address, progress)
     runs, fused = [], []
     for division in divisions:

@@ -14,7 +14,7 @@ from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.prepare.workflow import to_text
 from pipelines.recipe import Recipe, load
-from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
 from pipelines.train import TrainResult, train
 from tasks.data import open_dataset
 
@@ -58,6 +58,7 @@ def run(
         UserError: as the steps raise it.
     """
     recipe = load(recipe, overrides)
+    open_store(workspace())
     prepared = prepare_source(recipe, address=address, progress=progress)
     log.info("training %s", recipe.name)
     trained = train(recipe, address=address, progress=progress)

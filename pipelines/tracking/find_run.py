@@ -9,8 +9,9 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from pipelines.errors import UserError, did_you_mean
-from pipelines.tracking.tracker import client, tracking_uri
-from pipelines.tracking.workspace import workspace
+from pipelines.tracking.address import database_file
+from pipelines.tracking.store import client, read_store
+from pipelines.tracking.workspace import make_folder, workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,12 +38,13 @@ def resolve(run: str) -> ResolvedRun:
 
     Raises:
         UserError: no run or more than one has that name, or the run has no checkpoint.
+        ClusterError: MLflow's store fails.
     """
     folder = Path(run)
     if folder.is_dir():
         return _from_folder(folder)
-    uri = tracking_uri(workspace())
-    if uri.startswith("sqlite") and not Path(uri.removeprefix("sqlite:///")).exists():
+    uri = read_store(workspace())
+    if (file := database_file(uri)) and not file.exists():
         raise UserError(f"there is no run {run!r}: {workspace()} holds no runs yet; `marey train` makes one")
     if run.startswith("models:/"):
         return _from_registry(run, uri)
@@ -133,6 +135,6 @@ def _local(store: MlflowClient, info: RunInfo) -> Path:
         return Path(url2pathname(uri.path)) / CHECKPOINT
     place: Path = workspace() / "downloads" / info.run_id
     if not (place / CHECKPOINT).exists():
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         store.download_artifacts(info.run_id, CHECKPOINT, str(place))
     return place / CHECKPOINT

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Self
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracking.tracker import flatten
-from pipelines.tracking.workspace import workspace
+from pipelines.tracking.workspace import make_folder, workspace
 from tasks.files import replacing
+from tasks.remote import reason
 
 FREE = ("train.log_every", "train.loader_threads", "train.keep_checkpoints")
 """Fields that may change from one start to the next, as `compute` may: they do not bear on the result."""
@@ -51,6 +52,8 @@ class State:
 
 
 class _Folder:
+    """A folder of the workspace; what is damaged in it is a `UserError` that names the file."""
+
     kind: ClassVar[str]
     """What it holds, in messages."""
     parent: ClassVar[str]
@@ -72,11 +75,28 @@ class _Folder:
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
-        return dict(json.loads(path.read_text())) if path.exists() else None
+        try:
+            content = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {reason(error)}") from error
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(name, "no JSON") from error
+        if not isinstance(content, dict):
+            raise self._damaged(name, "no JSON object")
+        return content
+
+    def _damaged(self, name: str, why: str) -> UserError:
+        anew = f", give the {self.kind} another name, or delete {self.path} to start it anew"
+        return UserError(
+            f"{self.path / name} is damaged ({why}): put a copy in its place"
+            f"{anew if name == self.state_file else ', or delete it'}"
+        )
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace a file in one step."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         with replacing(self.path / name) as aside:
             Path(aside).write_text(json.dumps(content, indent=1) + "\n")
 
@@ -89,10 +109,10 @@ class _StatefulFolder(_Folder):
         content = self._read_json(self.state_file)
         if content is None:
             return None
-        result = content.get("result")
-        return State(
-            content["run_id"], content["dataset_digest"], content["recipe"], Result(**result) if result else None
-        )
+        try:
+            return _state(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(self.state_file, "fields are missing or of another kind") from error
 
     def write_state(self, state: State) -> None:
         """Replace the state in one step."""
@@ -115,7 +135,10 @@ class _StatefulFolder(_Folder):
         state = self.read_state()
         if state is None:
             return None
-        earlier = recipes.to_dict(recipes.parse(state.recipe))  # with the fields that have come since
+        try:
+            earlier = recipes.to_dict(recipes.parse(state.recipe))  # with the fields that have come since
+        except (UserError, ValueError) as error:
+            raise self._damaged(self.state_file, f"its recipe cannot be read: {error}") from error
         before, now = _bearing(earlier, sections), _bearing(recipe, sections)
         fields = [
             f"{key} ({before.get(key, 'not set')}, now {now.get(key, 'not set')})"
@@ -194,7 +217,17 @@ class RunFolder(_StatefulFolder):
 
     def read_evaluation(self) -> dict[str, Any] | None:
         """Return what `marey run` evaluated, and the result; None where it has not."""
-        return self._read_json(self._EVALUATION)
+        content = self._read_json(self._EVALUATION)
+        if content is None:
+            return None
+        kept = content.get("evaluation")
+        if (
+            "inputs" not in content
+            or not isinstance(kept, dict)
+            or not {"folder", "views", "score_space"} <= kept.keys()
+        ):
+            raise self._damaged(self._EVALUATION, "fields are missing")
+        return content
 
 
 class ProgressFollower:
@@ -241,12 +274,32 @@ class AverageFolder(_Folder):
     def read_run_id(self) -> str | None:
         """Return the MLflow run of the average; None where it has not been made."""
         content = self._read_json(self.state_file)
-        return None if content is None else str(content["run_id"])
+        if content is None:
+            return None
+        if "run_id" not in content:
+            raise self._damaged(self.state_file, "it names no MLflow run")
+        return str(content["run_id"])
 
     def write(self, means: Mapping[str, Any], run_id: str) -> Path:
         """Replace the means and their MLflow run in one step; return their file."""
         self._write_json(self.state_file, {**means, "run_id": run_id})
         return self.path / self.state_file
+
+
+def _state(content: Mapping[str, Any]) -> State:
+    """Return a state by its types; KeyError or TypeError where a field is not what it must be."""
+    state = State(content["run_id"], content["dataset_digest"], content["recipe"])
+    texts, numbers = [state.run_id, state.dataset_digest], []
+    if content.get("result"):
+        result = Result(**content["result"])
+        texts += [result.checkpoint, result.chosen]
+        numbers = list(dict(result.metrics).values())
+        state = state.with_result(result)
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(value, int | float) for value in numbers):
+        raise TypeError("a text or a number")
+    if not isinstance(state.recipe, dict):
+        raise TypeError("recipe")
+    return state
 
 
 def _bearing(recipe: Mapping[str, Any], sections: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,6 @@ Everything goes through `MlflowClient` and an explicit run id, so that drivers, 
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import tempfile
 import time
@@ -16,13 +15,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, user_error
+from pipelines.tracking.address import database_file, shown, tracking_uri
 from pipelines.tracking.revision import git_tags
+from pipelines.tracking.store import client, experiment_id, experiment_name
+from pipelines.tracking.workspace import make_folder
+from tasks.remote import without_credentials
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from torch import Tensor, nn
 
-EXPERIMENT = "marey"
 BATCH = 100
 """Most parameters or tags per request to MLflow."""
 VALUE_LENGTH = 6000
@@ -31,34 +32,18 @@ SYSTEM_SECONDS = 5
 """Seconds between two samples of CPU, memory, disk, network and GPU."""
 
 
-def tracking_uri(workspace: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or else the workspace's own database by its absolute path."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.resolve() / 'mlflow.db'}"
-
-
 def refuse_shared_sqlite(uri: str, machines: int) -> None:
     """Raise UserError where workers on several machines would write to one SQLite file."""
-    if uri.startswith("sqlite") and machines > 1:
+    if (file := database_file(uri)) and machines > 1:
         raise UserError(
-            f"the cluster has {machines} machines, and MLflow's database is a file on this one "
-            f"({uri.removeprefix('sqlite:///')}): start a server (`mlflow server`) and set MLFLOW_TRACKING_URI to it"
+            f"the cluster has {machines} machines, and MLflow's database is a file on this one ({file}): start a "
+            f"server (`mlflow server`) and set MLFLOW_TRACKING_URI to it"
         )
-
-
-def client(uri: str) -> MlflowClient:
-    """Return a client; importing MLflow takes about a second, making a new SQLite database two more."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each folder
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):  # after the import, which sets them to INFO
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(uri)
 
 
 def runs_page(uri: str) -> str:
     """Return the path of the page of all our runs; MLflow would open on its pages about language models."""
-    experiment = client(uri).get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    experiment = client(uri).get_experiment_by_name(experiment_name())
     where = f"/{experiment.experiment_id}/runs" if experiment else ""
     return f"/#/experiments{where}?workflowType=machine_learning"
 
@@ -70,7 +55,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = str(value)[:VALUE_LENGTH]
+            flat[f"{prefix}{key}"] = without_credentials(str(value))[:VALUE_LENGTH]
     return flat
 
 
@@ -104,11 +89,15 @@ class Tracker:
             tags: tags to set beside the commit of this code.
             parent_run_id: sweep that this run is a trial of.
             run_id: interrupted run to resume; it keeps its parameters.
+
+        Raises:
+            UserError, ClusterError: as `open_store`, or the run is gone.
         """
         uri = tracking_uri(workspace)
-        workspace.mkdir(parents=True, exist_ok=True)
+        make_folder(workspace, workspace)
+        experiment = experiment_id(uri, workspace)
         if run_id is None:
-            run_id = _create_run(uri, workspace, name, parent_run_id)
+            run_id = _create_run(uri, experiment, name, parent_run_id)
             tracker = cls(uri, run_id)
             tracker.log_params(params)
         else:
@@ -139,7 +128,7 @@ class Tracker:
             self._client.update_run(self.run_id, status="RUNNING")
         except MlflowException as error:
             raise UserError(
-                f"{name} was started before as MLflow run {self.run_id}, which {self.uri} no longer holds: "
+                f"{name} was started before as MLflow run {self.run_id}, which {shown(self.uri)} no longer holds: "
                 "choose another name, restore the run in MLflow, or delete the folder of that name in the workspace"
             ) from error
 
@@ -182,6 +171,7 @@ class Tracker:
         """Log the dataset as the run's input; MLflow keeps 36 characters of a digest, the tag all 64."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        uri = without_credentials(uri)
         entity = Dataset(name=Path(uri).name, digest=digest[:32], source_type="local", source=uri)
         self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
         self.set_tags({"dataset.digest": digest, "dataset.uri": uri})
@@ -278,23 +268,21 @@ class Tracker:
             self.end("FINISHED")
         elif isinstance(error, Exception):
             reason = user_error(error) or error
-            self.set_tags({"error": f"{type(reason).__name__}: {reason}"[-VALUE_LENGTH:]})
+            self.set_tags({"error": without_credentials(f"{type(reason).__name__}: {reason}")[-VALUE_LENGTH:]})
             self.end("FAILED")
         else:  # KeyboardInterrupt, SystemExit by a signal
             self.end("KILLED")
 
 
-def _create_run(uri: str, workspace: Path, name: str, parent_run_id: str | None) -> str:
-    store = client(uri)
-    wanted = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    experiment = store.get_experiment_by_name(wanted)
-    if experiment is not None:
-        experiment_id = experiment.experiment_id
-    else:
-        # A file database leaves artifacts in ./mlruns unless told; a server knows its own place.
-        place = (workspace.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
-        experiment_id = store.create_experiment(wanted, artifact_location=place)
-    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey", "mlflow.user": getpass.getuser()}
+def _create_run(uri: str, experiment: str, name: str, parent_run_id: str | None) -> str:
+    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey", "mlflow.user": _user_name()}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
-    return str(store.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    return str(client(uri).create_run(experiment, tags=tags, run_name=name).info.run_id)
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        return f"uid {os.getuid()}"

@@ -19,7 +19,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, clip_settings
-from pipelines.tracking import RunFolder, Tracker, load_network, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, load_network, open_store, workspace
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.tracker import refuse_shared_sqlite
 from pipelines.train.console import Console
@@ -81,6 +81,7 @@ def train(
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
     """
     recipe = recipes.load(recipe, overrides)
+    uri = open_store(workspace())
     attach(address)
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     check_dataset(dataset, recipe)
@@ -91,7 +92,7 @@ def train(
         log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
         return _train_result(folder, state, state.result, finished_before=True)
     capacity.refuse_too_large(recipe.compute)
-    refuse_shared_sqlite(tracking_uri(workspace()), capacity.count_machines())
+    refuse_shared_sqlite(uri, capacity.count_machines())
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
     if state:

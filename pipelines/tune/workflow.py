@@ -14,7 +14,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe
-from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.train import train
 from pipelines.train.workflow import check_dataset
@@ -67,6 +67,7 @@ def tune(
             had another recipe; or every trial failed.
     """
     recipe = recipes.load(recipe, overrides)
+    open_store(workspace())
     attach(address)
     space = parse_space(recipe)
     dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)

@@ -1,0 +1,64 @@
+"""The address of MLflow's store: made absolute, and refused where no store can be there."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from pipelines.errors import UserError
+from tasks.remote import without_credentials
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+_SQLITE = re.compile(r"(?P<dialect>sqlite(?:\+\w+)?)://(?:/(?P<path>[^?]*))?(?P<query>\?.*)?")
+
+
+def tracking_uri(workspace: Path) -> str:
+    """Return MLFLOW_TRACKING_URI, or else the workspace's own database; the path of a database file is absolute.
+
+    Raises:
+        UserError: it is no address of a store, or one that a database cannot have.
+    """
+    given = os.environ.get(VARIABLE, "").strip()
+    if not given:
+        default = str(workspace.resolve() / "mlflow.db")
+        if "?" in default or unquote(default) != default:
+            raise UserError(
+                f"the workspace {workspace.resolve()} has a ? or a % in its path, which the address of MLflow's "
+                f"database cannot hold: set MAREY_WORK to another folder, or {VARIABLE} to a server"
+            )
+        return f"sqlite:///{default}"
+    if match := _SQLITE.fullmatch(given):
+        path = match["path"] or ""
+        if path in ("", ":memory:"):
+            raise UserError(f"{VARIABLE} is {given}, a database that ends with each process: give it a file")
+        file = Path(path).expanduser().absolute()
+        if file.is_dir():
+            raise UserError(
+                f"{VARIABLE} is {given}, a folder, and a database is a file: set it to sqlite:///{file}/mlflow.db"
+            )
+        return f"{match['dialect']}:///{file}{match['query'] or ''}"
+    if given.startswith("file:") or ("://" not in given and given != "databricks"):
+        raise _no_address(given)
+    return given
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for any other store."""
+    match = _SQLITE.fullmatch(uri)
+    return Path(unquote(match["path"] or "")) if match else None
+
+
+def shown(uri: str) -> str:
+    """Return the address as messages name it: a database file by its path, everything else without its passwords."""
+    return str(database_file(uri) or without_credentials(uri))
+
+
+def _no_address(given: str) -> UserError:
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", given):
+        return UserError(f"{VARIABLE} is {given}, an address without its protocol: set it to http://{given}")
+    return UserError(
+        f"{VARIABLE} is {given}, and MLflow 3 keeps runs in no folder: set it to the address of a server (http://...), "
+        "to a database (sqlite:///FILE.db), or leave it unset for a database in the workspace"
+    )

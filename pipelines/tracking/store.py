@@ -1,0 +1,240 @@
+"""MLflow's store: the client that all of marey uses, and the check that it answers before anything is computed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cluster.errors import ClusterError
+from pipelines.errors import UserError
+from pipelines.tracking import schema
+from pipelines.tracking.address import VARIABLE, database_file, shown, tracking_uri
+from pipelines.tracking.failures import no_answer, one_line
+from pipelines.tracking.workspace import make_file, make_folder, shared
+from tasks.remote import without_credentials
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+T = TypeVar("T")
+
+EXPERIMENT = "marey"
+ANSWER_SECONDS = 6
+"""Time that a server has for its first answer; MLflow itself would ask for four minutes."""
+MAKING_SECONDS = 120.0
+"""Time that another process has to make the database; it takes seconds."""
+
+_answered: set[str] = set()
+"""Stores that have answered this process once: from then on MLflow's patience is right."""
+
+
+def experiment_name() -> str:
+    """Return MLFLOW_EXPERIMENT_NAME, else our own."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def prepare_environment(environment: MutableMapping[str, str]) -> None:
+    """Set what MLflow reads in a process of ours: it loads no pickle, calls nobody, draws no bars."""
+    environment.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
+    environment.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each folder
+
+
+def client(uri: str) -> MlflowClient:
+    """Return a client, whose failures take one line; importing MLflow takes about a second.
+
+    Raises:
+        UserError, ClusterError: as its methods do, see `failures.one_line`.
+    """
+    with one_line(uri):
+        return _client_class()(uri)
+
+
+@functools.cache
+def _client_class() -> type[MlflowClient]:
+    prepare_environment(os.environ)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):  # after the import, which sets them to INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # writes tracebacks of what it raises
+
+    class Client(MlflowClient):
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            if name.startswith("_") or not callable(value):
+                return value
+
+            @functools.wraps(value)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                with one_line(self._tracking_client.tracking_uri):
+                    return value(*args, **kwargs)
+
+            return call
+
+    return Client
+
+
+def open_store(workspace: Path) -> str:
+    """Return the address of a store that runs can be written to, in a workspace that can be written.
+
+    Makes workspace and database where they are missing. Drivers call it before they start Ray.
+
+    Raises:
+        UserError: the workspace or the store is set up wrongly, or the experiment has been deleted.
+        ClusterError: the store does not answer, is locked or damaged.
+    """
+    uri = tracking_uri(workspace)
+    make_folder(workspace, workspace)
+    experiment_id(uri, workspace)
+    return uri
+
+
+def read_store(workspace: Path) -> str:
+    """Return the address of a store that answers; a database that does not exist is not made.
+
+    Raises:
+        UserError: the store is set up wrongly.
+        ClusterError: the store does not answer, is locked or damaged.
+    """
+    uri = tracking_uri(workspace)
+    file = database_file(uri)
+    if file is None or file.exists():
+        with _alone(file):
+            _ask(uri, write=False)
+    return uri
+
+
+def experiment_id(uri: str, workspace: Path) -> str:
+    """Return the id of our experiment; it and the database are made where they are missing.
+
+    Raises:
+        UserError: the store is set up wrongly, or the experiment has been deleted.
+        ClusterError: the store does not answer, is locked or damaged.
+    """
+    file = database_file(uri)
+    if file:
+        make_folder(file.parent, workspace)
+    _client_class()  # its import takes longer than anything below, and others may wait
+    with _alone(file):
+        if file:
+            make_file(file, tighten=file.is_relative_to(workspace.resolve()))
+        experiment = _ask(uri, write=True) or _make_experiment(uri, workspace)
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the MLflow experiment {experiment.name} has been deleted in {shown(uri)}: restore it (`{VARIABLE}="
+            f"{without_credentials(uri)} mlflow experiments restore --experiment-id {experiment.experiment_id}`), or "
+            "name another in MLFLOW_EXPERIMENT_NAME"
+        )
+    return str(experiment.experiment_id)
+
+
+def _make_experiment(uri: str, workspace: Path) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    store, place = client(uri), None
+    if not uri.startswith(("http://", "https://", "databricks")):
+        # A database leaves artifacts in ./mlruns unless told; a server knows its own place.
+        place = make_folder(workspace.resolve() / "mlartifacts", workspace).as_uri()
+    try:
+        return store.get_experiment(store.create_experiment(experiment_name(), artifact_location=place))
+    except MlflowException as error:
+        made = store.get_experiment_by_name(experiment_name())  # by another driver, at the same time
+        if made is None:
+            raise UserError(f"the MLflow experiment {experiment_name()!r} cannot be made: {error.message}") from error
+        return made
+
+
+def _ask(uri: str, *, write: bool) -> Experiment | None:
+    """Return our experiment, None where there is none; a store that has not answered yet has seconds for it."""
+    file, web = database_file(uri), uri.startswith(("http://", "https://"))
+    if uri not in _answered and not web and not uri.startswith("databricks"):
+        if file:
+            schema.refuse_unfit(uri, write=write)
+        else:
+            _within(ANSWER_SECONDS, lambda: schema.refuse_unfit(uri, write=write), uri)
+
+    def ask() -> Experiment | None:
+        return client(uri).get_experiment_by_name(experiment_name())
+
+    if uri in _answered or not web:
+        experiment = ask()
+    else:
+        with _impatient():
+            experiment = _within(ANSWER_SECONDS, ask, uri)
+    if experiment is not None and not experiment.experiment_id:
+        raise ClusterError(f"{shown(uri)} is not an MLflow server: correct {VARIABLE}")
+    _answered.add(uri)
+    return experiment
+
+
+def _alone(file: Path | None) -> AbstractContextManager[Any]:
+    """Keep other processes of ours away from a database file: two that make it at once destroy each other's tables."""
+    if file is None or not os.access(file.parent, os.W_OK):
+        return nullcontext()
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{file}.lock", timeout=MAKING_SECONDS, mode=0o660 if shared(file.parent) else 0o600)
+
+    @contextmanager
+    def held() -> Iterator[None]:
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ClusterError(f"another process holds {lock.lock_file}: end it, or try again") from error
+        except OSError as error:
+            raise UserError(f"{lock.lock_file} cannot be written: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    return held()
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Let MLflow ask a server once, and wait seconds for the answer."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _within(seconds: float, call: Callable[[], T], uri: str) -> T:
+    """Return the result of a call that may hang, such as in the resolution of a name.
+
+    Raises:
+        ClusterError: it has not ended in time; its thread is left to itself.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="marey-store")
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise no_answer(uri)
+    return results[0]
