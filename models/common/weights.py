@@ -52,10 +52,14 @@ def unwrap(content: object, source: str) -> dict[str, Tensor]:
     Raises:
         ModelError: it contains no tensors.
     """
-    while isinstance(content, Mapping) and (inner := next((key for key in WRAPPERS if key in content), None)):
-        content = content[inner]
+    for _ in WRAPPERS:  # once each: a file may hold itself
+        inner = next((key for key in WRAPPERS if isinstance(content, Mapping) and key in content), None)
+        content = content[inner] if isinstance(content, Mapping) and inner else content
     tensors = content.items() if isinstance(content, Mapping) else []
     state = {str(name).removeprefix("module."): value for name, value in tensors if isinstance(value, Tensor)}
+    odd = next((name for name, value in state.items() if value.layout != torch.strided or value.is_complex()), None)
+    if odd is not None:
+        raise ModelError(f"{source} holds no weights of a network: {odd} is sparse or complex")
     if not state:
         raise ModelError(f"{source} holds no weights: a mapping of names to tensors is expected")
     return state

@@ -47,7 +47,7 @@ class ModelSettings:
     weights: str | None = None
     """Where training starts: a .pth or .safetensors file or URL (ImageNet, as of torchvision or timm), or a run."""
     weights_sha256: str | None = None
-    """SHA-256 of that file, or the first digits of it."""
+    """SHA-256 of that file, or the first digits of it; a URL without encryption (http://) needs 16 of them."""
 
 
 INPUT_FIELDS = tuple(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError
 from pipelines.recipe import ModelSettings
 from pipelines.recipe.settings import WEIGHT_FILES
-from pipelines.tracking import resolve, workspace
-from tasks.files import replacing
+from pipelines.tracking import make_folder, resolve, workspace
+from pipelines.train.download import download, refuse_unsafe
+from tasks.remote import reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 FOLDER = "weights"
 """Folder of the workspace that keeps downloaded weights."""
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,22 +44,29 @@ def load_initial_weights(model: ModelSettings, num_classes: int) -> InitialWeigh
     """Return the weights that a recipe names; None where it names none.
 
     Raises:
-        UserError: there is no such file or run, or its sha256 differs from the recipe's.
+        UserError: there is no such file or run, it cannot be read, or its sha256 differs from the recipe's.
         ModelError: it holds no weights, or those of another network.
     """
     if model.weights is None:
         return None
-    file = _find(model.weights)
-    sha256 = _sha256(file)
     wanted = model.weights_sha256 or _hash_in_name(model.weights)
+    file = _find(model.weights, wanted)
+    sha256 = _sha256(file)
     if wanted and not sha256.startswith(wanted.lower()):
-        raise UserError(f"{file} has sha256 {sha256}, not {wanted}: it is another file, or damaged; download it again")
+        again = "delete it, to download it again" if "://" in model.weights else "download it again"
+        raise UserError(f"{file} has sha256 {sha256}, not {wanted}: it is another file, or damaged; {again}")
     import torch
 
     from models import build
+    from models.common.errors import ModelError
     from models.common.weights import adopt, unwrap
 
-    state = unwrap(_load(file), model.weights)
+    try:
+        state = unwrap(_load(file), model.weights)
+    except (UserError, ModelError):
+        if "://" in model.weights:
+            file.unlink()
+        raise
     with torch.device("meta"):
         network = build(model.name, num_classes, stream=model.stream, **model.options)
     adopted = adopt(network, state, model.weights)
@@ -68,9 +74,9 @@ def load_initial_weights(model: ModelSettings, num_classes: int) -> InitialWeigh
     return InitialWeights(state, {"weights": model.weights, "weights.sha256": sha256, "weights.taken": str(adopted)})
 
 
-def _find(source: str) -> Path:
+def _find(source: str, sha256: str | None) -> Path:
     if "://" in source:
-        return _download(source)
+        return _downloaded(source, sha256)
     if not source.endswith(WEIGHT_FILES):
         from tasks.learn.checkpoint import WEIGHTS_FILE
 
@@ -80,25 +86,23 @@ def _find(source: str) -> Path:
     return Path(source)
 
 
-def _download(url: str) -> Path:
-    import fsspec
-
-    name = url.rpartition("/")[2] or "weights"
-    place: Path = workspace() / FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
+def _downloaded(url: str, sha256: str | None) -> Path:
+    refuse_unsafe(url, sha256)
+    name = url.partition("?")[0].rpartition("/")[2][-100:] or "weights"
+    place = workspace() / FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if not place.exists():
         log.info("downloading %s", url)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with replacing(place) as aside, fsspec.open(url, "rb") as there, open(aside, "wb") as here:
-                shutil.copyfileobj(there, here, _BLOCK)
-        except (OSError, ImportError, ValueError) as error:
-            raise UserError(f"model.weights: {url} cannot be downloaded ({error})") from error
+        make_folder(place.parent)
+        download(url, place, sha256)
     return place
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {reason(error)}") from error
 
 
 def _hash_in_name(source: str) -> str | None:
@@ -114,16 +118,14 @@ def _load(file: Path) -> Any:
 
         try:
             return load_file(file)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is not a safetensors file ({error}); download it again") from error
-    import pickle
-
     import torch
 
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"{file} holds more than weights, or is damaged ({reason}); save its state dict alone, or download it again"
+            f"{file} holds more than weights, or is damaged ({said}); save its state dict alone, or download it again"
         ) from error

@@ -82,3 +82,16 @@ def test_files_of_other_networks_are_refused() -> None:
     for content in ({}, {"epoch": 3}, torch.zeros(3), [1]):
         with pytest.raises(ModelError, match="file holds no weights"):
             unwrap(content, "file")
+
+
+def test_a_file_that_holds_itself_ends() -> None:
+    content: dict[str, object] = {}
+    content["model"] = content
+    with pytest.raises(ModelError, match="holds no weights"):
+        unwrap(content, "ring.pth")
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2, 2).to_sparse(), torch.zeros(2, dtype=torch.complex64)])
+def test_tensors_that_no_network_has_are_refused(value: torch.Tensor) -> None:
+    with pytest.raises(ModelError, match=r"fc\.weight is sparse or complex"):
+        unwrap({"fc.weight": value}, "odd.pth")
