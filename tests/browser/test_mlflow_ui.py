@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from cluster.login import Login
 from cluster.mlflow import serve
 from pipelines.tracking import Tracker
 from pipelines.tracking.plots import curves
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.browser
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 PATIENCE_MS = 60_000
+LOGIN = Login("marey", "a-password-of-a-test", new=True)
 
 
 @pytest.fixture
@@ -24,7 +26,8 @@ def page():
         pytest.skip(f"no {CHROMIUM}: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, "--disable-component-update"])
-        yield browser.new_page(viewport={"width": 1600, "height": 1100})
+        credentials = {"username": LOGIN.name, "password": LOGIN.password}
+        yield browser.new_page(viewport={"width": 1600, "height": 1100}, http_credentials=credentials)
         browser.close()
 
 
@@ -39,7 +42,7 @@ def run(tmp_path, monkeypatch):
         curves(tracker.read_history(), "waving-stm", picture)
         tracker.log_artifact(picture)
         tracker.set_note("**stm** on waves")
-    with serve(tracker.uri, 0, tmp_path) as server:
+    with serve(tracker.uri, 0, tmp_path, LOGIN) as server:
         yield server.url, tracker.uri, tracker.run_id
 
 
