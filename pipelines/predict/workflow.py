@@ -26,6 +26,7 @@ from tasks.data.process import frames_and_flow
 from tasks.data.settings import PrepareSettings
 from tasks.files import replacing
 from tasks.learn import Identity, read_identity
+from tasks.remote import reason
 from tasks.video import DecoderProcess, VideoError
 from tasks.video.image_folder import is_frame
 
@@ -187,13 +188,13 @@ def videos_at(path: str) -> tuple[list[str], list[str]]:
     """Return the videos that a path or URL names, itself or those in a folder, and the other visible files there.
 
     Raises:
-        UserError: a folder without videos.
+        UserError: a folder without videos, or with a folder that cannot be read.
     """
     if "://" in path or not os.path.isdir(path):
         return [path if "://" in path else os.path.abspath(path)], []
     found: list[str] = []
     others: list[str] = []
-    for folder, inside, names in os.walk(os.path.abspath(path)):
+    for folder, inside, names in os.walk(os.path.abspath(path), onerror=_refuse_folder):
         inside[:] = (name for name in inside if not name.startswith("."))
         files = [os.path.join(folder, name) for name in names if not name.startswith(".")]
         videos = [file for file in files if not is_no_video(file)]
@@ -205,6 +206,10 @@ def videos_at(path: str) -> tuple[list[str], list[str]]:
     if not found:
         raise UserError(f"there are no videos in {path}: name a video, or a folder of videos")
     return sorted(found, key=lambda file: file.split(os.sep)), sorted(others)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read: {reason(error)}") from error
 
 
 def to_dict(prediction: Prediction) -> dict[str, Any]:

@@ -358,7 +358,7 @@ def test_no_readable_video_at_all(tmp_path: Path) -> None:
 
 
 def test_two_videos_of_one_id(tmp_path: Path) -> None:
-    source = broken(tmp_path / "source", "a/x.mp4", "a/X.avi")
+    source = broken(tmp_path / "source", "a/x.mp4", "a/X.mp4")
     assert "same id" in refusal(source, tmp_path / "out")
 
 
