@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the package exports from here, and its settings must not co
     import numpy as np
     from numpy.typing import NDArray
 
-    from tasks.video.fetch import Copies
+    from tasks.video.image_folder import Images
     from tasks.video.pyav import Probe
     from tasks.video.stack import FrameStack
 
@@ -67,45 +67,42 @@ def decode(
     Raises:
         VideoError: missing, empty, no_video, unreadable, truncated, too_short (nothing in the range), io.
     """
-    from tasks.video.stack import FrameStack
-
-    with FrameStack(short_side) as stack:
-        reading, fps, used = decode_into(
-            stack, uri, start_s=start_s, end_s=end_s, first=first, count=count, decoder=decoder
-        )
-        return frames_of(stack.images(), reading, fps, used)
-
-
-def frames_of(images: NDArray[np.uint8], reading: Reading, fps: float, decoder: str) -> Frames:
-    """Combine the images and what else was found."""
     import numpy as np
 
-    return Frames(images, np.asarray(reading.timestamps, np.float64), fps, decoder, reading.total)
+    from tasks.video.fetch import LocalFile
+    from tasks.video.source import opened
+    from tasks.video.stack import FrameStack
+
+    with opened(uri) as found, FrameStack(short_side) as stack:
+        source = found.path if isinstance(found, LocalFile) else found
+        reading, fps, used = decode_into(
+            stack, source, start_s=start_s, end_s=end_s, first=first, count=count, decoder=decoder
+        )
+        return Frames(stack.images(), np.asarray(reading.timestamps, np.float64), fps, used, reading.total)
 
 
 def decode_into(
     stack: FrameStack,
-    uri: str,
+    source: str | Images,
     *,
     start_s: float | None = None,
     end_s: float | None = None,
     first: int = 0,
     count: int | None = None,
     decoder: Decoder = "auto",
-    copies: Copies | None = None,
 ) -> tuple[Reading, float, str]:
     """Decode as `decode` does, into the caller's stack; return what else was found, fps and the decoder's name.
 
-    With `copies` a remote file is kept there for the next call, which may ask for another piece of it.
+    The source is the path of a file, or the images of a folder. A path may only be opened: in a sandbox it leads to the
+    input, but to nothing that has a status.
     """
-    from tasks.video import fetch, image_folder
+    from tasks.video import image_folder
 
     window = Window(start_s or 0.0, math.inf if end_s is None else end_s, first, math.inf if count is None else count)
-    if image_folder.is_folder(uri):
-        reading, fps, used = image_folder.read(uri, window, stack.append), image_folder.FPS, "opencv"
+    if isinstance(source, str):
+        reading, fps, used = _decode_file(stack, source, window, decoder)
     else:
-        with fetch.local(uri, copies) as path:
-            reading, fps, used = _decode_file(stack, path, window, decoder)
+        reading, fps, used = image_folder.read(source, window, stack.append), image_folder.FPS, "opencv"
     if not reading.timestamps:
         raise VideoError("too_short", f"no frame in the range: the video ends at {reading.end_s:.2f} s")
     return reading, fps, used
@@ -115,6 +112,7 @@ def _decode_file(stack: FrameStack, path: str, window: Window, decoder: Decoder)
     from tasks.video import pyav
 
     probe = pyav.probe(path)
+    stack.declare(*probe.shape, probe.frames)
     used = "decord"
     try:
         if decoder == "pyav":

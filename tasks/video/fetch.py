@@ -4,15 +4,50 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import IO
+from dataclasses import dataclass
+from typing import IO, TypeVar
 
 from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
 from tasks.video.errors import VideoError
+
+Result = TypeVar("Result")
+_PATTERN = set("%*?[{")
+"""Characters that make FFmpeg take a name for those of several images."""
+_HEAD_BYTES = 4096
+_LISTS = {
+    "an HLS playlist": re.compile(rb"#EXTM3U"),
+    "a list for FFmpeg's concat": re.compile(rb"ffconcat\b|file\s"),
+    "an SDP description": re.compile(rb"v=0\s"),
+    "a DASH manifest": re.compile(rb"<.*<MPD\b|<MPD\b", re.DOTALL),
+    "an IMF composition": re.compile(rb"<.*<CompositionPlaylist\b", re.DOTALL),
+    "an index of subtitles": re.compile(rb"# VobSub index"),
+}
+"""How files begin that make FFmpeg open others."""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file that is held open, so that it stays the same one while it is read."""
+
+    descriptor: int
+    path: str
+    """A path of it that FFmpeg takes for a file, whatever characters its name has."""
+    suffix: str
+    """Ending of its name with the dot, by which FFmpeg recognises some formats."""
+
+    @property
+    def alias(self) -> str:
+        """A path that is another one for another file, and for this one when it has changed; there is nothing at it."""
+        status = os.fstat(self.descriptor)
+        return f"/{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}{self.suffix}"
 
 
 class Copies:
@@ -25,16 +60,13 @@ class Copies:
         self._uri: str | None = None
         self._file: IO[bytes] | None = None
 
-    def path(self, uri: str) -> str:
-        """Return the path of the copy of a URL, valid until the next call; errors as `local`."""
+    def descriptor(self, uri: str, timeout_s: float | None = None) -> int:
+        """Return the descriptor of the copy of a URL, valid until the next call; errors as `local`."""
         if self._file is None or self._uri != uri:
             self.clear()
-            with tempfile.TemporaryDirectory(prefix="marey-") as folder:
-                path = os.path.join(folder, "video")
-                _copy(uri, path)
-                self._file = open(path, "rb")  # noqa: SIM115 - held open, it outlives its name
+            self._file = within(timeout_s, uri, lambda: _copied(uri))
             self._uri = uri
-        return f"/proc/self/fd/{self._file.fileno()}"
+        return self._file.fileno()
 
     def clear(self) -> None:
         """Delete the copy."""
@@ -44,37 +76,103 @@ class Copies:
 
 
 @contextmanager
-def local(uri: str, copies: Copies | None = None) -> Iterator[str]:
-    """Give a path that FFmpeg can open; a copy stays in `copies`, or is removed at the end.
+def local(uri: str, copies: Copies | None = None, timeout_s: float | None = None) -> Iterator[LocalFile]:
+    """Open a video as a local file; a copy stays in `copies`, or is removed at the end.
 
     Raises:
-        VideoError: missing, empty, unreadable (not a regular file), io.
+        VideoError: missing, empty, unreadable (not a regular file, or a list of other files), io, timeout.
     """
-    if "://" not in uri or uri.startswith("file://"):
+    if not is_remote(uri):
         path = os.path.abspath(uri.removeprefix("file://"))  # absolute: "pipe:0" and "-" are names, not addresses
-        _check(path)
-        yield path
+        descriptor = open_file(path)
+        try:
+            if _PATTERN & set(path):
+                path = _path_of(descriptor)
+            yield _checked(LocalFile(descriptor, path, _suffix(uri)), uri)
+        finally:
+            os.close(descriptor)
         return
     kept = copies or Copies()
     try:
-        yield kept.path(uri)
+        descriptor = kept.descriptor(uri, timeout_s)
+        yield _checked(LocalFile(descriptor, _path_of(descriptor), _suffix(uri)), uri)
     finally:
         if copies is None:
             kept.clear()
 
 
-def _check(path: str) -> None:
+def open_file(path: str) -> int:
+    """Open a local file that is not empty for reading.
+
+    Raises:
+        VideoError: missing, empty, unreadable (not a regular file), io.
+    """
     try:
-        status = os.stat(path)
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+        if regular:  # opening a named pipe would wait for ever, opening a device may do more than that
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError("missing", f"{path} does not exist") from None
     except OSError as error:
         nowhere = error.errno in (errno.ELOOP, errno.ENAMETOOLONG)  # a later attempt will not find it either
         raise VideoError("missing" if nowhere else "io", str(error)) from error
-    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+    if not regular:
         raise VideoError("unreadable", f"{path} is not a regular file")
-    if status.st_size == 0:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        os.close(descriptor)
         raise VideoError("empty", f"{path} is empty")
+    return descriptor
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether a video is anywhere but in the file system."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def within(timeout_s: float | None, uri: str, fetch: Callable[[], Result]) -> Result:
+    """Return what `fetch` returns, or raises; VideoError (timeout) if it takes longer."""
+    if timeout_s is None:
+        return fetch()
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(fetch())
+        except BaseException as error:  # noqa: BLE001 - raised below
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # not a pool's, for whose end the interpreter would wait
+    try:
+        return outcome.result(timeout_s)
+    except TimeoutError as error:
+        if outcome.done():
+            raise
+        raise VideoError("timeout", f"{uri} was not fetched within {timeout_s:g} s") from error
+
+
+def _copied(uri: str) -> IO[bytes]:
+    with tempfile.TemporaryDirectory(prefix="marey-") as folder:
+        path = os.path.join(folder, "video")
+        _copy(uri, path)
+        return open(path, "rb")
+
+
+def _checked(file: LocalFile, uri: str) -> LocalFile:
+    head = os.pread(file.descriptor, _HEAD_BYTES, 0).lstrip(b"\xef\xbb\xbf \t\r\n")
+    for kind, beginning in _LISTS.items():
+        if beginning.match(head):
+            raise VideoError("unreadable", f"{uri} is {kind}, which names other files: give those")
+    return file
+
+
+def _path_of(descriptor: int) -> str:
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def _suffix(uri: str) -> str:
+    match = re.search(r"\.[A-Za-z0-9]{1,8}$", uri)
+    return match[0] if match else ""
 
 
 def unopened(error: UserError) -> VideoError:

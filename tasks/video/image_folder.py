@@ -13,17 +13,16 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
 from tasks.video.codecs import decode_rgb
 from tasks.video.errors import VideoError
-from tasks.video.fetch import unopened
+from tasks.video.fetch import is_remote, unopened
 from tasks.video.reading import Reading, Window
 
 FPS = 12.0
@@ -41,9 +40,9 @@ def is_frame(name: str) -> bool:
 
 def is_folder(uri: str) -> bool:
     """Return whether a path or fsspec URL is a folder; VideoError (unreadable, io) if that cannot be found out."""
+    if not is_remote(uri):
+        return os.path.isdir(_local(uri))
     system, path = _open(uri)
-    if isinstance(system, LocalFileSystem):
-        return os.path.isdir(path)
     try:
         with os_errors():
             return bool(system.info(path)["type"] == "directory")
@@ -55,44 +54,91 @@ def is_folder(uri: str) -> bool:
         raise VideoError("io", f"{uri}: {reason(error)}") from error
 
 
-def read(uri: str, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
+class Images(Protocol):
+    """The images of a folder in their order, from 0."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Return the file name of an image whose content has been read."""
+        ...
+
+    def content(self, index: int) -> bytes:
+        """Return the bytes of an image; OSError or VideoError (io) if they cannot be read."""
+        ...
+
+
+class ImageFolder:
+    """The images of a folder, at a path or fsspec URL."""
+
+    def __init__(self, uri: str) -> None:
+        """List them.
+
+        Raises:
+            VideoError: no_video (no numbered images), truncated (one is missing), unreadable, io.
+        """
+        self.uri = uri
+        self._system, folder = _open(uri)
+        try:
+            with os_errors():
+                listed = self._system.ls(folder, detail=False)
+        except OSError as error:
+            raise VideoError("io", f"{uri}: {reason(error)}") from error
+        self._paths = _in_order(listed)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def name(self, index: int) -> str:
+        """Return the file name of an image."""
+        return _name(self._paths[index])
+
+    def content(self, index: int) -> bytes:
+        """Return the bytes of an image; VideoError (io) if they cannot be read."""
+        try:
+            with os_errors():
+                data: bytes = self._system.cat_file(self._paths[index])
+        except OSError as error:
+            raise VideoError("io", f"{self.uri}: {reason(error)}") from error
+        return data
+
+
+def read(images: Images, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
     """Decode a window of the images of a folder, one after the other.
 
     Raises:
-        VideoError: no_video (no numbered images), truncated, unreadable (no image can be decoded, or their sizes
-            differ), io.
+        VideoError: truncated, unreadable (no image can be decoded, or their sizes differ), io.
     """
-    system, folder = _open(uri)
-    try:
-        with os_errors():
-            listed = system.ls(folder, detail=False)
-        paths = _in_order(listed)
-        starts = [number / FPS for number in range(len(paths))]
-        low, high = bisect_left(starts, window.start_s), bisect_left(starts, window.end_s)
-        begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
-        shape: tuple[int, ...] = ()
-        for path in paths[begin:stop]:
-            image = _image(system, path)
-            if image is None:
-                others = (other for other in paths if other != path)
-                any_good = bool(shape) or any(_image(system, other) is not None for other in others)
-                raise VideoError("truncated" if any_good else "unreadable", f"{_name(path)} cannot be decoded")
-            shape = shape or image.shape
-            if image.shape != shape:
-                raise VideoError("unreadable", f"{_name(path)} is {_size(image.shape)}, after {_size(shape)}")
-            put(image)
-    except OSError as error:
-        raise VideoError("io", f"{uri}: {reason(error)}") from error
-    return Reading(starts[begin:stop], high - low, len(paths), len(paths) / FPS)
+    starts = [number / FPS for number in range(len(images))]
+    low, high = bisect_left(starts, window.start_s), bisect_left(starts, window.end_s)
+    begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
+    shape: tuple[int, ...] = ()
+    for index in range(begin, stop):
+        image = _decode(images.content(index))
+        if image is None:
+            others = (other for other in range(len(images)) if other != index)
+            any_good = bool(shape) or any(_decode(images.content(other)) is not None for other in others)
+            raise VideoError("truncated" if any_good else "unreadable", f"{images.name(index)} cannot be decoded")
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise VideoError("unreadable", f"{images.name(index)} is {_size(image.shape)}, after {_size(shape)}")
+        put(image)
+    return Reading(starts[begin:stop], high - low, len(images), len(images) / FPS)
 
 
 def _open(uri: str) -> tuple[Any, str]:
-    if "://" not in uri or uri.startswith("file://"):
-        return LocalFileSystem(), os.path.abspath(uri.removeprefix("file://"))
+    if not is_remote(uri):
+        from fsspec.implementations.local import LocalFileSystem  # a child does without it
+
+        return LocalFileSystem(), _local(uri)
     try:
         return open_url(uri)
     except UserError as error:
         raise unopened(error) from error
+
+
+def _local(uri: str) -> str:
+    return os.path.abspath(uri.removeprefix("file://"))
 
 
 def _in_order(paths: list[str]) -> list[str]:
@@ -109,12 +155,6 @@ def _in_order(paths: list[str]) -> list[str]:
     if missing is not None:
         raise VideoError("truncated", f"image {missing} of {max(numbered)} is missing")
     return [numbered[number] for number in sorted(numbered)]
-
-
-def _image(system: Any, path: str) -> NDArray[np.uint8] | None:
-    with os_errors():
-        data: bytes = system.cat_file(path)
-    return _decode(data)
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:

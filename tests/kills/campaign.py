@@ -154,7 +154,7 @@ class Campaign:
                     continue
                 if target == "worker" and command.startswith("ray::process"):
                     yield process
-                if target == "decoder" and "tasks.video.decoder_process" in command:
+                if target == "decoder" and "tasks.video.decoder_child" in command:
                     yield process
 
     def _check_settled(self, out: Path, settled: dict[str, int]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from paths import ROOT, VIDEOS
 from processes import run, started
 
-import tasks.video.decoder_process as child_module
+import tasks.video.child as child_module
 from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, decode
@@ -114,11 +114,10 @@ def during(child, signal_number):
 
 
 CRASHING = """
-import os, signal
-from multiprocessing.connection import Connection
-pipe = Connection({descriptor})
-pipe.send_bytes(b"ready")
-pipe.recv()
+import os, signal, socket
+pipe = socket.socket(fileno={descriptor})
+pipe.send(b'{{"landlock": 0, "seccomp": false, "input_only": false}}')
+pipe.recv(1)
 os.kill(os.getpid(), signal.SIGSEGV)
 """
 
@@ -127,7 +126,7 @@ os.kill(os.getpid(), signal.SIGSEGV)
 @pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
 def test_crash_is_an_error_and_the_child_is_replaced(child, clip, monkeypatch, decoder):
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.video.decoder_process._START", CRASHING)
+        patch.setattr("tasks.video.child._START", CRASHING)
         child.close()
         with pytest.raises(VideoError, match="SIGSEGV") as error:
             child.decode(clip, decoder=decoder)
@@ -138,7 +137,7 @@ def test_crash_is_an_error_and_the_child_is_replaced(child, clip, monkeypatch, d
 
 @pytest.mark.quick
 def test_a_child_that_cannot_start_is_an_error(child, clip, monkeypatch):
-    monkeypatch.setattr("tasks.video.decoder_process._START", "raise SystemExit(3)")
+    monkeypatch.setattr("tasks.video.child._START", "raise SystemExit(3)")
     with pytest.raises(VideoError, match="status 3") as error:
         child.decode(clip)
     assert error.value.kind == "crash"
@@ -175,7 +174,7 @@ def test_hang_is_a_timeout(clip):
 )
 def test_a_decoder_that_segfaults_or_hangs_leaves_the_video_to_the_other(clip, monkeypatch, does, kind, says):
     """It happens in the child, for each video; the record names the decoder that was used in the end."""
-    broken = f"def broken(*_):\n    {does}\nimport sys, tasks.video.decoder_process\n"
+    broken = f"def broken(*_):\n    {does}\nimport sys, tasks.video.decoder_child\n"
     broken += "sys.modules['tasks.video.decode']._read_decord = broken\n"
     start = child_module._START.replace("from tasks", f"exec({broken!r}); from tasks")
     monkeypatch.setattr(child_module, "_START", start)
