@@ -28,7 +28,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1
-"""Of <linux/prctl.h>."""
+"""The signal that a process gets when its parent dies: <linux/prctl.h>."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def tracking_uri(workspace: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or else the workspace's own database; the path of a database file is absolute.
 
     Raises:
-        UserError: it is no address of a store, or one that a database cannot have.
+        UserError: it cannot be the address of a store.
     """
     given = os.environ.get(VARIABLE, "").strip()
     if not given:

@@ -73,7 +73,7 @@ def download(url: str, place: Path, sha256: str | None) -> None:
 
 @contextmanager
 def _opened(url: str) -> Iterator[tuple[IO[bytes] | Any, int | None]]:
-    """Give the content of a URL and its size in bytes, where the other side tells it."""
+    """Give the content of a URL and its size in bytes, where the other side knows it."""
     if url.startswith(("http://", "https://")):
         request = urllib.request.Request(url, headers={"User-Agent": "marey"})
         with urllib.request.build_opener(_Redirects).open(request, timeout=PATIENCE_S) as answer:

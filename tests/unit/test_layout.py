@@ -127,9 +127,9 @@ def test_packages_stay_with_their_libraries(folder: str) -> None:
         assert not packages(file) & FORBIDDEN[folder], file
 
 
-def test_only_the_tracker_and_the_runs_know_mlflow() -> None:
-    users = {file.name for file in (ROOT / "pipelines").rglob("*.py") if "mlflow" in packages(file)}
-    assert users <= {"tracker.py", "find_run.py"}
+def test_only_the_room_of_tracking_knows_mlflow() -> None:
+    users = {file.relative_to(ROOT) for file in (ROOT / "pipelines").rglob("*.py") if "mlflow" in packages(file)}
+    assert {str(user.parent) for user in users} == {"pipelines/tracking"}
 
 
 def test_only_one_file_knows_decord() -> None:
