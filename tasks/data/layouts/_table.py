@@ -17,6 +17,7 @@ LIMIT = 1 << 30
 LONGEST = 32_767
 """Characters of a cell, as in Excel."""
 
+_ZIP = b"PK\x03\x04"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _LINE_END = re.compile(rb"\r\n?|\n")
 _CELL = re.compile(r'(?:\s*"((?:[^"]|"")*+)"\s*|([^",]*))(,|\Z)')
@@ -41,6 +42,8 @@ def read_text(path: str, kind: str, limit: int = LIMIT) -> str:
         raise UserError(
             f"{path} is not {kind} in UTF-8 but in UTF-16, as Excel's 'Unicode Text' is: save it as 'CSV UTF-8'"
         )
+    if data.startswith(_ZIP):
+        raise UserError(f"{path} is not {kind} but an archive, as an Excel workbook is: save it as 'CSV UTF-8'")
     zero = data.find(b"\0")
     if zero >= 0:
         raise UserError(f"{path} is not {kind}: line {_line(data, zero)} holds a NUL byte; choose another layout")

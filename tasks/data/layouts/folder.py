@@ -26,6 +26,8 @@ def read(source: str, group: str | None = None) -> Listing:
         UserError: the source does not exist, has no class folders or no videos, or mixes parts with classes.
     """
     source = storage.absolute(source)
+    if storage.is_local(source) and os.path.isfile(source):
+        raise UserError(f"{source} is a file, not a folder: a table of videos needs --layout csv")
     listing = Listing([])
     folders = _folders(source, "", listing)
     parts = [name for name in folders if name in PARTS]

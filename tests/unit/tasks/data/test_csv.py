@@ -95,6 +95,7 @@ def test_every_form_of_a_good_table_is_read(table, content, expected):
         ("path,label\na.mp4,jump\n".encode("utf-16-le"), "line 1 holds a NUL byte"),
         (b"path,label\na.mp4,jump\nb.mp4,r\x00n\n", "line 3 holds a NUL byte"),
         ("path,label\r\na.mp4,caf\u00e9\r\n".encode("latin-1"), "line 2 holds the byte 0xe9; save it as 'CSV UTF-8'"),
+        (b"PK\x03\x04\x14\x00", "is not a CSV file but an archive, as an Excel workbook is"),
         ("path,label\n", "has no rows"),
         ("\n\n", "has no column 'path'"),
         ("a.mp4,jump\n", "has no column 'path'; it has 'a.mp4', 'jump': its first line must name path and label"),

@@ -77,7 +77,7 @@ def test_folder_refusals(tmp_path):
     touch(tmp_path, "1.mp4")
     with pytest.raises(UserError, match="no class folders with videos"):
         layouts.read("folder", str(tmp_path))
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="is a file, not a folder: a table of videos needs --layout csv"):
         layouts.read("folder", str(tmp_path / "1.mp4"))
     touch(tmp_path, "train/jump/1.mp4", "extra/jump/1.mp4")
     with pytest.raises(UserError, match="'extra' beside train"):

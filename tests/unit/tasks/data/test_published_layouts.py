@@ -353,6 +353,27 @@ def test_videos_in_other_containers_are_the_same_videos(copy, originals, name):
     assert len(decode(row.uri, start_s=row.start_s, end_s=row.end_s).images) == 20
 
 
+@pytest.mark.parametrize("listed", ["caf\u00e9", "cafe\u0301"])
+def test_published_names_are_found_in_either_form(copy, listed):
+    on_disk = "cafe\u0301" if listed == "caf\u00e9" else "caf\u00e9"
+    source = copy("kinetics")
+    (source / "train/air drumming").rename(source / f"train/air {on_disk}")
+    for part in ("train", "val"):
+        (source / f"{part}.csv").write_text((source / f"{part}.csv").read_text().replace("drumming", listed))
+    (source / "val/air drumming").rename(source / f"val/air {listed}")
+    rows = [row for row in read("kinetics", source).rows if row.label.startswith("air")]
+    assert {row.label for row in rows} == {"air caf\u00e9"}
+    assert len(rows) == 3
+    assert all(Path(row.uri).is_file() for row in rows)
+    source = copy("hmdb51")
+    (source / "clap").rename(source / on_disk)
+    for path in (source / "testTrainMulti_7030_splits").glob("clap_*"):
+        path.rename(path.with_name(path.name.replace("clap", listed, 1)))
+    rows = [row for row in read("hmdb51", source).rows if row.label == "caf\u00e9"]
+    assert len(rows) == 5
+    assert all(Path(row.uri).is_file() for row in rows)
+
+
 def test_files_beside_a_published_video_are_ignored(copy):
     source = copy("ucf101")
     folder = source / "UCF-101/Archery"
