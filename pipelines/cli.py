@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = dispatch(words)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        _report("interrupted; what was finished is kept, and the same command resumes from there")
+    except KeyboardInterrupt as interrupt:
+        _report(str(interrupt) or "interrupted; what was finished is kept, and the same command resumes from there")
         return INTERRUPTED
     except BrokenPipeError:
         # Whatever read our output (`| head`) has ended; without this the interpreter complains as it exits.

@@ -11,17 +11,20 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
+def replacing(path: str | os.PathLike[str], *, synced: bool = True) -> Iterator[str]:
     """Give the path of a new file, and move the file to `path` when the block ends well.
 
     It lies in the same folder, as `.NAME.RANDOM.tmp`. Readers see the old file, or none, until then; after an exception
-    too.
+    too. Unless `synced` nobody waits for the disk, and after a power cut the file may be damaged.
     """
     folder, name = os.path.split(path)
     aside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         yield aside
-        move_into_place(aside, path)
+        if synced:
+            move_into_place(aside, path)
+        else:
+            os.replace(aside, path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise

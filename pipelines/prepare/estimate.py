@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.text import columns
-from tasks.data import manifest, shard, storage, tables
+from tasks.data import kept, manifest, shard, storage, tables
 from tasks.data.assembly import Piece, Request
 from tasks.data.settings import PrepareSettings
 from tasks.seeds import generator
@@ -74,19 +74,20 @@ def estimate_preparation(
     root = storage.absolute(out)
     videos, _ = manifest.build(listed, settings)
     tables.check_output(root, manifest.digest(videos), settings)
-    pending = shard.pending(root, shard.plan(videos, settings), shard.settings_digest(settings))
-    rows = sorted(row for plan in pending for row in plan.rows)
+    digest = shard.settings_digest(settings)
+    pending = shard.pending(root, shard.plan(videos, settings), digest)
+    finished = kept.finished(root, pending, videos, digest, settings.max_sample_frames)
+    rows = sorted({row for plan in pending for row in plan.rows} - finished)
     chosen = generator("estimate", settings.seed).permutation(len(rows))[:SAMPLED_VIDEOS]
     attach(address)
     cpus = capacity.current_cpus()
     sizes, seconds, frames, kinds = [], [], [], Counter[str]()
     calls = (
-        (row, settings, Request(0, "auto"))
+        (row, settings, Request(0, "auto"), None)
         for row in videos.take(pa.array([rows[i] for i in chosen], pa.int64())).to_pylist()
     )
     with Progress(len(chosen), "videos", shown=progress) as bar:
-        task = process_task(settings).options(num_returns=1)
-        for _, (part, _) in bounded(task, calls, VIDEOS_PER_CPU * cpus, bar.tick):
+        for _, (part, _) in bounded(process_task(settings), calls, VIDEOS_PER_CPU * cpus, bar.tick):
             bar.update()
             if not isinstance(part, Piece):
                 kinds[part.kind] += 1

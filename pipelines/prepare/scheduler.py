@@ -1,8 +1,9 @@
 """Preparation as Ray tasks: a piece of a video is the unit of compute, a shard the unit of commit.
 
-Few pieces are in flight at a time, whatever their number, and finished ones that wait for the rest of their shard may
-fill only a fraction of the object store: neither the driver nor the store grows with the amount of data. Pieces of
-videos that have begun go first, so that a long video among the last does not leave the cluster idle.
+Whoever makes a piece keeps it aside in the dataset until its shard is committed, and only then does it count as
+finished: whatever is killed, only the pieces that were being made are made again. Few are in flight at a time, and
+their files pass neither through the driver nor through Ray's object store: neither grows with the amount of data.
+Pieces of videos that have begun go first, so that a long video among the last does not leave the cluster idle.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +25,17 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipelines.compute import capacity
 from pipelines.errors import UserError
+from tasks.data import kept
 from tasks.data.assembly import Assembly, Piece, Processed, Request
+from tasks.data.kept import KeptVideo
 from tasks.data.process import process_piece
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import ShardPlan, settings_digest, write_shard
+from tasks.remote import reason
 from tasks.video import DecoderProcess, VideoError, tvl1
 
 VIDEOS_PER_CPU = 3
 """Pieces in flight per CPU: one being made, the others queued behind it."""
-STORE_FRACTION = 0.3
-"""Fraction of the object store that finished pieces may fill before later shards wait."""
 WORKERS_PER_GPU = 8
 """Most processes that use one GPU where flow is computed on GPUs: each takes some 1 GB of its memory."""
 CPUS_EVERY_S = 10.0
@@ -51,8 +54,11 @@ class FinishedVideo:
     """What the driver keeps of a finished video."""
 
     record: dict[str, Any]
-    members: list[_Ref]
-    """The files of each piece, in the object store."""
+    place: KeptVideo
+    pieces: list[Request]
+    """What was asked for to get its pieces, in their order."""
+    new: bool
+    """Whether anything of it was made by this call."""
 
 
 @dataclass(eq=False)
@@ -60,8 +66,6 @@ class _Shard:
     plan: ShardPlan
     videos: list[FinishedVideo | None]
     """In the plan's order; None until finished."""
-    bytes: int = 0
-    """Size of its finished pieces in the object store."""
 
     def finished_videos(self) -> list[FinishedVideo] | None:
         """Return all its videos, None while one is missing."""
@@ -72,60 +76,86 @@ class _Shard:
 class _VideoInProgress:
     """A video of which some pieces are made and others are not."""
 
-    def __init__(self, shard: _Shard, place: int, row: dict[str, Any], settings: PrepareSettings) -> None:
-        self.shard, self.place, self.row = shard, place, row
-        self.assembly = Assembly(row["video_id"], settings.max_sample_frames)
-        self.members: dict[int, _Ref] = {}
-        """The files of each piece made so far, by its number."""
-        self.bytes = 0
+    def __init__(self, shard: _Shard, index: int, row: dict[str, Any], limit: int, place: KeptVideo) -> None:
+        self.shard, self.index, self.row, self.place = shard, index, row, place
+        self.assembly = Assembly(row["video_id"], limit)
+        self.new = False
+        self._pieces: dict[int, Request] = {}
+        """What was asked for to get each piece made so far, by the number of the piece."""
 
-    def take(self, request: Request, outcome: Piece | VideoError, members: _Ref) -> list[Request]:
+    def take(self, request: Request, outcome: Piece | VideoError, new: bool) -> list[Request]:
         """Take the outcome of a request that is still wanted; return the requests that follow from it."""
+        self.new |= new
         following = self.assembly.take(request, outcome)
         if isinstance(outcome, Piece):
-            self.members[request.number] = members
-            added = outcome.bytes
+            self._pieces[request.number] = request
         else:  # the video has failed, or is read anew
-            self.members.clear()
-            added = -self.bytes
-        self.bytes += added
-        self.shard.bytes += added
+            self._pieces.clear()
         if self.assembly.done:
-            refs = [self.members[number] for number in sorted(self.members)]
-            self.shard.videos[self.place] = FinishedVideo(self.assembly.record(), refs)
+            pieces = [self._pieces[number] for number in sorted(self._pieces)]
+            self.shard.videos[self.index] = FinishedVideo(self.assembly.record(), self.place, pieces, self.new)
         return following
 
 
-@ray.remote(num_cpus=1, max_retries=RETRIES, num_returns=2)
+@ray.remote(num_cpus=1, max_retries=RETRIES)
 def process(
-    row: dict[str, Any], settings: PrepareSettings, request: Request
-) -> tuple[Piece | VideoError, list[tuple[str, bytes]]]:
-    """Make one piece of a video; its description goes to the driver, its files stay in the object store."""
+    row: dict[str, Any], settings: PrepareSettings, request: Request, place: KeptVideo | None
+) -> tuple[Piece | VideoError, bool]:
+    """Make one piece of a video and keep it at its place, unless it is there.
+
+    Args:
+        row: the video.
+        settings: how to prepare it.
+        request: the piece.
+        place: where the piece is kept; None keeps it nowhere.
+
+    Returns:
+        The piece without its files, or its failure; and whether it was made now.
+    """
     global _decoder
+    if place:
+        with _writing_to(place.root):
+            found = place.read(request)
+        if found:
+            return found, False
     if _decoder is None:  # one per worker process, for all its videos
         _decoder = DecoderProcess()
         if settings.flow != "none":  # compiled, or loaded, before the first video's time is taken
             tvl1(np.zeros((2, 16, 16), np.uint8), settings.tvl1, settings.flow_backend)
     try:
-        piece = process_piece(row, settings, _decoder, request.number, request.decoder)
+        outcome: Piece | VideoError = process_piece(row, settings, _decoder, request.number, request.decoder)
     except VideoError as error:
-        return error, []
-    return replace(piece, members=[]), piece.members
+        outcome = error
+    if place:
+        with _writing_to(place.root):
+            place.write(request, outcome)
+    return outcome if isinstance(outcome, VideoError) else replace(outcome, members=[]), True
 
 
 @ray.remote(num_cpus=1)
 def write(root: str, plan: ShardPlan, videos: Sequence[FinishedVideo], settings: PrepareSettings) -> None:
-    """Write and commit one shard, fetching one piece at a time.
+    """Write and commit one shard from what is kept, reading few pieces at a time.
 
     Counts as a CPU so that the processes that make pieces write too: for one task more than it has CPUs Ray starts a
     process, 1.5 s of a core, and soon ends another as idle, with its decoder and its loaded kernel.
     """
+    pieces = kept.read_members(video.place.path(request) for video in videos for request in video.pieces)
 
-    def fetched(refs: list[_Ref]) -> Iterator[tuple[str, bytes]]:
-        for ref in refs:
-            yield from ray.get(ref)
+    def members(count: int) -> Iterator[tuple[str, memoryview]]:
+        for files in islice(pieces, count):
+            yield from files
 
-    write_shard(root, plan, (Processed(v.record, fetched(v.members)) for v in videos), settings_digest(settings))
+    with _writing_to(root):
+        done = (Processed(video.record, members(len(video.pieces))) for video in videos)
+        write_shard(root, plan, done, settings_digest(settings))
+
+
+@contextmanager
+def _writing_to(root: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{root} cannot be written: {reason(error)}") from error
 
 
 def process_task(settings: PrepareSettings) -> Any:
@@ -156,6 +186,7 @@ class Scheduler:
         plans: the shards to make, in order.
         manifest: the rows that the plans number.
         settings: how to prepare.
+        retry_failed: whether a failure that was kept is tried again.
         finished: called with the flow pairs of each piece as it is done, and the video if that was its last; with 0 and
             None when a second passes without one.
     """
@@ -167,24 +198,30 @@ class Scheduler:
         manifest: pa.Table,
         settings: PrepareSettings,
         finished: Callable[[int, FinishedVideo | None], None],
+        *,
+        retry_failed: bool = False,
     ) -> None:
         self._root, self._finished = root, finished
-        self._budget = STORE_FRACTION * capacity.current_resources()["object_store_memory"]
+        digest = settings_digest(settings)
         self._settings = ray.put(settings)
         self._process = process_task(settings)
         shards = (_Shard(plan, [None] * len(plan.rows)) for plan in plans)
         self._videos = (
-            _VideoInProgress(shard, place, row, settings)
+            _VideoInProgress(
+                shard,
+                index,
+                row,
+                settings.max_sample_frames,
+                KeptVideo.of(root, shard.plan.index, shard.plan.rows[index], row, digest, retry_failed),
+            )
             for shard in shards
-            for place, row in enumerate(shard.plan.take(manifest))
+            for index, row in enumerate(shard.plan.take(manifest))
         )
         self._upcoming = next(self._videos, None)
         self._later: deque[tuple[_VideoInProgress, Request]] = deque()
         """Pieces to make of videos that have begun."""
-        self._in_flight: dict[_Ref, tuple[_VideoInProgress, Request, _Ref]] = {}
-        """Outcome of each piece at work -> its video, its request, its files."""
-        self._unfinished: list[_Shard] = []
-        """Shards of which a video has begun, and not all have finished."""
+        self._in_flight: dict[_Ref, tuple[_VideoInProgress, Request]] = {}
+        """Outcome of each piece at work -> its video and its request."""
         self._writing: dict[_Ref, _Shard] = {}
         self._window = 0
         """Pieces in flight at most."""
@@ -208,28 +245,17 @@ class Scheduler:
             self._window_set, self._window = time.monotonic(), VIDEOS_PER_CPU * capacity.current_cpus()
         while len(self._in_flight) < self._window and (piece := self._next_piece()):
             video, request = piece
-            refs = self._process.remote(video.row, self._settings, request)
-            outcome, members = cast("tuple[_Ref, _Ref]", refs)
-            self._in_flight[outcome] = (video, request, members)
+            self._in_flight[self._process.remote(video.row, self._settings, request, video.place)] = piece
 
     def _next_piece(self) -> tuple[_VideoInProgress, Request] | None:
-        """Return what to make next: of a video that has begun, else the first of another; None where nothing fits."""
-        piece = next((piece for piece in self._later if self._fits(piece[0].shard)), None)
-        if piece:
-            self._later.remove(piece)
-            return piece
+        """Return what to make next: of a video that has begun, else the first of another; None at the end."""
+        if self._later:
+            return self._later.popleft()
         video = self._upcoming
-        if video is None or not self._fits(video.shard):
+        if video is None:
             return None
-        if video.shard not in self._unfinished:
-            self._unfinished.append(video.shard)
         self._upcoming = next(self._videos, None)
         return video, video.assembly.first()
-
-    def _fits(self, shard: _Shard) -> bool:
-        """Tell whether the object store has room for more of a shard; for the first of them it always has."""
-        held = sum(one.bytes for one in [*self._unfinished, *self._writing.values()])
-        return held < self._budget or not self._unfinished or shard is self._unfinished[0]
 
     def _wait(self) -> list[_Ref]:
         """Return whatever is done; nothing where a second passes without."""
@@ -239,50 +265,52 @@ class Scheduler:
         return ready
 
     def _take_finished(self, ref: _Ref) -> None:
-        video, request, members = self._in_flight.pop(ref)
-        outcome = _outcome(ref, video.row)
+        video, request = self._in_flight.pop(ref)
+        outcome, new = self._outcome(ref, video.row)
         if not video.assembly.wants(request):
             return
-        following = video.take(request, outcome, members)
+        following = video.take(request, outcome, new)
         if isinstance(outcome, VideoError):  # what was asked for before is not wanted any more
             self._later = deque(piece for piece in self._later if piece[0] is not video)
         self._later.extend((video, request) for request in following)
-        self._finished(outcome.flows if isinstance(outcome, Piece) else 0, video.shard.videos[video.place])
+        pairs = outcome.flows if new and isinstance(outcome, Piece) else 0
+        self._finished(pairs, video.shard.videos[video.index])
         self._start_writing(video.shard)
+
+    def _outcome(self, ref: _Ref, row: dict[str, Any]) -> tuple[Piece | VideoError, bool]:
+        try:
+            outcome: tuple[Piece | VideoError, bool] = ray.get(ref)
+        except RayTaskError as error:  # a full disk, a defect of ours, or a broken environment: no video is to blame
+            raise self._ended_by(error) from error
+        except RayError as error:
+            why = str(error).strip().partition("\n")[0]
+            log.warning("%s: %s", row["uri"], why)
+            return VideoError("crash", f"the worker was lost {RETRIES + 1} times: {why}"), True
+        return outcome
 
     def _start_writing(self, shard: _Shard) -> None:
         """Write a shard, if all its videos have finished."""
         videos = shard.finished_videos()
         if videos is not None:
-            self._unfinished.remove(shard)
             self._writing[write.remote(self._root, shard.plan, videos, self._settings)] = shard
 
     def _take_written(self, ref: _Ref) -> None:
-        del self._writing[ref]
+        shard = self._writing.pop(ref)
         try:
             ray.get(ref)
         except RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise UserError(str(error.cause)) from error
-            if isinstance(error.cause, OSError):
-                self._await_other_writers()
-                raise UserError(f"{self._root} cannot be written: {error.cause.strerror or error.cause}") from error
-            raise
+            raise self._ended_by(error) from error
+        self._finished(0, None)  # what another driver keeps is its own
+        kept.remove(self._root, shard.plan.index)  # not by the task, which Ray may repeat
 
-    def _await_other_writers(self) -> None:
-        """Collect their errors: they fail for the same reason, and Ray prints an error that nobody asks for."""
-        for ref in self._writing:
+    def _ended_by(self, error: RayTaskError) -> Exception:
+        """Return the error to raise for that of a task."""
+        if not isinstance(error.cause, UserError):
+            return error
+        # The others fail for the same reason, and Ray prints an error that nobody asks for.
+        for ref in self._in_flight:
+            ray.cancel(ref, force=True)
+        for ref in [*self._in_flight, *self._writing]:
             with suppress(RayError):
                 ray.get(ref)
-
-
-def _outcome(ref: _Ref, row: dict[str, Any]) -> Piece | VideoError:
-    try:
-        outcome: Piece | VideoError = ray.get(ref)
-    except RayTaskError:  # a defect of ours, or a broken environment: no video is to blame
-        raise
-    except RayError as error:
-        reason = str(error).strip().partition("\n")[0]
-        log.warning("%s: %s", row["uri"], reason)
-        return VideoError("crash", f"the worker was lost {RETRIES + 1} times: {reason}")
-    return outcome
+        return UserError(str(error.cause))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipelines.compute import Progress, capacity
 from pipelines.errors import UserError
 from pipelines.text import columns
-from tasks.data import layouts, manifest, shard, storage, tables
+from tasks.data import kept, layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings, SourceSettings
 from tasks.video.errors import TRANSIENT
@@ -106,18 +106,19 @@ def prepare(
             description = tables.write_tables(root, videos, splits, settings)
         except OSError as error:
             raise UserError(f"{root} cannot be written: {error.strerror or error}") from error
-        storage.sweep(storage.join(root, "shards"))
+        _sweep(root)
         pending = shard.pending(
             root, shard.plan(videos, settings), description["settings_digest"], retry_failed=retry_failed
         )
         done = Counter[str]()
         if pending:
-            done = _make_shards(root, pending, videos, settings, address, progress, lock)
+            done = _make_shards(root, pending, videos, settings, retry_failed, address, progress, lock)
             # Workers of a killed driver live some seconds longer than it, and may have left files since the first one.
-            storage.sweep(storage.join(root, "shards"))
+            _sweep(root)
         else:
             log.info("all %d videos are already prepared", videos.num_rows)
         lock.confirm()
+        kept.remove(root)
         records = tables.write_records(root)
     result = _result(root, description["digest"], records, done, max_failed, time.monotonic() - started)
     if not result.ok:
@@ -185,6 +186,7 @@ def _make_shards(
     pending: list[shard.ShardPlan],
     videos: pa.Table,
     settings: PrepareSettings,
+    retry_failed: bool,
     address: str | None,
     progress: bool,
     lock: Lock,
@@ -193,25 +195,41 @@ def _make_shards(
     from cluster.attach import attach
     from pipelines.prepare.scheduler import Scheduler
 
-    total = sum(len(plan.rows) for plan in pending)
-    if total < videos.num_rows:
-        log.info("%d of %d videos are already prepared", videos.num_rows - total, videos.num_rows)
+    digest = shard.settings_digest(settings)
+    before = kept.finished(root, pending, videos, digest, settings.max_sample_frames, retry_failed)
+    settled = set(before)  # rows of pending shards that need not be prepared again
+    committed = videos.num_rows - sum(len(plan.rows) for plan in pending)
+    if committed + len(before):
+        log.info("%d of %d videos are already prepared", committed + len(before), videos.num_rows)
     attach(address)
     cpus = capacity.current_cpus()
     done = Counter[str]()
-    with Progress(total, "videos", shown=progress) as bar:
+    with Progress(videos.num_rows - committed - len(before), "videos", shown=progress) as bar:
 
         def finished(pairs: int, video: FinishedVideo | None) -> None:
             lock.check()
             done["pairs"] += pairs
-            if video is not None:
+            if video is not None and video.new:
                 done.update(videos=1, failed=int(video.record["status"] == "failed"))
+            if video is not None and video.record["kind"] not in TRANSIENT:
+                settled.add(video.place.number)
             rate = done["pairs"] / bar.seconds
             note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} per core), {done['failed']} failed"
-            bar.update(0 if video is None else 1, note)
+            bar.update(0 if video is None or video.place.number in before else 1, note)
 
-        Scheduler(root, pending, videos, settings, finished).run()
+        try:
+            Scheduler(root, pending, videos, settings, finished, retry_failed=retry_failed).run()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; {committed + len(settled)} of {videos.num_rows} videos are prepared and kept, and the "
+                "same command resumes from there"
+            ) from None
     return done
+
+
+def _sweep(root: str) -> None:
+    for folder in ("shards", kept.FOLDER):
+        storage.sweep(storage.join(root, folder))
 
 
 def _result(

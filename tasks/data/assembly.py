@@ -38,7 +38,7 @@ class Processed:
 
     record: dict[str, Any]
     """video_id, status (ok|failed), kind, message, decoder, frames, flows, width, height, fps, pieces, seconds."""
-    members: Iterable[tuple[str, bytes]] = ()
+    members: Iterable[tuple[str, bytes | memoryview]] = ()
     """Name and content of each file of its samples; none for a failed video."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Sums over its pieces."""

@@ -93,7 +93,7 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
     size = 0
     with storage.writing(tar_path(root, plan.index)) as path, open(path, "wb") as file:
 
-        def put(data: bytes) -> None:
+        def put(data: bytes | memoryview) -> None:
             nonlocal size
             file.write(data)
             state.update(data)

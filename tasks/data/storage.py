@@ -74,16 +74,16 @@ def read_bytes(path: str, start: int | None = None, end: int | None = None) -> b
         return content
 
 
-def read_each(paths: Iterable[str]) -> Iterator[bytes]:
-    """Yield the contents of small files in order, reading some ahead; errors as `read_bytes`."""
-    with ThreadPoolExecutor(READERS, thread_name_prefix="marey-read") as pool:
-        ahead: deque[Future[bytes]] = deque()
+def read_each(paths: Iterable[str], ahead: int = READERS) -> Iterator[bytes]:
+    """Yield the contents of files in order, of which up to `ahead` are in memory; errors as `read_bytes`."""
+    with ThreadPoolExecutor(ahead, thread_name_prefix="marey-read") as pool:
+        reading: deque[Future[bytes]] = deque()
         for path in paths:
-            ahead.append(pool.submit(read_bytes, path))
-            if len(ahead) == READERS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            reading.append(pool.submit(read_bytes, path))
+            if len(reading) == ahead:
+                yield reading.popleft().result()
+        while reading:
+            yield reading.popleft().result()
 
 
 def view(path: str) -> memoryview:
@@ -139,14 +139,14 @@ def make_folder(path: str) -> None:
 
 
 @contextmanager
-def writing(path: str) -> Iterator[str]:
+def writing(path: str, *, synced: bool = True) -> Iterator[str]:
     """Give a local path to write to, and publish the file written there in one step when the block ends well.
 
     Local files are replaced by `tasks.files`, remote ones by one upload. Until then, and after an exception, readers
-    see the old file, or none.
+    see the old file, or none. Unless `synced` nobody waits for a local disk.
     """
     if is_local(path):
-        with replacing(path) as aside:
+        with replacing(path, synced=synced) as aside:
             yield aside
         return
     with tempfile.TemporaryDirectory(prefix="marey-") as folder:
@@ -209,6 +209,15 @@ def remove(path: str) -> None:
     """Remove a remote file if it exists."""
     with suppress(FileNotFoundError), _remote(path, "removed") as (system, remote):
         system.rm_file(remote)
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder and all that is in it, if it exists; what is written there meanwhile may stay."""
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with suppress(FileNotFoundError), _remote(folder, "removed") as (system, remote):
+        system.rm(remote, recursive=True)
 
 
 def sweep(folder: str) -> None:

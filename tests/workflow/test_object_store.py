@@ -138,9 +138,15 @@ def test_a_connection_that_ends_in_mid_write_leaves_no_shard(
     (said,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("marey: ")]
     assert f"{out}/shards/000002.tar cannot be written" in said
     assert not {"000002.tar", "000002.json"} & set(names(out))
+    committed = {name.removesuffix(".json") for name in names(out) if name.endswith(".json")}
+    unfinished = {name for name, _ in storage.entries(f"{out}/.kept")} - committed
+    made = 3 * len(committed) + sum(len(storage.entries(f"{out}/.kept/{name}")) for name in unfinished)
+    assert made >= 6
     s3.heal()
-    assert cli.main(line) == 0
+    again = prepare(SOURCE, out, settings=SETTINGS, progress=False)
+    assert (again.ok, again.new_videos) == (12, 12 - made)
     assert content(out) == content(whole.dataset)
+    assert not storage.exists(f"{out}/.kept")
 
 
 def test_a_large_shard_whose_upload_in_parts_is_cut(s3, out: str) -> None:

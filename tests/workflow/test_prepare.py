@@ -6,8 +6,10 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,6 +35,7 @@ from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
 SETTINGS = PrepareSettings(short_side=32, shard_videos=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
+FEW = dataclasses.replace(SETTINGS, shard_videos=256)
 ODD = VIDEOS / "odd_files"
 ODD_KINDS = {
     "truncated": {"bitflips.mp4", "fixture_fixture2.mkv"},
@@ -132,12 +135,23 @@ def test_frames_as_h264(whole: PrepareResult, videos: Path, tmp_path: Path) -> N
         assert abs(difference).mean() < 6
 
 
-def test_a_killed_driver_leaves_what_the_next_call_completes(
-    whole: PrepareResult, videos: Path, tmp_path: Path
+def kept_videos(out: Path) -> list[Path]:
+    """What is kept of the videos of unfinished shards, a file for each that is not in pieces."""
+    return sorted((out / ".kept").glob("*/[0-9]*"))
+
+
+@pytest.fixture(scope="module")
+def single(videos: Path, tmp_path_factory) -> Path:
+    """The 40 squares in the one shard that so few of them have by default, by plain functions."""
+    return Path(prepare_here(videos, tmp_path_factory.mktemp("single") / "out", FEW))
+
+
+def test_a_killed_driver_costs_no_video_but_those_being_made(
+    single: Path, videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
     code = f"""
-import glob, os, signal, time
+import os, signal
 from pipelines.prepare import workflow as prepare
 from pipelines.compute.progress import Progress
 from tasks.data.settings import PrepareSettings
@@ -147,25 +161,68 @@ class Deadly(Progress):
     def update(self, count=1, note=""):
         super().update(count, note)
         if self.done == 25:
-            while not glob.glob({str(out / "shards/*.json")!r}):  # of three shards in the making
-                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
 prepare.Progress = Deadly
-prepare.prepare({str(videos)!r}, {str(out)!r}, settings={SETTINGS!r}, address="local")
+prepare.prepare({str(videos)!r}, {str(out)!r}, settings={FEW!r}, address="local")
 """
     marked = {"MAREY_TEST_DRIVER": "killed"}
     killed = processes.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | marked)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    # Its workers die with it, but some may have committed a shard since.
-    _, alive = psutil.wait_procs(processes.marked(*marked.popitem()), timeout=processes.ENDING_S)
-    assert not alive
-    made = [path for path in (out / "shards").iterdir() if path.suffix == ".json" and path.name[0] != "."]
-    assert 0 < len(made) < 5
-    result = prepare(str(videos), str(out), settings=SETTINGS, progress=False)
-    assert result.new_videos == 40 - 8 * len(made)
-    assert shards(out) == shards(whole.dataset)
+    ended(marked)
+    assert not list((out / "shards").iterdir())
+    left = kept_videos(out)
+    assert 25 <= len(left) < 40
+    found = listing("folder", str(videos), None)
+    assert estimate.estimate_preparation(found, str(out), FEW, progress=False).videos == 40 - len(left)
+    flip(left[0])
+    left[1].write_bytes(left[1].read_bytes()[:2000])
+    caplog.set_level("INFO")
+    result = prepare(str(videos), str(out), settings=FEW, progress=False)
+    assert (result.ok, result.new_videos) == (40, 40 - len(left) + 2)
+    assert f"{len(left)} of 40 videos are already prepared" in caplog.text
+    assert shards(out) == shards(single)
     assert not list((out / "shards").glob(".*"))
+    assert not (out / ".kept").exists()
+
+
+def ended(marked: dict[str, str]) -> None:
+    """Wait for the workers of a driver, some of which may keep another video after its end."""
+    ((name, value),) = marked.items()
+    _, alive = psutil.wait_procs(processes.marked(name, value), timeout=processes.ENDING_S)
+    assert not alive
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def test_ctrl_c_says_how_many_videos_are_kept(
+    single: Path, videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    words = ["prepare", videos, out, "--short-side", "32", "--tvl1.scales", "2", "--tvl1.warps", "1"]
+    words += ["--tvl1.outer-iterations", "2"]
+    marked = {"MAREY_TEST_DRIVER": "interrupted"}
+    line = [sys.executable, "-m", "pipelines", *words]
+    with processes.started(line, cwd=ROOT, env=os.environ | marked, stderr=subprocess.PIPE, text=True) as driver:
+        while len(kept_videos(out)) < 10 and driver.poll() is None:
+            time.sleep(0.01)
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+        said = driver.communicate()[1].splitlines()[-1]
+    assert driver.returncode == 130
+    told = re.fullmatch(
+        r"marey: interrupted; (\d+) of 40 videos are prepared and kept, and the same command resumes from there", said
+    )
+    assert told, said
+    assert 8 <= int(told[1]) <= len(kept_videos(out)) < 40
+    ended(marked)
+    left = len(kept_videos(out))
+    result = prepare(str(videos), str(out), settings=FEW, progress=False)
+    assert (result.ok, result.new_videos) == (40, 40 - left)
+    assert shards(out) == shards(single)
 
 
 def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_call(
@@ -175,16 +232,16 @@ def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_
 
     victim = "red-train-3"
 
-    def deadly(row, settings, request):
+    def deadly(row, settings, request, place):
         from pipelines.prepare.scheduler import process
 
         if victim in row["video_id"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return process._function(row, settings, request)
+        return process._function(row, settings, request, place)
 
     out = str(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1, max_retries=2, num_returns=2)(deadly))
+        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1, max_retries=2)(deadly))
         result = prepare(str(videos), out, settings=SETTINGS, progress=False)
     assert (result.ok, result.kinds, result.provisional) == (39, {"crash": 1}, 1)
     (failed,) = [r for r in tables.read_table(out, "records").to_pylist() if r["status"] == "failed"]
@@ -221,7 +278,7 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
     begun = tmp_path / "begun"
     begun.mkdir()
 
-    def meeting(row, settings, request):
+    def meeting(row, settings, request, place):
         """Parts 2 and 3 of the whole video end only once both have begun."""
         from pipelines.prepare.scheduler import process
 
@@ -231,10 +288,10 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
             while len(list(begun.iterdir())) < 2:
                 assert time.monotonic() < deadline, "the other piece does not begin"
                 time.sleep(0.05)
-        return process._function(row, settings, request)
+        return process._function(row, settings, request, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1, num_returns=2)(meeting))
+        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1)(meeting))
         result = prepare(str(long_videos), str(tmp_path / "out"), settings=settings, progress=False)
     assert (result.ok, result.kinds) == (5, {"truncated": 1})
     prepare_here(long_videos, tmp_path / "alone", settings)
