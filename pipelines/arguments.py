@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pipelines.numbers import number
 from tasks.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from tyro._errors import ParseErrorEvent
+    from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 
 def parse(args: type, verb: str, words: list[str]) -> Any:
@@ -23,15 +25,41 @@ def parse(args: type, verb: str, words: list[str]) -> Any:
     """
     import tyro
     from tyro._errors import on_parse_error
+    from tyro.constructors import ConstructorRegistry
 
     def refuse(event: ParseErrorEvent) -> None:
         raise UserError(f"{_problem(event, args, words)} (`marey {verb} --help` lists all)")
 
     try:
-        with on_parse_error(refuse):
+        registry = ConstructorRegistry()
+        registry.primitive_rule(_strict_number)
+        with on_parse_error(refuse), registry:
             return tyro.cli(args, prog=f"marey {verb}", args=words, config=[tyro.conf.PositionalMetavarFromFieldName])
     except ValueError as error:  # from a settings' __post_init__
         raise UserError(str(error)) from error
+
+
+def _strict_number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Return how a number is read from a word: as recipes read it, where tyro would take 0112, 1_000 and inf."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    kind = info.type
+    if kind not in (int, float):
+        return None
+
+    def read(words: list[str]) -> int | float:
+        found = number(words[0])
+        if found is None or (kind is int and isinstance(found, float)):
+            raise ValueError(f"not a {'whole ' if found is not None else ''}number: {words[0]!r}")
+        return float(found) if kind is float else found
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, int if kind is int else int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def _problem(event: ParseErrorEvent, args: type, words: list[str]) -> str:
@@ -53,8 +81,7 @@ def _problem(event: ParseErrorEvent, args: type, words: list[str]) -> str:
         case _errors.BadValue():
             return f"{_name(event.argument)} needs a value"
         case _errors.InstantiationFailure():
-            message = re.sub(r"^(invalid literal|could not convert) .*: ", "not a number: ", event.message)
-            return f"{_name(event.argument)}: {message}" if event.argument else message
+            return f"{_name(event.argument)}: {event.message}" if event.argument else event.message
     return type(event).__name__
 
 

@@ -91,6 +91,9 @@ def dispatch(words: list[str]) -> int:
         refuse_credentials(word)
     command = import_module(f"pipelines.commands.{verb}")
     args = parse(command.Args, verb, rest)
+    from pipelines.places import absolute_arguments
+
+    args = absolute_arguments(args)
     # Ours from INFO, other libraries from WARNING; on stderr, so that stdout holds results only.
     from pipelines.text import PrintableFormatter
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
+from pipelines.places import LocalFile, Place, RunName
 from pipelines.shared_arguments import OnCluster, WithJSON
 
 
@@ -18,9 +18,9 @@ class Args(OnCluster, WithJSON):
     Exit 3: some of the videos could not be read; 2: none could.
     """
 
-    run: Positional[str]
+    run: Positional[RunName]
     """A run's id or name, models:/NAME@ALIAS, models:/NAME/VERSION or a checkpoint folder."""
-    videos: Positional[tuple[str, ...]]
+    videos: Positional[tuple[Place, ...]]
     """Video files, or folders of them; a folder of numbered images is a video."""
     top: int = 5
     """Classes to name per video."""
@@ -28,9 +28,9 @@ class Args(OnCluster, WithJSON):
     """Clips per video whose scores are averaged."""
     crops: Literal[1, 3, 10] = 1
     """Crops per clip."""
-    out: Path | None = None
+    out: LocalFile | None = None
     """Also write the predictions to this .csv or .json file."""
-    annotate: Path | None = None
+    annotate: LocalFile | None = None
     """Also write a single video, with its prediction drawn on it, to this .mp4."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from pipelines.places import Place
 from pipelines.shared_arguments import OnCluster, WithJSON
 from tasks.data import layouts
 from tasks.data.settings import PrepareSettings, SourceSettings
@@ -19,9 +20,9 @@ class Args(OnCluster, WithJSON, SourceSettings):
     The same command resumes an interrupted one. Exit 3: done, but too many videos failed.
     """
 
-    source: Positional[str]
+    source: Positional[Place]
     """Videos: a folder of class folders, a CSV of files and labels (`--layout csv`), or a published dataset."""
-    out: Positional[str]
+    out: Positional[Place]
     """Folder or URL of the dataset to write."""
     layout: Annotated[str, arg(help=f"How the source is arranged: {', '.join(layouts.names())}.")] = (
         SourceSettings.layout

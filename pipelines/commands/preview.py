@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from pipelines.places import Place
 from pipelines.shared_arguments import WithJSON
 from tasks.checks import at_least
 
@@ -17,9 +18,9 @@ class Args(WithJSON):
     The page is one file that loads nothing else. Of the dataset, only its tables and the samples shown are read.
     """
 
-    dataset: Positional[str]
+    dataset: Positional[Place]
     """Folder or URL of the prepared dataset."""
-    out: Positional[str]
+    out: Positional[Place]
     """The page to write, such as preview.html; path or URL. An existing one is replaced."""
     split: str | None = None
     """Count the parts of this split; by default the dataset's only or first one."""

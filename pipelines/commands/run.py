@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
+from pipelines.places import RecipeName
 from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Args(Overriding, OnCluster, WithJSON):
     done, but too many videos failed.
     """
 
-    recipes: Positional[tuple[str, ...]]
+    recipes: Positional[tuple[RecipeName, ...]]
     """Recipe files, or names of built-in recipes."""
     splits: tuple[str, ...] = ()
     """Splits of the dataset to run on, each in turn, or `all`; prints their mean."""

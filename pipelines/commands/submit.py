@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from pipelines.places import Place
 from pipelines.shared_arguments import OfJobs
 
 HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui")
@@ -24,7 +25,7 @@ class Args(OfJobs):
     """After `--`: the verb and its arguments, as for `marey` itself."""
     wait: bool = True
     """Show the log until the job ends; --no-wait prints the job's id at once."""
-    shared: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FOLDER")] = ()
+    shared: Annotated[UseAppendAction[tuple[Place, ...]], arg(metavar="FOLDER")] = ()
     """A folder that the cluster's machines see under the same path; may be given several times."""
 
 

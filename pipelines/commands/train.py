@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from pipelines.places import RecipeName
 from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
 
 
@@ -16,7 +17,7 @@ class Args(Overriding, OnCluster, WithJSON):
     The same command resumes an interrupted training, and returns the result of a finished one.
     """
 
-    recipe: Positional[str]
+    recipe: Positional[RecipeName]
     """A recipe file, or the name of a built-in recipe."""
     workers: int | None = None
     """Workers that share each step; by default the recipe's compute.workers."""

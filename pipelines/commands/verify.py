@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from pipelines.places import Place
 from pipelines.shared_arguments import OnCluster, WithJSON
 
 
@@ -16,7 +17,7 @@ class Args(OnCluster, WithJSON):
     Exit 1: something differs; every difference is printed.
     """
 
-    dataset: Positional[str]
+    dataset: Positional[Place]
     """Folder or URL of the prepared dataset."""
 
 

@@ -3,6 +3,8 @@
 from pipelines.recipe.clips import clip_settings as clip_settings
 from pipelines.recipe.clips import published_clip as published_clip
 from pipelines.recipe.clips import view_settings as view_settings
+from pipelines.recipe.dataset import check_dataset as check_dataset
+from pipelines.recipe.dataset import open_data as open_data
 from pipelines.recipe.file import BUILT_IN as BUILT_IN
 from pipelines.recipe.file import assignment as assignment
 from pipelines.recipe.file import digest as digest

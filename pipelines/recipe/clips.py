@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ def check_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(values.keys() - {field.name for field in fields(ClipSettings)})
     if unknown:
         raise ValueError(f"a clip has no field {unknown[0]}")
-    clip = _CLIP.validate_python(values)
+    clip = _CLIP.validate_json(json.dumps(values), strict=True)
     return {name: getattr(clip, name) for name in values}
 
 

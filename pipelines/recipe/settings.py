@@ -27,6 +27,9 @@ class DataSettings(SourceSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("dataset", "source"):
+            if getattr(self, name) == "":
+                raise ValueError(f"{name} is empty: give a path or a URL")
         if self.split is not None and self.fold is not None:
             raise ValueError("split and fold exclude each other: give one of them")
 
@@ -139,6 +142,10 @@ class SearchSettings:
         at_least(self, 2, "reduction")
 
 
+LONGEST_NAME = 120
+"""Bytes of a recipe's name: folders of trials, splits and fused runs have more in theirs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Data, network and training of one run: the whole of a recipe file."""
@@ -159,6 +166,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"name is {self.name!r}, but names a folder: use letters, digits, '.', '_' and '-'")
+        if len(self.name.encode()) > LONGEST_NAME:
+            raise ValueError(f"name must have at most {LONGEST_NAME} bytes, as it names a folder")
         unknown = sorted(self.input.keys() - set(INPUT_FIELDS))
         if unknown:
             raise ValueError(f"input has no field {unknown[0]}; known: {', '.join(INPUT_FIELDS)}")

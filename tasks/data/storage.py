@@ -34,9 +34,31 @@ def is_local(path: str) -> bool:
 
 
 def absolute(path: str) -> str:
-    """Return the absolute path, or the URL without a slash at its end."""
+    """Return the absolute path without `..`, or the URL without a slash at its end.
+
+    A symbolic link stays in the path, unless `..` leads out of the folder that it stands for.
+
+    Raises:
+        UserError: the path is relative to a current folder that has been removed.
+    """
     path = path.removeprefix("file://")
-    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path.rstrip("/")
+    if not is_local(path):
+        return path.rstrip("/")
+    path = os.path.expanduser(path)
+    here = "/"
+    for name in (path if path.startswith("/") else f"{_current_folder()}/{path}").split("/"):
+        if name == "..":
+            here = os.path.dirname(os.path.realpath(here) if os.path.islink(here) else here)
+        elif name not in ("", "."):
+            here = os.path.join(here, name)
+    return here
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder has been removed: change to another one") from None
 
 
 def join(root: str, *names: str) -> str:

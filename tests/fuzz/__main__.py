@@ -1,4 +1,4 @@
-"""The long form of the fuzz test: thousands of damaged videos and lists, for each of which all promises must hold.
+"""The long form of the fuzz test: thousands of damaged videos, lists and recipes, for each of which all promises must hold.
 
     python tests/fuzz [COUNT] [--only KIND] [--first N] [--keep FOLDER]
     python tests/fuzz --only KIND --case N
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import damaged_recipes
 from damage import case
 from lists import Sources
 from promises import Outcome, Promises
@@ -74,7 +75,26 @@ def _lists(folder: Path, numbers: Sequence[int]) -> int:
     return broken
 
 
-KINDS = {"videos": _videos, "lists": _lists}
+def _recipes(folder: Path, numbers: Sequence[int]) -> int:
+    ends: Counter[str] = Counter()
+    broken = 0
+    begin = time.monotonic()
+    for number in numbers:
+        try:
+            ends[damaged_recipes.hold(number, folder)] += 1
+        except Exception as error:  # noqa: BLE001 - the next case is another matter
+            broken += 1
+            print(f"recipe {number}, word {damaged_recipes.word(number)!r}: {type(error).__name__}: {error}")
+            print(f"  {_again('recipes', number)}")
+    print(f"{len(numbers)} damaged recipes and words of --set in {time.monotonic() - begin:.0f} s: " + _counted(ends))
+    return broken
+
+
+def _counted(ends: Counter[str]) -> str:
+    return ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+
+
+KINDS = {"videos": _videos, "lists": _lists, "recipes": _recipes}
 """Kind of file -> what damages and checks those of some numbers, and returns how many promises are broken."""
 
 

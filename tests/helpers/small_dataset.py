@@ -16,8 +16,19 @@ FAILED, LONG = "jump%2F1", "run%2F1"
 """A video that failed, and one in two pieces of 7 and 5 frames."""
 
 
-def write_dataset(root, *, videos=6, flow=True, shard_videos=4, size=SIZE, frames=FRAMES, texture=False, rgb="jpeg"):
-    """Write `videos` of each of two classes by three people; the splits are `first` and `second`."""
+def write_dataset(
+    root,
+    *,
+    videos=6,
+    flow=True,
+    shard_videos=4,
+    size=SIZE,
+    frames=FRAMES,
+    texture=False,
+    rgb="jpeg",
+    classes=("jump", "run"),
+):
+    """Write `videos` of each class by three people; the splits are `first` and `second`."""
     settings = PrepareSettings(
         short_side=min(size),
         flow="tvl1" if flow else "none",
@@ -33,7 +44,7 @@ def write_dataset(root, *, videos=6, flow=True, shard_videos=4, size=SIZE, frame
             group=f"P{i % 3}",
             parts={"first": ["train", "train", "val", "test"][i % 4], "second": "test" if i == 2 else "train"},
         )
-        for label in ("jump", "run")
+        for label in classes
         for i in range(videos)
     ]
     manifest, splits = build(Listing(rows), settings)

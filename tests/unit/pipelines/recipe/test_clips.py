@@ -21,12 +21,12 @@ from pipelines.recipe import (
     EvaluateSettings,
     ModelSettings,
     Recipe,
+    check_dataset,
     clip_settings,
     published_clip,
     view_settings,
 )
 from pipelines.recipe.clips import sided
-from pipelines.train.workflow import check_dataset
 from tasks.clips import ClipSettings
 from tasks.clips.augment import Box, make_clip
 from tasks.data import open_dataset
@@ -199,6 +199,23 @@ def test_a_dataset_without_flow_cannot_teach_it(tmp_path: Path) -> None:
     check_dataset(without, of(model__name="stin_spatial"))
     with pytest.raises(UserError, match="holds no flow, which stin_spatial learns to predict: prepare it"):
         check_dataset(without, of(model__name="stin_spatial", model__options={"ad_target": "flow"}))
+
+
+def test_one_class_and_enlarged_clips_are_said_in_a_line_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def said(of_dataset: str, **overrides: object) -> list[str]:
+        caplog.clear()
+        check_dataset(open_dataset(of_dataset), of(**overrides))
+        return [record.getMessage() for record in caplog.records]
+
+    two, one = write_dataset(tmp_path / "two"), write_dataset(tmp_path / "one", classes=("run",))
+    assert said(two, input__size=48) == []
+    (line,) = said(two)
+    assert line == (
+        f"clips of 224 pixels are enlarged from frames of 48 in {two}: set input.size=48, or prepare the videos with "
+        "--short-side 224"
+    )
+    (line,) = said(one, input__size=32)
+    assert line.endswith("has one class, run: any network is right about it")
 
 
 def test_no_flip_where_a_class_tells_left_from_right(caplog: pytest.LogCaptureFixture) -> None:
