@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tyro.conf import Positional
 
+from pipelines.places import RunName
 from pipelines.recipe.settings import ProtocolSettings
 from pipelines.shared_arguments import OnCluster, WithJSON
 
@@ -18,7 +19,7 @@ class Args(ProtocolSettings, OnCluster, WithJSON):
     Several runs are scored one by one and together, by the weighted sum of their scores.
     """
 
-    runs: Positional[tuple[str, ...]]
+    runs: Positional[tuple[RunName, ...]]
     """Runs (ids, names, models:/NAME@ALIAS, checkpoint folders), then a dataset; by default the runs' own."""
     weights: tuple[float, ...] = ()
     """Weight of each run's scores; by default 1 for rgb and 1.5 for flow."""
@@ -32,36 +33,46 @@ class Args(ProtocolSettings, OnCluster, WithJSON):
 
 def main(args: Args) -> int:
     """Evaluate and print the result."""
-    from dataclasses import fields
 
     from pipelines.errors import UserError
-    from pipelines.evaluate import evaluate, fuse, fusion, result
+    from pipelines.evaluate import evaluate_together, fusion, result
     from pipelines.text import show, to_json
-    from tasks.data.tables import is_dataset
 
-    *runs, last = args.runs or ("",)
-    dataset = last if runs and is_dataset(last) else None
-    if dataset is None:
-        runs.append(last)
+    runs, dataset = split_dataset(args.runs)
     if not any(runs):
         raise UserError("no run is named: give a run's name or id")
     names = [field.name for field in fields(ProtocolSettings)]
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
-    results = [
-        evaluate(
-            run,
-            dataset,
-            overrides=given,
-            split=args.split,
-            fold=args.fold,
-            workers=args.workers,
-            address=args.address,
-        )
-        for run in runs
-    ]
+    results, fused = evaluate_together(
+        runs,
+        dataset,
+        args.weights,
+        overrides=given,
+        split=args.split,
+        fold=args.fold,
+        workers=args.workers,
+        address=args.address,
+    )
     for one in results:
         show(to_json(result.to_dict(one)) if args.json else result.to_text(one))
-    if len(results) > 1:
-        fused = fuse(results, args.weights)
+    if fused is not None:
         show(to_json(fusion.to_dict(fused)) if args.json else "\n" + fusion.to_text(fused))
     return 0
+
+
+def split_dataset(words: tuple[str, ...]) -> tuple[list[str], str | None]:
+    """Return the runs, and the dataset where the last word is one.
+
+    Raises:
+        UserError: the last of several words is a path, at which there is neither a dataset nor a checkpoint.
+    """
+    from pipelines.errors import UserError
+    from pipelines.places import is_checkpoint
+    from tasks.data.tables import is_dataset
+
+    *runs, last = words or ("",)
+    if runs and is_dataset(last):
+        return runs, last
+    if runs and "/" in last and not last.startswith("models:/") and not is_checkpoint(last):
+        raise UserError(f"there is neither a prepared dataset nor a checkpoint at {last}")
+    return [*runs, last], None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.evaluate.result import EvaluateResult, per_class_csv, percentages
+from pipelines.evaluate.workflow import Plan, carry_out, plan
 from pipelines.text import columns
 from pipelines.tracking import make_folder, workspace
-from tasks.learn import Metrics, measure
+
+if TYPE_CHECKING:
+    from tasks.learn import Metrics
 
 SCORE_WEIGHTS = {"rgb": 1.0, "flow": 1.5}
 """Weights of the scores by stream, as in TSN."""
@@ -48,23 +52,16 @@ def fuse(results: Sequence[EvaluateResult], score_weights: Sequence[float] | Non
     Raises:
         UserError: the runs differ in videos, classes or score space, or there are more or fewer weights than runs.
     """
-    chosen = list(score_weights) if score_weights else [SCORE_WEIGHTS[result.stream] for result in results]
-    if len(chosen) != len(results):
-        raise UserError(f"{len(chosen)} weights for {len(results)} runs: give one per run, in the same order")
-    if not any(chosen) or min(chosen) < 0:
-        raise UserError(f"the weights must be at least 0, and one of them above 0, not {chosen}")
-    first = results[0]
-    for result in results[1:]:
-        if result.classes != first.classes:
-            raise UserError(f"runs {first.run_name} and {result.run_name} were trained on other classes")
-        if result.score_space != first.score_space:
-            raise UserError(
-                f"scores of {first.run_name} are means of {first.score_space}, those of {result.run_name} of "
-                f"{result.score_space}: give --score-space"
-            )
+    from tasks.learn import measure
+
     tables = [np.load(result.scores) for result in results]
-    if any(list(table["video_ids"]) != list(tables[0]["video_ids"]) for table in tables[1:]):
-        raise UserError("the runs were not scored on the same videos: give the same dataset, split and part for all")
+    members = [
+        _Member(one.run_name, one.stream, one.classes, one.score_space, _labels(table))
+        for one, table in zip(results, tables, strict=True)
+    ]
+    chosen = _check(members, score_weights)
+    first = results[0]
+    folder = _folder(members, first.folder)
     names, labels = [str(name) for name in tables[0]["video_ids"]], tables[0]["labels"]
     protocols = [result.protocol for result in results]
     scores = [
@@ -75,13 +72,97 @@ def fuse(results: Sequence[EvaluateResult], score_weights: Sequence[float] | Non
     space: Any = first.score_space
     single = [result.results[protocol] for result, protocol in zip(results, protocols, strict=True)]
     fused = measure({name: (int(label), row) for name, label, row in zip(names, labels, total, strict=True)}, space)
-    folder = workspace() / "evaluations" / "+".join(result.run_name for result in results) / first.folder.name
     done = FusedResult(list(results), chosen, len(names), space, protocols, single, fused, folder)
-    make_folder(folder)
     np.savez(folder / "scores.npz", video_ids=names, labels=labels, classes=first.classes, scores=total)
     per_class_csv(fused.confusion, first.classes, folder / "per_class.csv")
     (folder / "result.json").write_text(json.dumps(to_dict(done), indent=1) + "\n")
     return done
+
+
+def evaluate_together(
+    runs: Sequence[str],
+    dataset: str | None = None,
+    score_weights: Sequence[float] | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    fold: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+) -> tuple[list[EvaluateResult], FusedResult | None]:
+    """Evaluate runs one by one and, where there are several, fused; arguments as those of `evaluate` and `fuse`.
+
+    Raises:
+        UserError: as those raise it, before the first run is scored.
+    """
+    plans = [plan(run, dataset, overrides=overrides, split=split, fold=fold) for run in runs]
+    if len(plans) > 1 or score_weights:
+        members = [_of_plan(one) for one in plans]
+        _check(members, score_weights)
+        _folder(members, plans[0].folder)
+    results = [carry_out(one, workers=workers, address=address) for one in plans]
+    return results, fuse(results, score_weights) if len(results) > 1 else None
+
+
+def choose_weights(streams: Sequence[str], score_weights: Sequence[float] | None) -> list[float]:
+    """Return the weights of runs' scores: those given, else those of the streams.
+
+    Raises:
+        UserError: there are more or fewer than runs, or one is negative, or all are 0.
+    """
+    chosen = list(score_weights) if score_weights else [SCORE_WEIGHTS[stream] for stream in streams]
+    if len(chosen) != len(streams):
+        raise UserError(f"{len(chosen)} weights for {len(streams)} runs: give one per run, in the same order")
+    if not any(chosen) or not all(0 <= weight < math.inf for weight in chosen):
+        raise UserError(f"the weights must be at least 0, and one of them above 0, not {chosen}")
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What must agree between runs that are fused."""
+
+    name: str
+    stream: str
+    classes: list[str]
+    score_space: str
+    videos: dict[str, int]
+    """Labels by video."""
+
+
+def _of_plan(one: Plan) -> _Member:
+    return _Member(one.run.name, one.identity.stream, one.identity.classes, one.space, one.videos)
+
+
+def _labels(table: Any) -> dict[str, int]:
+    return dict(zip(table["video_ids"].tolist(), table["labels"].tolist(), strict=True))
+
+
+def _check(members: Sequence[_Member], score_weights: Sequence[float] | None) -> list[float]:
+    """Return the weights of runs that can be fused; raise UserError for others."""
+    chosen = choose_weights([member.stream for member in members], score_weights)
+    first = members[0]
+    for member in members[1:]:
+        if member.classes != first.classes:
+            raise UserError(f"runs {first.name} and {member.name} were trained on other classes")
+        if member.score_space != first.score_space:
+            raise UserError(
+                f"scores of {first.name} are means of {first.score_space}, those of {member.name} of "
+                f"{member.score_space}: give --score-space"
+            )
+        if member.videos != first.videos:
+            raise UserError(
+                f"runs {first.name} and {member.name} are scored on other videos: give the same dataset, split and "
+                "part for all"
+            )
+    return chosen
+
+
+def _folder(members: Sequence[_Member], first: Path) -> Path:
+    """Make the folder of the fused result, named like that of the first run's."""
+    folder = workspace() / "evaluations" / "+".join(member.name for member in members) / first.name
+    make_folder(folder)
+    return folder
 
 
 def to_dict(result: FusedResult) -> dict[str, Any]:

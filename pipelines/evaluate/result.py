@@ -6,15 +6,16 @@ import json
 import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.text import columns, write_csv
-from pipelines.tracking import make_folder
-from tasks.learn import Metrics, measure
+
+if TYPE_CHECKING:
+    from tasks.learn import Metrics
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
 """Columns of per_class.csv."""
@@ -75,7 +76,6 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     """Write the files of the result's folder; `scored` are the scores by number of views."""
     from pipelines.tracking.plots import confusion
 
-    make_folder(result.folder)
     first = next(iter(scored.values()))
     order = sorted(first)
     arrays = {f"scores_{views}view": [scores[video][1] for video in order] for views, scores in scored.items()}
@@ -104,6 +104,8 @@ def read(folder: Path) -> EvaluateResult:
 
 
 def _read(folder: Path) -> EvaluateResult:
+    from tasks.learn import measure
+
     stored = json.loads((folder / "result.json").read_text())
     table = np.load(folder / "scores.npz")
     names, labels, space = table["video_ids"].tolist(), table["labels"].tolist(), stored["score_space"]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,11 +17,15 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluate.result import EvaluateResult, slug, write
-from pipelines.recipe import EvaluateSettings, published_clip, view_settings
-from pipelines.tracking import Tracker, load_network, resolve, tracking_uri, workspace
-from tasks.clips import ClipSettings, views
-from tasks.data import open_dataset
-from tasks.learn import Identity, measure, read_identity
+from pipelines.recipe import EvaluateSettings, Recipe, published_clip, view_settings
+from pipelines.recipe.dataset import warn_if_enlarged
+from pipelines.tracking import ResolvedRun, Tracker, load_network, make_folder, resolve, tracking_uri, workspace
+from tasks.clips import ClipSettings
+from tasks.data import storage
+
+if TYPE_CHECKING:
+    from tasks.data import Dataset
+    from tasks.learn import Identity
 
 log = logging.getLogger(__name__)
 
@@ -84,55 +88,117 @@ def evaluate(
     Raises:
         UserError: unknown run or field, other classes than the run's, or a part without videos.
     """
+    chosen = plan(run, dataset, settings, overrides=overrides, split=split, fold=fold)
+    return carry_out(chosen, workers=workers, address=address, progress=progress)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An evaluation before any work: what is scored, and how."""
+
+    run: ResolvedRun
+    identity: Identity
+    trained: Recipe
+    """Recipe of the run."""
+    data: Dataset
+    split: str | None
+    fold: str | None
+    settings: EvaluateSettings
+    clip: ClipSettings
+    protocols: list[Protocol]
+    space: Literal["logits", "softmax"]
+    """Score space."""
+
+    @property
+    def division(self) -> str:
+        """Name of the split, or the fold."""
+        return self.data.split
+
+    @property
+    def videos(self) -> dict[str, int]:
+        """Label of each video that is scored."""
+        return {sample.video_id: sample.label_id for sample in self.data.samples(self.settings.part)}
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the result."""
+        name = f"{Path(self.data.uri).name}-{self.division}-{self.settings.part}"
+        return workspace() / "evaluations" / self.run.name / slug(name)
+
+
+def plan(
+    run: str | Path,
+    dataset: str | Path | None = None,
+    settings: EvaluateSettings | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    fold: str | None = None,
+) -> Plan:
+    """Return what `evaluate` does with these arguments, having refused what it would refuse; starts nothing."""
+    from tasks.data import open_dataset
+
     found = resolve(str(run))
+    from tasks.learn import read_identity
+
     identity = read_identity(found.checkpoint)
-    trained = recipes.parse(identity.recipe)
+    trained = recipes.parse(identity.recipe, where=f"the recipe of run {found.name}")
     changed = {f"evaluate.{name}": value for name, value in (overrides or {}).items()}
     settings = recipes.replaced(replace(trained, evaluate=settings or trained.evaluate), changed).evaluate
-    uri = str(dataset or trained.data.dataset)
-    if dataset is None or Path(dataset).absolute() == Path(trained.data.dataset):
-        uri = trained.data.dataset
-        if split is None and fold is None:
-            split, fold = trained.data.split, trained.data.fold
+    uri = trained.data.dataset if dataset is None else storage.absolute(str(dataset))
+    if uri == trained.data.dataset and split is None and fold is None:
+        split, fold = trained.data.split, trained.data.fold
+    if dataset is None and storage.is_local(uri) and not Path(uri).exists():
+        raise UserError(f"run {found.name} was trained on {uri}, which does not exist: name a dataset after the run")
     data = open_dataset(uri, split=split, fold=fold)
     _check(data, identity, settings.part, found.name)
     about = describe(identity.model, identity.options)
     clip = view_settings(ClipSettings(**identity.clip), about, settings.snippet)
     chosen = protocols(about, settings, clip)
+    warn_if_enlarged(max(protocol.size for protocol in chosen), data, "evaluate.size")
     space = settings.score_space or about.score_space
+    return Plan(found, identity, trained, data, split, fold, settings, clip, chosen, space)
+
+
+def carry_out(
+    chosen: Plan, *, workers: int | None = None, address: str | None = None, progress: bool = True
+) -> EvaluateResult:
+    """Score the videos of a plan, write the result's files and log it to the run."""
+    from tasks.learn import measure
+
+    settings, data, uri = chosen.settings, chosen.data, chosen.data.uri
+    make_folder(chosen.folder)
     attach(address)
-    network = load_network(identity, found.checkpoint)
+    network = load_network(chosen.identity, chosen.run.checkpoint)
     scored = {}
-    for protocol in chosen:
-        own = replace(clip, segments=protocol.segments, size=protocol.size)
-        part = _Part(uri, split, fold, settings.part, own, settings.batch_size)
-        scored[protocol] = _score(network, part, protocol, space, workers, progress)
-    division = data.split
-    every = {sample.video_id for sample in data.samples(settings.part)}
-    assert all(set(scores) == every for scores in scored.values())
+    for protocol in chosen.protocols:
+        own = replace(chosen.clip, segments=protocol.segments, size=protocol.size)
+        part = _Part(uri, chosen.split, chosen.fold, settings.part, own, settings.batch_size)
+        scored[protocol] = _score(network, part, protocol, chosen.space, workers, progress)
+    assert all(set(scores) == chosen.videos.keys() for scores in scored.values())
     result = EvaluateResult(
-        run_id=found.run_id,
-        run_name=found.name,
-        model=identity.model,
-        stream=identity.stream,
+        run_id=chosen.run.run_id,
+        run_name=chosen.run.name,
+        model=chosen.identity.model,
+        stream=chosen.identity.stream,
         dataset=uri,
-        division=division,
+        division=chosen.division,
         part=settings.part,
-        videos=len(every),
+        videos=len(chosen.videos),
         classes=list(data.classes),
-        score_space=space,
-        results={str(protocol): measure(scores, space) for protocol, scores in scored.items()},
-        views={str(protocol): protocol.views for protocol in chosen},
+        score_space=chosen.space,
+        results={str(protocol): measure(scores, chosen.space) for protocol, scores in scored.items()},
+        views={str(protocol): protocol.views for protocol in chosen.protocols},
         majority_percent=_majority(data, settings.part),
-        folder=workspace() / "evaluations" / found.name / slug(f"{Path(uri).name}-{division}-{settings.part}"),
+        folder=chosen.folder,
     )
     write(result, {protocol.views: scores for protocol, scores in scored.items()})
-    if found.run_id is not None:
-        _track(result, own=uri == trained.data.dataset)
+    if chosen.run.run_id is not None:
+        _track(result, own=uri == chosen.trained.data.dataset)
     return result
 
 
-def _check(data: Any, identity: Identity, part: str, name: str) -> None:
+def _check(data: Dataset, identity: Identity, part: str, name: str) -> None:
     if list(data.classes) != identity.classes:
         gone = [label for label in identity.classes if label not in data.classes]
         new = [label for label in data.classes if label not in identity.classes]
@@ -201,7 +267,8 @@ def _score(
 def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, index: int, count: int) -> Any:
     import ray
 
-    from tasks.clips import ViewLoader
+    from tasks.clips import ViewLoader, views
+    from tasks.data import open_dataset
     from tasks.learn import host
     from tasks.learn.score import score
 
@@ -213,7 +280,7 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     return score(network.to(device), loader.batches(index, count), device, space=space)
 
 
-def _majority(data: Any, part: str) -> float | None:
+def _majority(data: Dataset, part: str) -> float | None:
     train = Counter(label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples("train")})
     labels = [label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples(part)}]
     if not train:

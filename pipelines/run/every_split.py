@@ -10,19 +10,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from models import describe
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.evaluate import FusedResult, fusion
 from pipelines.recipe import Recipe
-from pipelines.run.one_recipe import RunResult, prepare_source, run
+from pipelines.run.one_recipe import RunResult, prepare_source, refuse_missing, refuse_other, run
 from pipelines.text import columns
 from pipelines.tracking import Tracker, open_store, workspace
 from pipelines.tracking.run_folder import AverageFolder
-from tasks.data import open_dataset
-from tasks.learn import Metrics
 from tasks.names import nfc
+
+if TYPE_CHECKING:
+    from tasks.learn import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +109,14 @@ def average(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two recipes are named {twice}, so their runs would be the same: rename one")
+    _refuse_unlike(loaded, score_weights)
+    for recipe in loaded:
+        refuse_missing(recipe)
     open_store(workspace())
     divisions = _divisions(loaded[0], splits, folds, address, progress)
+    for division in divisions:
+        for recipe in loaded:
+            refuse_other(_divided(recipe, division))
     runs, fused = [], []
     for division in divisions:
         own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in loaded]
@@ -123,6 +131,25 @@ def average(
     return result
 
 
+def _refuse_unlike(loaded: Sequence[Recipe], score_weights: Sequence[float] | None) -> None:
+    """Raise UserError where the scores of these recipes could not be fused in the end."""
+    if len(loaded) > 1 or score_weights:
+        fusion.choose_weights([recipe.model.stream for recipe in loaded], score_weights)
+    first, space = loaded[0], _score_space(loaded[0])
+    for recipe in loaded[1:]:
+        if recipe.evaluate.part != first.evaluate.part:
+            raise UserError(f"recipes {first.name} and {recipe.name} are scored on other parts: set evaluate.part")
+        if _score_space(recipe) != space:
+            raise UserError(
+                f"scores of {first.name} are means of {space}, those of {recipe.name} of {_score_space(recipe)}: set "
+                "evaluate.score_space"
+            )
+
+
+def _score_space(recipe: Recipe) -> str:
+    return recipe.evaluate.score_space or describe(recipe.model.name).score_space
+
+
 def _divisions(
     recipe: Recipe, splits: Sequence[str], folds: Sequence[str], address: str | None, progress: bool
 ) -> list[Division]:
@@ -132,6 +159,8 @@ def _divisions(
         return [Division()]
     if list(splits) != [ALL] and list(folds) != [ALL]:
         return [Division(split=nfc(name)) for name in splits] + [Division(fold=nfc(name)) for name in folds]
+    from tasks.data import open_dataset
+
     prepare_source(recipe, address=address, progress=progress)  # the dataset knows its splits and groups
     dataset = open_dataset(recipe.data.dataset)
     if splits:

@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import UserError
 from pipelines.evaluate import EvaluateResult, evaluate
 from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.prepare.workflow import to_text
-from pipelines.recipe import Recipe, load
+from pipelines.recipe import Recipe, load, open_data, to_dict
+from pipelines.recipe.dataset import not_there
 from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
 from pipelines.train import TrainResult, train
-from tasks.data import open_dataset
+from tasks.data import storage
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ def run(
         UserError: as the steps raise it.
     """
     recipe = load(recipe, overrides)
+    refuse_missing(recipe)
+    refuse_other(recipe)
     open_store(workspace())
     prepared = prepare_source(recipe, address=address, progress=progress)
     log.info("training %s", recipe.name)
@@ -66,6 +70,20 @@ def run(
     tracker = Tracker(tracking_uri(workspace()), trained.run_id)
     model = tracker.describe_version({key: f"{value:.4g}" for key, value in evaluation.metrics.items()})
     return RunResult(prepared, trained, evaluation, model)
+
+
+def refuse_missing(recipe: Recipe) -> None:
+    """Raise UserError where there is no source, or no dataset where that is not prepared first."""
+    source = recipe.data.source
+    if source is not None and storage.is_local(source) and not Path(source).exists():
+        raise UserError(f"data.source: {not_there(source)}")
+    if source is None:
+        open_data(recipe)
+
+
+def refuse_other(recipe: Recipe) -> None:
+    """Raise UserError where a run of this name was started with another recipe, before anything is prepared."""
+    RunFolder.of(recipe.name).matching_state(to_dict(recipe), None, ("model", "input", "train"))
 
 
 def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool = True) -> PrepareResult | None:
@@ -90,7 +108,7 @@ def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool
 
 def _evaluation(recipe: Recipe, trained: TrainResult, address: str | None, progress: bool) -> EvaluateResult:
     folder = RunFolder.of(recipe.name)
-    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    dataset = open_data(recipe)
     inputs = json.loads(
         json.dumps({"run": trained.run_id, "dataset": dataset.digest, "settings": asdict(recipe.evaluate)})
     )

@@ -9,6 +9,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from pipelines.errors import UserError, did_you_mean
+from pipelines.places import is_checkpoint
 from pipelines.tracking.address import database_file
 from pipelines.tracking.store import client, read_store
 from pipelines.tracking.workspace import make_folder, workspace
@@ -41,7 +42,7 @@ def resolve(run: str) -> ResolvedRun:
         ClusterError: MLflow's store fails.
     """
     folder = Path(run)
-    if folder.is_dir():
+    if is_checkpoint(folder) or ("/" in run and folder.is_dir()):
         return _from_folder(folder)
     uri = read_store(workspace())
     if (file := database_file(uri)) and not file.exists():

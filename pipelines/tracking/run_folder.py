@@ -121,13 +121,16 @@ class _StatefulFolder(_Folder):
             del content["result"]
         self._write_json(self.state_file, content)
 
-    def matching_state(self, recipe: Mapping[str, Any], digest: str, sections: tuple[str, ...]) -> State | None:
+    def matching_state(
+        self, recipe: Mapping[str, Any], digest: str | None, sections: tuple[str, ...], free: tuple[str, ...] = ()
+    ) -> State | None:
         """Return the state of an earlier start; None where there was none.
 
         Args:
             recipe: the resolved recipe of this start.
-            digest: digest of the dataset.
+            digest: digest of the dataset; None where it is not known yet.
             sections: sections of the recipe that must be what they were.
+            free: fields of these sections that may change, beside FREE.
 
         Raises:
             UserError: the earlier start had another recipe or dataset; names the fields.
@@ -139,18 +142,20 @@ class _StatefulFolder(_Folder):
             earlier = recipes.to_dict(recipes.parse(state.recipe))  # with the fields that have come since
         except (UserError, ValueError) as error:
             raise self._damaged(self.state_file, f"its recipe cannot be read: {error}") from error
-        before, now = _bearing(earlier, sections), _bearing(recipe, sections)
+        before, now = _bearing(earlier, sections, free), _bearing(recipe, sections, free)
         fields = [
             f"{key} ({before.get(key, 'not set')}, now {now.get(key, 'not set')})"
             for key in sorted(before.keys() | now.keys())
             if before.get(key) != now.get(key)
         ]
-        if state.dataset_digest != digest:
+        if digest is not None and state.dataset_digest != digest:
             fields.append("the videos of the dataset")
         if fields:
+            name = recipe["name"]
+            go_on = f" (`--set name=... --set model.weights={name}` trains on from its weights)" if state.result else ""
             raise UserError(
-                f"{self.kind} {recipe['name']} was started with another recipe: {', '.join(fields)}; give this one "
-                f"another name, or delete {self.path}"
+                f"{self.kind} {name} was started with another recipe: {', '.join(fields)}; give this one another name"
+                f"{go_on}, or delete {self.path}"
             )
         return state
 
@@ -257,6 +262,12 @@ class SweepFolder(_StatefulFolder):
     state_file = "sweep.json"
     _BEST = "best.yaml"
 
+    def read_trials(self) -> int:
+        """Return how many trials the sweep shall have, as its last start said."""
+        state = self.read_state()
+        assert state is not None  # it is written before the sweep begins
+        return int(state.recipe["search"]["trials"])
+
     def write_best(self, recipe: str) -> Path:
         """Write the recipe of the best trial; return its file."""
         path = self.path / self._BEST
@@ -302,7 +313,7 @@ def _state(content: Mapping[str, Any]) -> State:
     return state
 
 
-def _bearing(recipe: Mapping[str, Any], sections: tuple[str, ...]) -> dict[str, str]:
+def _bearing(recipe: Mapping[str, Any], sections: tuple[str, ...], free: tuple[str, ...]) -> dict[str, str]:
     flat = flatten({section: recipe[section] for section in sections})
     division = {f"data.{key}": str(recipe["data"][key]) for key in ("split", "fold")}
-    return {key: value for key, value in {**flat, **division}.items() if key not in FREE}
+    return {key: value for key, value in {**flat, **division}.items() if key not in (*FREE, *free)}

@@ -70,7 +70,7 @@ def progress_line(report: Mapping[str, float | str], left_s: float | None) -> st
         f"epoch {epoch:{width}.0f}/{report['epochs']}"
         if epoch.is_integer()
         else f"epoch {epoch:.1f}/{report['epochs']}",
-        f"loss {report['train/loss']:6.3f}",
+        f"loss {report['train/loss']:z6.3f}",
         f"train {report['train/top1_percent']:5.1f} %",
     ]
     if "val/top1_percent" in report:

@@ -7,13 +7,15 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder, Tracker
 from tasks.clips import ClipSettings
-from tasks.learn import Identity, Report
+
+if TYPE_CHECKING:
+    from tasks.learn import Identity, Report
 
 SCORE = "selection_score"
 """Metric that Ray Train ranks checkpoints by: val top-1, or below every accuracy where there was no validation."""
@@ -103,15 +105,12 @@ class _Reporter:
     def __call__(self, report: Report) -> None:
         import ray.train
 
+        values = {name: value + 0.0 for name, value in report.metrics.items()}  # without the sign of a zero
         if self.tracker is not None:
-            self.tracker.log_metrics(report.metrics, report.step)
-            self._tell_driver(report)
+            self.tracker.log_metrics(values, report.step)
+            self._tell_driver(report, values)
         if report.kind == "epoch":
-            metrics = {
-                **report.metrics,
-                "step": report.step,
-                SCORE: report.metrics.get("val/top1_percent", -1.0),
-            }
+            metrics = {**values, "step": report.step, SCORE: values.get("val/top1_percent", -1.0)}
             checkpoint = None
             if report.checkpoint is not None:
                 checkpoint = ray.train.Checkpoint.from_directory(str(report.checkpoint))
@@ -122,13 +121,13 @@ class _Reporter:
                 delete_local_checkpoint_after_upload=True,
             )
 
-    def _tell_driver(self, report: Report) -> None:
+    def _tell_driver(self, report: Report, values: dict[str, float]) -> None:
         line = {
             "kind": report.kind,
             "time": time.time(),
             "epochs": self.job.recipe.train.epochs,
             "step": report.step,
             "steps": self.steps,
-            **report.metrics,
+            **values,
         }
         self.job.folder.append_progress(line)

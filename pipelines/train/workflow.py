@@ -14,19 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from cluster.attach import attach
-from models import describe
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
-from pipelines.errors import UserError
-from pipelines.recipe import Recipe, clip_settings
-from pipelines.tracking import RunFolder, Tracker, load_network, open_store, workspace
+from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
+from pipelines.tracking import RunFolder, Tracker, load_network, make_folder, open_store, workspace
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.tracker import refuse_shared_sqlite
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.worker import SCORE, Job, work
-from tasks.data import open_dataset
-from tasks.learn import Identity
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +77,19 @@ def train(
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
     """
     recipe = recipes.load(recipe, overrides)
-    uri = open_store(workspace())
-    attach(address)
-    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
-    check_dataset(dataset, recipe)
+    dataset = open_data(recipe)
     recipe = replace(recipe, prepare=dataset.settings)
     folder = RunFolder.of(recipe.name)
     state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
     if state and state.result:
         log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
         return _train_result(folder, state, state.result, finished_before=True)
+    check_dataset(dataset, recipe)
+    uri = open_store(workspace())
+    attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
     refuse_shared_sqlite(uri, capacity.count_machines())
+    make_folder(folder.path)
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
     if state:
@@ -113,6 +110,8 @@ def train(
         parent_run_id=parent_run_id,
         run_id=state.run_id if state else None,
     )
+    from tasks.learn import Identity
+
     with tracker:
         if state is None:
             tracker.log_dataset(recipe.data.dataset, dataset.digest)
@@ -138,25 +137,6 @@ def train(
         _publish(tracker, job, checkpoint, result, register=parent_run_id is None)
         folder.write_state(state.with_result(result))
     return _train_result(folder, state, result)
-
-
-def check_dataset(dataset: Any, recipe: Recipe) -> None:
-    """Raise UserError where the dataset cannot train the recipe's network, ModelError where its options are wrong."""
-    where = f"dataset {dataset.uri}" + (f", split {dataset.split}" if dataset.split else "")
-    if not dataset.parts.get("train"):
-        raise UserError(f"{where} has no train part: choose another data.split, or data.fold=group=NAME")
-    if recipe.model.stream == "flow" and dataset.settings.flow == "none":
-        raise UserError(f"{where} holds no flow: prepare it with --flow tvl1, or set model.stream=rgb")
-    network = describe(recipe.model.name, recipe.model.options)
-    if network.training_clip(recipe.model.stream).get("target") == "flow" and dataset.settings.flow == "none":
-        raise UserError(f"{where} holds no flow, which {network.name} learns to predict: prepare it with --flow tvl1")
-    seen = {sample.label_id for sample in dataset.samples("train")}
-    missing = [name for label_id, name in enumerate(dataset.classes) if label_id not in seen]
-    if missing:
-        raise UserError(
-            f"{where} has no training videos of {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}: "
-            "choose another split, or add videos of these classes"
-        )
 
 
 def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[Path, dict[str, float]]:

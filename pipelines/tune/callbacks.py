@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.recipe import Recipe
 from pipelines.tracking import RunFolder, Tracker
+from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.cleanup import PlacementGroupCleaner
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,12 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
             self.done = 0
             self.best: float | None = None
             self.placement_groups = PlacementGroupCleaner()
+
+        def get_state(self) -> dict[str, Any]:
+            return {"done": self.done, "best": self.best}
+
+        def set_state(self, state: dict[str, Any]) -> None:
+            self.done, self.best = state["done"], state["best"]
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_orphans()
@@ -53,7 +60,7 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
             log.info(
                 "trial %d/%d %s  %s %.4g (best %.4g)  %s",
                 self.done,
-                search.trials,
+                self._trials(),
                 f"stopped after epoch {epochs:g}" if pruned else "finished",
                 search.metric,
                 score,
@@ -67,7 +74,10 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
             if run is not None and run.is_running():  # its process died
                 run.end("FAILED")
             self.placement_groups.watch(self._folder(trial))
-            log.warning("trial %d/%d failed: %s", self.done, recipe.search.trials, trial.error_file)
+            log.warning("trial %d/%d failed: %s", self.done, self._trials(), trial.error_file)
+
+        def _trials(self) -> int:
+            return SweepFolder.of(recipe.name).read_trials()
 
         def _folder(self, trial: Any) -> RunFolder:
             return RunFolder.of(trial_name(recipe, trial.trial_id))

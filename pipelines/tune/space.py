@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.errors import UserError, did_you_mean
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, replaced
 
 DISTRIBUTIONS = ("uniform", "log_uniform", "int_uniform", "choice")
 FREE_FORM = ("model.options.",)
@@ -21,14 +21,36 @@ def parse_space(recipe: Recipe) -> dict[str, tuple[str, list[Any]]]:
     """Return the space as field -> (distribution, its values).
 
     Raises:
-        UserError: the space is empty, names an unknown field or distribution, or has values that make none.
+        UserError: the space is empty, names an unknown field or distribution, has values that make none, or values
+            that the field does not take.
     """
     if not recipe.search.space:
         raise UserError(
             "the recipe has no search.space: give the fields to vary, as in `train.lr: {log_uniform: [1e-4, 1e-1]}`"
         )
     fields = _fields(asdict(recipe))
-    return {field: _distribution(field, value, fields) for field, value in recipe.search.space.items()}
+    space = {field: _distribution(field, value, fields) for field, value in recipe.search.space.items()}
+    for field, (name, values) in space.items():
+        for value in _samples(name, values):
+            _try(recipe, field, value)
+    return space
+
+
+def _samples(name: str, values: list[Any]) -> list[Any]:
+    """Return values that a trial may have: all of a choice, else two near the ends, which are not drawn themselves."""
+    if name in ("choice", "int_uniform"):
+        return values
+    inward = 1e-6 * (values[1] - values[0])
+    return [values[0] + inward, values[1] - inward]
+
+
+def _try(recipe: Recipe, field: str, value: Any) -> None:
+    """Raise UserError where the recipe does not take a value of the search."""
+    try:
+        replaced(recipe, {field: value})
+    except UserError as error:
+        reason = str(error).removeprefix("recipe: ")
+        raise UserError(f"search.space.{field} holds {value!r}, which does not fit: {reason}") from error
 
 
 def _distribution(field: str, value: Any, fields: list[str]) -> tuple[str, list[Any]]:
@@ -46,10 +68,11 @@ def _distribution(field: str, value: Any, fields: list[str]) -> tuple[str, list[
         raise UserError(f"search.space.{field}: {name} takes a list of values")
     if name == "choice":
         return name, values
-    numbers = all(isinstance(value, int | float) for value in values)
+    numbers = all(isinstance(value, int if name == "int_uniform" else int | float) for value in values)
     if not numbers or len(values) != 2 or not values[0] < values[1] or (name == "log_uniform" and values[0] <= 0):
         limits = "0 < lowest < highest" if name == "log_uniform" else "lowest < highest"
-        raise UserError(f"search.space.{field}: {name} takes [lowest, highest] with {limits}, not {values}")
+        whole = "whole numbers " if name == "int_uniform" else ""
+        raise UserError(f"search.space.{field}: {name} takes {whole}[lowest, highest] with {limits}, not {values}")
     return name, values
 
 

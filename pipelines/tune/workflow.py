@@ -13,14 +13,12 @@ from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
-from pipelines.recipe import Recipe
-from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
+from pipelines.recipe import Recipe, check_dataset, open_data
+from pipelines.tracking import RunFolder, Tracker, make_folder, open_store, tracking_uri, workspace
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.train import train
-from pipelines.train.workflow import check_dataset
 from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
 from pipelines.tune.space import parse_space, plain_values
-from tasks.data import open_dataset
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid, Tuner
@@ -55,7 +53,7 @@ class TuneResult:
 def tune(
     recipe: Recipe | str | Path, *, overrides: Mapping[str, Any] | None = None, address: str | None = None
 ) -> TuneResult:
-    """Run the recipe's `search`; an interrupted sweep of the same name is resumed.
+    """Run the recipe's `search`; an interrupted sweep of the same name is resumed, and goes on to more trials.
 
     Args:
         recipe: the recipe whose fields are varied, its file, or the name of a built-in one.
@@ -67,18 +65,21 @@ def tune(
             had another recipe; or every trial failed.
     """
     recipe = recipes.load(recipe, overrides)
-    open_store(workspace())
-    attach(address)
     space = parse_space(recipe)
-    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
-    check_dataset(dataset, recipe)
+    dataset = open_data(recipe)
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):
         raise UserError(
             f"search.metric is {recipe.search.metric}, and the dataset has no val part: choose another split"
         )
-    capacity.refuse_too_large(recipe.compute)
     folder = SweepFolder.of(recipe.name)
-    state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
+    state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS, free=("search.trials",))
+    if state:
+        _refuse_fewer(recipe, folder.read_trials())
+    check_dataset(dataset, recipe)
+    open_store(workspace())
+    attach(address)  # seconds, like torch: what can be refused without them has been
+    capacity.refuse_too_large(recipe.compute)
+    make_folder(folder.path)
     tracker = Tracker.start(
         workspace(),
         recipe.name,
@@ -89,20 +90,31 @@ def tune(
     with tracker:
         if state is None:
             tracker.log_dataset(recipe.data.dataset, dataset.digest)
-            folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
-        grid = _tuner(recipe, space, folder.path, tracker).fit()
+        folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
+        grid = _tuner(recipe, space, folder, tracker).fit()
         return _conclude(recipe, grid, folder, tracker)
 
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
     """Return how many trials run at once: as many as fit, at most what the recipe says."""
     fit = min(int(have.get(kind, 0) // need) for kind, need in capacity.training_resources(recipe.compute).items())
-    return min(fit, recipe.search.concurrent or fit, recipe.search.trials)
+    return min(fit, recipe.search.concurrent or fit)
 
 
-def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: Path, tracker: Tracker) -> Tuner:
+def _refuse_fewer(recipe: Recipe, before: int) -> None:
+    if recipe.search.trials < before:
+        raise UserError(
+            f"sweep {recipe.name} was started with search.trials={before}, which can be raised and not lowered to "
+            f"{recipe.search.trials}"
+        )
+
+
+def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: SweepFolder, tracker: Tracker) -> Tuner:
     from ray import tune as ray_tune
+    from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
+
+    from pipelines.tune.growing_search import GrowingSearch
 
     search = recipe.search
     # A worker has another working folder and not our environment.
@@ -116,9 +128,13 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: P
     # an empty request, hence one byte of memory.
     trainable = ray_tune.with_resources(trial, {"cpu": 0, "memory": 1})
     distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
-    if ray_tune.Tuner.can_restore(str(folder)):
+    path = str(folder.path)
+    if ray_tune.Tuner.can_restore(path):
         log.info("resuming sweep %s", recipe.name)
-        return ray_tune.Tuner.restore(str(folder), trainable, resume_errored=True, param_space=distributions)
+        return ray_tune.Tuner.restore(path, trainable, resume_errored=True, param_space=distributions)
+    searcher = ConcurrencyLimiter(
+        OptunaSearch(seed=search.seed), max_concurrent=concurrent_trials(recipe, capacity.max_resources())
+    )
     return ray_tune.Tuner(
         trainable,
         param_space=distributions,
@@ -126,14 +142,13 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: P
             metric=search.metric,
             mode=search.mode,
             num_samples=search.trials,
-            max_concurrent_trials=concurrent_trials(recipe, capacity.max_resources()),
-            search_alg=OptunaSearch(seed=search.seed),
+            search_alg=GrowingSearch(searcher, folder),
             scheduler=_scheduler(recipe),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=ray_tune.RunConfig(
             name=folder.name,
-            storage_path=str(folder.parent),
+            storage_path=str(folder.path.parent),
             verbose=0,
             callbacks=[sweep_callback(recipe, tracker.uri)],
         ),

@@ -83,10 +83,10 @@ def measure(scores: Scores, space: ScoreSpace = "logits") -> Metrics:
     totals = confusion.sum(1)
     present = totals > 0
     probabilities = torch.from_numpy(table).softmax(1).numpy() if space == "logits" else table
-    own = np.maximum(probabilities[np.arange(num_videos), labels], np.finfo(np.float64).tiny)
+    own = np.clip(probabilities[np.arange(num_videos), labels], np.finfo(np.float64).tiny, 1)  # rounding passes 1
     return Metrics(
         videos=num_videos,
-        loss=float(-np.log(own).mean()),
+        loss=float(-np.log(own).mean()) + 0.0,  # without the sign of a zero
         top1_percent=100 * float(hits[:, 0].mean()),
         top5_percent=100 * float(hits[:, :5].any(1).mean()),
         mean_class_percent=100 * float((confusion.diagonal()[present] / totals[present]).mean()),

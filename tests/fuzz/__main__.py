@@ -1,4 +1,4 @@
-"""The long form of the fuzz test: thousands of damaged videos, lists and recipes, for each of which all promises must hold.
+"""The long form of the fuzz test: thousands of damaged files of each kind, which must all keep their promises.
 
     python tests/fuzz [COUNT] [--only KIND] [--first N] [--keep FOLDER]
     python tests/fuzz --only KIND --case N

@@ -23,7 +23,6 @@ def test_a_damaged_recipe_is_a_recipe_or_a_sentence(tmp_path):
         try:
             ends[damaged_recipes.hold(number, tmp_path)] += 1
         except Exception as error:  # noqa: BLE001 - with the number, which leads back to the file
-            pytest.fail(
-                f"recipe {number}: {type(error).__name__}: {error}; again: python tests/fuzz --only recipes --case {number}"
-            )
+            again = f"again: python tests/fuzz --only recipes --case {number}"
+            pytest.fail(f"recipe {number}: {type(error).__name__}: {error}; {again}")
     assert {"read read", "read refused", "refused read", "refused refused"} == ends.keys()

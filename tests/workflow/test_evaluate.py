@@ -183,6 +183,33 @@ def test_the_command_fuses_runs(second, dataset, capsys):
     assert "mean logits of 8 videos" in printed
 
 
+def test_runs_that_cannot_be_fused_are_refused_before_the_first_is_scored(second, dataset, tmp_path, monkeypatch):
+    import shutil
+
+    from pipelines.tracking import resolve
+
+    def scored_on_val(document):
+        document["identity"]["recipe"]["evaluate"]["part"] = "val"
+
+    def averaged_otherwise(document):
+        document["identity"]["recipe"]["evaluate"]["score_space"] = "softmax"
+
+    monkeypatch.setattr("pipelines.evaluate.workflow.attach", lambda *_: pytest.fail("scoring began"))
+    for change, sentence in ((scored_on_val, "are scored on other videos"), (averaged_otherwise, "--score-space")):
+        copy = tmp_path / change.__name__
+        shutil.copytree(resolve("squares").checkpoint, copy)
+        document = json.loads((copy / "checkpoint.json").read_text())
+        change(document)
+        (copy / "checkpoint.json").write_text(json.dumps(document))
+        with pytest.raises(UserError, match=f"squares and {change.__name__}.*{sentence}|of squares .*{sentence}"):
+            command.main(command.Args(runs=("squares", str(copy))))
+    for weights, sentence in (((1.0,), "1 weights for 2 runs"), ((0.0, 0.0), "one of them above 0")):
+        with pytest.raises(UserError, match=sentence):
+            command.main(command.Args(runs=("squares", "flowing", dataset), weights=weights))
+    with pytest.raises(UserError, match="there is neither a prepared dataset nor a checkpoint at /nowhere"):
+        command.main(command.Args(runs=("squares", "flowing", "/nowhere")))
+
+
 @pytest.mark.parametrize(
     ("change", "weights", "sentence"),
     [

@@ -18,6 +18,7 @@ from pathlib import Path
 import processes
 import pytest
 from paths import ROOT
+from small_dataset import write_dataset
 
 from cluster.errors import ClusterError
 from pipelines.errors import UserError
@@ -175,7 +176,8 @@ def test_a_training_without_its_server_ends_before_ray_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     variables = environment(MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", RAY_TMPDIR=str(tmp_path / "ray"))
-    done = processes.run([sys.executable, "-m", "pipelines", "train", "demo_tsn"], cwd=tmp_path, env=variables)
+    words = ["train", "demo_tsn", "--set", f"data.dataset={write_dataset(tmp_path / 'data')}", "--set", "input.size=32"]
+    done = processes.run([sys.executable, "-m", "pipelines", *words], cwd=tmp_path, env=variables)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"marey: no MLflow server answers at http://127.0.0.1:{port} (Connection refused): start it")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import threading
 from dataclasses import replace
@@ -194,6 +195,28 @@ def test_a_training_starts_from_the_weights_of_another_run(recipe, trained, work
     assert "new: none; left over: none" in tags["weights.taken"]
     with pytest.raises(UserError, match="there is no file"):
         train(changed(recipe, name="lost", model__weights="nowhere.pth"))
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_a_finished_training_goes_on_as_the_refusal_says(trained, tmp_path, monkeypatch, capsys):
+    """From its weights under another name, those of its classifier too: a learning rate of nothing shows it."""
+    from pipelines import cli
+
+    monkeypatch.setenv("MAREY_WORK", str(trained.work))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "squares").mkdir()  # a folder of that name, such as the dataset's, is no run
+    (tmp_path / "squares.yaml").write_text(recipes.dump(trained.recipe))
+    assert cli.main(["train", "squares.yaml", "--set", "train.epochs=12"]) == 2
+    way = re.search(r"`(--set name=\.\.\. --set model\.weights=squares)`", capsys.readouterr().err)[1]
+    longer = way.replace("name=...", "name=longer").split()
+    still = ["--set", "train.epochs=1", "--set", "train.lr=1e-12", "--set", "train.momentum=0"]
+    assert cli.main(["train", "squares.yaml", *longer, *still, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = train(trained.recipe).metrics["val/top1_percent"]
+    assert found["metrics"]["val/top1_percent"] == pytest.approx(expected, abs=15)  # batch norm saw one epoch more
+    tags = client(tracking_uri(trained.work)).get_run(found["run_id"]).data.tags
+    assert tags["weights"] == "squares"
+    assert "new: none; left over: none" in tags["weights.taken"]
 
 
 @pytest.mark.usefixtures("unregistered")

@@ -62,6 +62,15 @@ def test_three_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
     again = tune(sweep)  # finished: nothing is trained
     assert again.values == result.values
     assert len(children(work, result.run_id)) == 3
+    before = {run.info.run_id: run.info.end_time for run in runs}
+    more = tune(recipes.replaced(sweep, {"search.trials": 5}))
+    after = {run.info.run_id: run.info.end_time for run in children(work, result.run_id)}
+    assert (more.run_id, more.trials, more.failed, len(after)) == (result.run_id, 5, 0, 5)
+    assert before.keys() < after.keys()
+    assert more.score >= result.score
+    assert store.get_run(result.run_id).data.metrics["trials"] == 5
+    with pytest.raises(UserError, match=r"search\.trials=5, which can be raised and not lowered to 3"):
+        tune(sweep)
 
 
 def test_a_stopped_trial_gives_back_also_what_its_controller_asked_for_last(work):
@@ -99,8 +108,8 @@ def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
 
     digest = open_dataset(sweep.data.dataset).digest
     SweepFolder(work / "sweeps" / "sweep").write_state(State("x", digest, recipes.to_dict(sweep)))
-    with pytest.raises(UserError, match=r"search\.trials \(3, now 5\)"):
-        tune(recipes.replaced(sweep, {"search.trials": 5}))
+    with pytest.raises(UserError, match=r"search\.seed \(0, now 5\)"):
+        tune(recipes.replaced(sweep, {"search.seed": 5}))
 
 
 def test_a_killed_sweep_goes_on(sweep, work, joining):

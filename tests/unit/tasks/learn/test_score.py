@@ -71,3 +71,11 @@ def test_top5_among_many_classes():
     row = np.arange(10.0)
     metrics = measure({"in": (5, row), "out": (4, row)})
     assert (metrics.top1_percent, metrics.top5_percent) == (0, 50)
+
+
+@pytest.mark.parametrize("space", ["logits", "softmax"])
+def test_a_loss_of_nothing_is_zero_without_a_sign(space):
+    metrics = measure({"only": (0, np.array([1.0]))}, space)
+    assert str(metrics.loss) == "0.0"
+    above = measure({"only": (0, np.array([1 + 2e-16, 0.0]))}, "softmax")  # as rounding leaves it
+    assert str(above.loss) == "0.0"
