@@ -100,6 +100,7 @@ def prepare(
     settings = settings or PrepareSettings()
     root = storage.absolute(out)
     _refuse_inside(storage.absolute(source), root)
+    storage.require_writable(root)
     videos, splits = _tables(listing(layout, source, group, group_column), settings)
     with Lock(root) as lock:
         try:
@@ -197,7 +198,7 @@ def _make_shards(
 
     digest = shard.settings_digest(settings)
     before = kept.finished(root, pending, videos, digest, settings.max_sample_frames, retry_failed)
-    settled = set(before)  # rows of pending shards that need not be prepared again
+    settled, passing = set(before), set[int]()  # rows whose outcome is final, and those with a failure that may pass
     committed = videos.num_rows - sum(len(plan.rows) for plan in pending)
     if committed + len(before):
         log.info("%d of %d videos are already prepared", committed + len(before), videos.num_rows)
@@ -211,8 +212,8 @@ def _make_shards(
             done["pairs"] += pairs
             if video is not None and video.new:
                 done.update(videos=1, failed=int(video.record["status"] == "failed"))
-            if video is not None and video.record["kind"] not in TRANSIENT:
-                settled.add(video.place.number)
+            if video is not None:
+                (passing if video.record["kind"] in TRANSIENT else settled).add(video.place.number)
             rate = done["pairs"] / bar.seconds
             note = f"{rate:.1f} pairs/s ({rate / cpus:.1f} per core), {done['failed']} failed"
             bar.update(0 if video is None or video.place.number in before else 1, note)
@@ -220,11 +221,23 @@ def _make_shards(
         try:
             Scheduler(root, pending, videos, settings, finished, retry_failed=retry_failed).run()
         except KeyboardInterrupt:
+            stay = committed + _count_staying(pending, settled, passing)
             raise KeyboardInterrupt(
-                f"interrupted; {committed + len(settled)} of {videos.num_rows} videos are prepared and kept, and the "
-                "same command resumes from there"
+                f"interrupted; {stay} of {videos.num_rows} videos are prepared and kept, and the same command resumes "
+                "from there"
             ) from None
     return done
+
+
+def _count_staying(pending: list[shard.ShardPlan], settled: set[int], passing: set[int]) -> int:
+    """Count the videos of pending shards that the next call need not prepare.
+
+    A shard that was committed with a failure that may pass is made again as a whole.
+    """
+    again = [
+        plan for plan in pending if not passing.isdisjoint(plan.rows) and (settled | passing).issuperset(plan.rows)
+    ]
+    return len(settled) - sum(len(settled.intersection(plan.rows)) for plan in again)
 
 
 def _sweep(root: str) -> None:

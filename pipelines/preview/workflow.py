@@ -84,4 +84,5 @@ def _checked(out: str) -> str:
             raise UserError(f"{page} is a folder: name the page to write, such as {page}/preview.html")
         if not Path(page).parent.is_dir():
             raise UserError(f"{Path(page).parent} is not a folder: create it, or choose another place for the page")
+        storage.require_writable(str(Path(page).parent))
     return page

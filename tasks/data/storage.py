@@ -160,6 +160,23 @@ def make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
 
 
+def require_writable(folder: str) -> None:
+    """Refuse a local folder that cannot be written, or be made where it is missing; nothing is left there.
+
+    Raises:
+        UserError: with the reason.
+    """
+    if not is_local(folder):
+        return
+    existing = folder
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {reason(error)}") from error
+
+
 @contextmanager
 def writing(path: str, *, synced: bool = True) -> Iterator[str]:
     """Give a local path to write to, and publish the file written there in one step when the block ends well.

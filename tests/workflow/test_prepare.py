@@ -428,8 +428,15 @@ def test_an_unknown_layout(videos: Path, tmp_path: Path) -> None:
     assert "did you mean 'folder'" in refusal(str(videos), tmp_path / "out", layout="foldr")
 
 
-def test_an_output_that_cannot_be_written(videos: Path) -> None:
-    assert "cannot be written" in refusal(str(videos), "/dev/null/out")
+def test_an_output_that_cannot_be_written_is_refused_before_the_source_is_read(tmp_path: Path) -> None:
+    for out in ("/dev/null", "/dev/null/out", "/proc/out/here", str(_file(tmp_path / "in the way"))):
+        assert f"{out} cannot be written: " in refusal(str(tmp_path / "nowhere"), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["in the way"]
+
+
+def _file(path: Path) -> Path:
+    path.touch()
+    return path
 
 
 def test_an_output_inside_its_source(videos: Path) -> None:

@@ -222,7 +222,7 @@ def test_refusals_are_one_sentence(awkward: str, tmp_path: Path, capsys) -> None
     assert "is not a folder: create it" in refusal(capsys, awkward, str(tmp_path / "missing" / "page.html"))
     assert "is a folder: name the page" in refusal(capsys, awkward, _folder(tmp_path / "folder.html"))
     assert "does not end in .html" in refusal(capsys, awkward, f"{awkward}/dataset.json")
-    assert "cannot be written" in refusal(capsys, awkward, "/proc/page.html")
+    assert "/proc cannot be written" in refusal(capsys, str(tmp_path / "no dataset"), "/proc/page.html")
     assert "; known: seeded" in refusal(capsys, awkward, out, "--split", "third")
     assert "samples must be at least 1, not 0" in refusal(capsys, awkward, out, "--samples", "0")
     assert "missing: OUT" in refusal(capsys, awkward)
