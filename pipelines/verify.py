@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cluster.attach import attach
 from pipelines.compute import Progress, bounded, capacity
+from pipelines.text import printable
 from tasks.data import storage, tables
-from tasks.data.verify import verify_dataset, verify_shard
+from tasks.data.verify import shards_of, verify_dataset, verify_shard
 
 SHARDS_PER_CPU = 2
 
@@ -19,7 +20,8 @@ class VerifyResult:
 
     dataset: str
     shards: int
-    videos: int
+    videos: int | None
+    """None where dataset.json is damaged."""
     differences: list[str]
     """One line per difference."""
 
@@ -38,25 +40,34 @@ def verify(dataset: str | Path, *, address: str | None = None, progress: bool = 
     import ray
 
     root = storage.absolute(str(dataset))
-    description = tables.read_description(root)
     differences = {-1: verify_dataset(root)}
+    shards = shards_of(root)
     attach(address)
-    calls = ((root, index) for index in range(description["shards"]))
-    with Progress(description["shards"], "shards", shown=progress) as bar:
+    calls = ((root, index) for index in shards)
+    with Progress(len(shards), "shards", shown=progress) as bar:
         for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.max_cpus(), bar.tick):
             differences[index] = found
             bar.update()
     return VerifyResult(
         dataset=root,
-        shards=description["shards"],
-        videos=description["videos"],
+        shards=len(shards),
+        videos=_videos(root),
         differences=[text for index in sorted(differences) for text in differences[index]],
     )
+
+
+def _videos(root: str) -> int | None:
+    try:
+        videos: int = tables.read_description(root)["videos"]
+    except tables.BadTable:
+        return None
+    return videos
 
 
 def to_text(result: VerifyResult) -> str:
     """Return every difference, a line each, and what was compared."""
     found = f"{len(result.differences)} differences" if result.differences else "no difference"
+    videos = "" if result.videos is None else f" of {result.videos} videos"
     return "\n".join(
-        [*result.differences, f"{found} in {result.shards} shards of {result.videos} videos: {result.dataset}"]
+        [*map(printable, result.differences), f"{found} in {result.shards} shards{videos}: {result.dataset}"]
     )

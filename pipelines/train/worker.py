@@ -17,6 +17,9 @@ from tasks.clips import ClipSettings
 if TYPE_CHECKING:
     from tasks.learn import Identity, Report
 
+if TYPE_CHECKING:
+    from tasks.data import Dataset
+
 SCORE = "selection_score"
 """Metric that Ray Train ranks checkpoints by: val top-1, or below every accuracy where there was no validation."""
 
@@ -45,7 +48,6 @@ def work(config: dict[str, Any]) -> None:
     from models import build, describe
     from models.common.weights import adopt
     from tasks.clips import ClipLoader, ViewLoader, views
-    from tasks.data import open_dataset
     from tasks.learn import fit, host
     from tasks.seeds import seed
 
@@ -56,7 +58,11 @@ def work(config: dict[str, Any]) -> None:
         raise UserError(refusal)
     context = ray.train.get_context()
     host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
-    dataset = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
+    try:
+        dataset = _open(job)
+    except UserError as error:
+        job.folder.write_refusal(str(error))
+        raise
     training = ClipLoader(dataset, "train", job.clip, settings)
     validation = None
     if dataset.parts.get("val"):
@@ -92,6 +98,20 @@ def work(config: dict[str, Any]) -> None:
         finally:
             if reporter.tracker is not None:
                 reporter.tracker.detach()
+
+
+def _open(job: Job) -> Dataset:
+    """Open the dataset, which must be the one that the driver opened."""
+    from tasks.data import open_dataset
+
+    data = job.recipe.data
+    dataset = open_dataset(data.dataset, split=data.split, fold=data.fold)
+    if dataset.digest != job.identity.dataset_digest:
+        raise UserError(
+            f"{dataset.uri} was changed after this training had begun with it: put it back, or give the training "
+            "another name"
+        )
+    return dataset
 
 
 class _Reporter:

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from tasks.data import storage
 from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader, Sample
-from tasks.data.tables import read_table
+from tasks.data.shard import plan
+from tasks.data.tables import read_tables
 from tasks.errors import UserError, did_you_mean, first_ten
 from tasks.names import nfc
 
@@ -21,7 +22,7 @@ class Dataset(Reader):
 
     def __init__(self, uri: str, split: str | None, fold: str | None) -> None:
         super().__init__(uri)
-        manifest, splits = read_table(self.uri, "manifest"), read_table(self.uri, "splits")
+        manifest, splits = read_tables(self.uri, self.description)
         self.splits: list[str] = sorted(set(splits["split"].to_pylist()))
         self.groups: list[str] = sorted({group for group in manifest["group"].to_pylist() if group is not None})
         split, fold = split and nfc(split), fold and nfc(fold)
@@ -35,7 +36,7 @@ class Dataset(Reader):
             self.split = fold
             part_of = self._divide(manifest, fold)
         self._samples: dict[str, list[Sample]] = {part: [] for part in PARTS}
-        for sample in self._read_index(manifest, self.description["shards"]):
+        for sample in self._read_index(manifest):
             if sample.video_id in part_of:
                 self._samples[part_of[sample.video_id]].append(sample)
 
@@ -66,15 +67,16 @@ class Dataset(Reader):
         video_ids, groups = manifest["video_id"].to_pylist(), manifest["group"].to_pylist()
         return {v: "test" if group == name else "train" for v, group in zip(video_ids, groups, strict=True)}
 
-    def _read_index(self, manifest: pa.Table, num_shards: int) -> list[Sample]:
-        columns = [manifest[name].to_pylist() for name in ("label_id", "group")]
-        facts = dict(zip(manifest["video_id"].to_pylist(), zip(*columns, strict=True), strict=True))
+    def _read_index(self, manifest: pa.Table) -> list[Sample]:
+        columns = [manifest[name].to_pylist() for name in ("video_id", "label_id", "group")]
+        facts = [(video_id, (label_id, group)) for video_id, label_id, group in zip(*columns, strict=True)]
+        plans = plan(manifest, self.settings)
         with ThreadPoolExecutor(storage.READERS, thread_name_prefix="marey-sidecars") as pool:
-            shards = list(pool.map(lambda shard: self.index(shard, facts), range(num_shards)))
+            shards = list(pool.map(lambda one: self.index(one.index, dict(facts[row] for row in one.rows)), plans))
         missing = sum(samples is None for samples in shards)
         if missing:
             raise UserError(
-                f"{self.uri} is not finished, {missing} of {num_shards} shards are missing: run the same "
+                f"{self.uri} is not finished, {missing} of {len(plans)} shards are missing: run the same "
                 "`marey prepare` again"
             )
         return [sample for samples in shards if samples for sample in samples]
@@ -89,6 +91,7 @@ def open_dataset(uri: str | PathLike[str], split: str | None = None, fold: str |
         fold: `group=NAME` instead of a split: test on that group, train on all others.
 
     Raises:
-        UserError: there is no such dataset, split or group; the dataset has another format, or is not finished.
+        UserError: there is no such dataset, split or group; the dataset has another format, is not finished, or is
+            not as `marey prepare` wrote it: tables and sidecars are compared with their checksums.
     """
     return Dataset(fspath(uri), split, fold)

@@ -23,7 +23,8 @@ import pyarrow as pa
 
 from tasks.data import storage
 from tasks.data.assembly import Assembly, Piece, Request
-from tasks.data.shard import FORMAT, ShardPlan
+from tasks.data.shard import ShardPlan
+from tasks.data.sidecar import FORMAT
 from tasks.errors import UserError
 from tasks.video import VideoError
 from tasks.video.errors import TRANSIENT

@@ -15,7 +15,7 @@ from tasks.data import storage
 from tasks.data.manifest import PARTS
 from tasks.data.reader import Reader
 from tasks.data.shard import tar_bytes
-from tasks.data.tables import read_table
+from tasks.data.tables import read_table, read_tables
 from tasks.errors import UserError, did_you_mean
 from tasks.names import nfc
 
@@ -107,16 +107,16 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
         split: the one whose parts are counted; None takes the first.
 
     Raises:
-        UserError: the dataset is not finished, or has no such split.
+        UserError: the dataset is not finished, has no such split, or is not as `marey prepare` wrote it.
     """
     root = reader.uri
     unfinished = UserError(f"{root} is not finished: run the same `marey prepare` again")
     if not storage.exists(storage.join(root, "records.parquet")):
         raise unfinished
-    manifest, records = read_table(root, "manifest", _MANIFEST), read_table(root, "records", _RECORDS)
+    manifest, table = read_tables(root, reader.description)
+    records = read_table(root, "records", _RECORDS)
     if not manifest["video_id"].equals(records["video_id"]):  # both are sorted
         raise unfinished
-    table = read_table(root, "splits")
     names = sorted(table["split"].unique().to_pylist())
     split = split and nfc(split)
     if split is not None and split not in names:

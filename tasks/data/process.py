@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.assembly import Assembly, Piece, Processed
-from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb, write_rgb_h264
+from tasks.data.sample import (
+    FLOW,
+    JSON,
+    MOST_PIXELS,
+    RGB,
+    sample_key,
+    write_facts,
+    write_flow,
+    write_rgb,
+    write_rgb_h264,
+)
 from tasks.data.settings import PrepareSettings
 from tasks.video import DecoderProcess, VideoError, quantize, tvl1
 from tasks.video.codecs import jpeg_gray, jpeg_rgb
@@ -76,7 +85,7 @@ def process_piece(
         raise VideoError("too_short", f"{len(images)} frames of at least {settings.min_frames}")
     height, width = images.shape[1:3]
     kind, longest = _LONGEST_SIDE[settings.rgb]
-    if max(height, width) > longest:
+    if max(height, width) > longest or height * width > MOST_PIXELS:
         raise VideoError("unreadable", f"{width} x {height} pixels after resizing are too many for {kind}")
     facts = {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": frames.decoder}
     own = images if last else images[: limit + 1]
@@ -140,7 +149,7 @@ def _describe(row: dict[str, Any], number: int, piece: Piece) -> bytes:
     taken = ("video_id", "label", "label_id", "group", "start_s", "end_s")
     content = {key: row[key] for key in taken} | piece.facts | {"source": row["uri"], "piece": number}
     content |= {"first_frame": piece.first, "frames": piece.frames, "flows": piece.flows}
-    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    return write_facts(content)
 
 
 @contextmanager

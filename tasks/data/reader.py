@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from tasks.data import storage
-from tasks.data.sample import FLOW, RGB, ArrowFile, read_rgb, sample_key
-from tasks.data.shard import read_sidecar, tar_path
+from tasks.data.arrow_file import Sliceable
+from tasks.data.ranges import FileRange, OpenFile
+from tasks.data.sample import FLOW, RGB, open_arrow, read_rgb, sample_key
+from tasks.data.shard import tar_path
+from tasks.data.sidecar import DamagedSidecar, read_sidecar
 from tasks.data.tables import read_description, read_settings
 from tasks.errors import UserError
 
 _OPEN_SHARDS = 64
-"""Shards mapped at once, each a file descriptor; the order of an epoch has far fewer of them in use at a time."""
+"""Shards open at once, each a file descriptor; the order of an epoch has far fewer of them in use at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,48 +59,85 @@ class Reader:
 
         Args:
             shard: its number.
-            facts: video_id -> (label_id, group), for all its videos.
+            facts: video_id -> (label_id, group), for all its videos and no others.
+
+        Raises:
+            UserError: its sidecar is damaged, or does not belong here.
         """
         sidecar = read_sidecar(self.uri, shard)
         if sidecar is None:
             return None
+        if sidecar["settings"] != self.description["settings_digest"]:
+            raise DamagedSidecar(self.uri, shard, "its shard was made with other settings")
+        if sorted(record["video_id"] for record in sidecar["records"]) != sorted(facts):
+            raise DamagedSidecar(self.uri, shard, "its shard holds other videos than planned")
         ranges = {name: (offset, offset + size) for name, offset, size in sidecar["members"]}
-        samples = []
-        for record in sidecar["records"]:
-            label_id, group = facts[record["video_id"]]
-            for index, piece in enumerate(record["pieces"]):  # a failed video has none
-                key = sample_key(record["video_id"], index + 1, len(record["pieces"]))
-                samples.append(
-                    Sample(
-                        video_id=record["video_id"],
-                        piece_index=index,
-                        label_id=label_id,
-                        label=self.classes[label_id],
-                        frames=piece["frames"],
-                        flows=piece["flows"],
-                        shard=shard,
-                        group=group,
-                        height=record["height"],
-                        width=record["width"],
-                        rgb_range=ranges[f"{key}.{RGB[self.settings.rgb]}"],
-                        flow_range=ranges.get(f"{key}.{FLOW}"),
-                    )
-                )
-        return samples
+        return [
+            self._sample(shard, record, index, ranges, facts[record["video_id"]])
+            for record in sidecar["records"]
+            for index in range(len(record["pieces"]))  # a failed video has none
+        ]
+
+    def _sample(
+        self,
+        shard: int,
+        record: dict[str, Any],
+        index: int,
+        ranges: dict[str, tuple[int, int]],
+        facts: tuple[int, str | None],
+    ) -> Sample:
+        piece = record["pieces"][index]
+        frames, flows = piece["frames"], piece["flows"]
+        key = sample_key(record["video_id"], index + 1, len(record["pieces"]))
+        rgb, flow = ranges.get(f"{key}.{RGB[self.settings.rgb]}"), ranges.get(f"{key}.{FLOW}")
+        has_flow = self.settings.flow != "none"
+        if rgb is None or (flow is not None) != has_flow:
+            raise DamagedSidecar(self.uri, shard, f"it lacks frames or flow of {key!r}")
+        # The flow to the first frame of the next piece is one more.
+        if not 0 < frames <= rgb[1] - rgb[0] or flows not in ((frames - 1, frames) if has_flow else (0,)):
+            raise DamagedSidecar(self.uri, shard, f"it has {frames} frames and {flows} flows of {key!r}")
+        label_id, group = facts
+        return Sample(
+            video_id=record["video_id"],
+            piece_index=index,
+            label_id=label_id,
+            label=self.classes[label_id],
+            frames=frames,
+            flows=flows,
+            shard=shard,
+            group=group,
+            height=record["height"],
+            width=record["width"],
+            rgb_range=rgb,
+            flow_range=flow,
+        )
 
     def rgb(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
-        """Return frames, uint8 [n, H, W, 3], in the order asked for; each is decoded once."""
+        """Return frames, uint8 [n, H, W, 3], in the order asked for; each is decoded once.
 
-        def decode(data: bytes | memoryview, wanted: Sequence[int]) -> np.ndarray:
-            return read_rgb(data, wanted, self.settings.rgb, height=sample.height, width=sample.width)
+        Raises:
+            UserError: they cannot be read, or do not match their checksums.
+        """
+        size = {"frames": sample.frames, "height": sample.height, "width": sample.width}
+
+        def decode(data: Sliceable, wanted: Sequence[int]) -> np.ndarray:
+            return read_rgb(data, wanted, self.settings.rgb, **size)
 
         return self._read(sample, sample.rgb_range, indices, decode)
 
     def flow(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
-        """Return quantised flow, uint8 [n, 2, H, W], x before y; UserError if the dataset has none."""
+        """Return quantised flow, uint8 [n, 2, H, W], x before y.
+
+        Raises:
+            UserError: the dataset has none, or it cannot be read, or does not match its checksums.
+        """
         if sample.flow_range is None:
             raise self.no_flow()
-        return self._read(sample, sample.flow_range, indices, lambda data, wanted: ArrowFile(data).flow(wanted))
+
+        def decode(data: Sliceable, wanted: Sequence[int]) -> np.ndarray:
+            return open_arrow(data, sample.flows).flow(wanted, (sample.height, sample.width))
+
+        return self._read(sample, sample.flow_range, indices, decode)
 
     def no_flow(self) -> UserError:
         """Return the error for asking for flow that was not prepared."""
@@ -112,24 +151,22 @@ class Reader:
         sample: Sample,
         span: tuple[int, int],
         indices: Iterable[int],
-        decode: Callable[[bytes | memoryview, Sequence[int]], np.ndarray],
+        decode: Callable[[Sliceable, Sequence[int]], np.ndarray],
     ) -> np.ndarray:
         wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
         try:
-            # Opened each time: an Arrow reader serves one thread, and opening it reads no more than the index.
             images = decode(self._bytes(sample.shard, *span), wanted.tolist())
-        except (pa.ArrowException, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise UserError(
                 f"video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): check the "
                 f"dataset with `marey verify {self.uri}`"
             ) from error
         return images if np.array_equal(places, np.arange(len(wanted))) else images[places]
 
-    def _bytes(self, shard: int, start: int, end: int) -> memoryview | bytes:
+    def _bytes(self, shard: int, start: int, end: int) -> FileRange | bytes:
         if storage.is_local(self.uri):
-            return self._shard(shard)[start:end]
+            return FileRange(self._shard(shard), start, end)
         return storage.read_bytes(tar_path(self.uri, shard), start, end)
 
-    def _open_shard(self, shard: int) -> memoryview:
-        with open(tar_path(self.uri, shard), "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    def _open_shard(self, shard: int) -> OpenFile:
+        return OpenFile(tar_path(self.uri, shard))

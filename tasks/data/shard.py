@@ -3,6 +3,7 @@
 A shard is `shards/000000.tar` and its sidecar `shards/000000.json`. The sidecar is written last and is the commit: a
 tar counts only once its sidecar is written. It holds
 
+* xxh3: checksum of the rest, but for the values of `seconds`
 * format, shard, sha256 and bytes of the tar, settings (digest)
 * provisional: whether a video failed for a reason that may pass; the next run makes the shard again
 * records: one per video, as `process_video` makes them, with the shard's number
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import logging
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,12 +27,11 @@ import pyarrow as pa
 from tasks.data import storage
 from tasks.data.assembly import Processed
 from tasks.data.settings import PrepareSettings
+from tasks.data.sidecar import BLOCK, FORMAT, DamagedSidecar, read_sidecars, write_sidecar
 from tasks.seeds import generator
 from tasks.video.errors import TRANSIENT
 
-FORMAT = 2
-"""Version of everything in a prepared dataset; rises at most once between releases."""
-_BLOCK = tarfile.BLOCKSIZE
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def plan(manifest: pa.Table, settings: PrepareSettings) -> list[ShardPlan]:
     return [ShardPlan(i, tuple(order[first : first + size])) for i, first in enumerate(range(0, len(order), size))]
 
 
-def num_shards(manifest: pa.Table, settings: PrepareSettings) -> int:
-    """Return the number of shards that `plan` makes."""
-    return math.ceil(manifest.num_rows / settings.shard_videos)
+def num_shards(videos: int, settings: PrepareSettings) -> int:
+    """Return the number of shards that `plan` makes of so many videos."""
+    return -(-videos // settings.shard_videos)
 
 
 def settings_digest(settings: PrepareSettings) -> str:
@@ -67,11 +67,6 @@ def settings_digest(settings: PrepareSettings) -> str:
 def tar_path(root: str, index: int) -> str:
     """Return the path of a shard's tar."""
     return storage.join(root, "shards", f"{index:06d}.tar")
-
-
-def sidecar_path(root: str, index: int) -> str:
-    """Return the path of a shard's sidecar."""
-    return storage.join(root, "shards", f"{index:06d}.json")
 
 
 def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], settings_digest: str) -> dict[str, Any]:
@@ -105,8 +100,8 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
                 put(_header(name, len(content)))
                 members.append((name, size, len(content)))
                 put(content)
-                put(bytes(-len(content) % _BLOCK))
-        put(bytes(2 * _BLOCK))
+                put(bytes(-len(content) % BLOCK))
+        put(bytes(2 * BLOCK))
     if len(records) != len(plan.rows):
         raise ValueError(f"shard {plan.index} got {len(records)} of {len(plan.rows)} videos")
     sidecar = {
@@ -119,7 +114,7 @@ def write_shard(root: str, plan: ShardPlan, processed: Iterable[Processed], sett
         "records": records,
         "members": members,
     }
-    storage.publish(sidecar_path(root, plan.index), json.dumps(sidecar, sort_keys=True).encode())
+    write_sidecar(root, sidecar)
     return sidecar
 
 
@@ -128,32 +123,21 @@ def tar_bytes(root: str) -> int:
     return storage.folder_bytes(storage.join(root, "shards"), ".tar")
 
 
-def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
-    """Return the sidecar of a shard; None if the shard was never finished."""
-    path = sidecar_path(root, index)
-    return json.loads(storage.read_bytes(path)) if storage.exists(path) else None
-
-
-def read_sidecars(root: str) -> Iterator[dict[str, Any]]:
-    """Yield all sidecars in the order of their shards."""
-    folder = storage.join(root, "shards")
-    if storage.exists(folder):
-        names = [name for name, _ in storage.entries(folder) if name.endswith(".json") and not name.startswith(".")]
-        yield from map(json.loads, storage.read_each(storage.join(folder, name) for name in names))
-
-
 def pending(root: str, plans: list[ShardPlan], settings_digest: str, *, retry_failed: bool = False) -> list[ShardPlan]:
-    """Return the shards still to be made: those without a sidecar, provisional ones, and those of other settings.
+    """Return the shards still to be made: those without a sound sidecar, provisional ones, and those of other settings.
 
     With `retry_failed`, those with a failed video too.
     """
+    damaged: list[DamagedSidecar] = []
     done = {
         sidecar["shard"]
-        for sidecar in read_sidecars(root)
+        for sidecar in read_sidecars(root, damaged)
         if not sidecar["provisional"]
         and sidecar["settings"] == settings_digest
         and not (retry_failed and any(record["status"] == "failed" for record in sidecar["records"]))
     }
+    for sidecar in damaged:
+        log.warning("%s is damaged (%s): its shard is made again", sidecar.path, sidecar.reason)
     return [plan for plan in plans if plan.index not in done]
 
 

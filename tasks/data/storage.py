@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from tasks.data.ranges import FileRange, OpenFile, open_regular
 from tasks.errors import UserError
 from tasks.files import replacing
 from tasks.remote import open_url, os_errors, reason
@@ -24,6 +24,9 @@ check it before they write."""
 
 READERS = 16
 """Small files read concurrently; on an object store each costs a round trip."""
+
+SMALL = 64 << 20
+"""Most bytes of a JSON file of a dataset; the largest sidecars have a few."""
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +111,32 @@ def read_each(paths: Iterable[str], ahead: int = READERS) -> Iterator[bytes]:
             yield reading.popleft().result()
 
 
-def view(path: str) -> memoryview:
-    """Return the content of a file; for a local one a memory map, which takes no memory of its own."""
-    if not is_local(path) or os.path.getsize(path) == 0:
-        return memoryview(read_bytes(path))
-    with open(path, "rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+def read_small(path: str, limit: int = SMALL) -> bytes:
+    """Return the content of a file that is known to be small, whoever wrote it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: a local file cannot be read, or is not a regular one.
+        UserError: it is larger than `limit` bytes; a remote file cannot be read.
+    """
+    if is_local(path):
+        with os.fdopen(open_regular(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= limit else b""
+    else:
+        content = read_bytes(path, 0, limit + 1)
+        size = len(content)
+    if size > limit:
+        raise UserError(f"{path} has more than the {limit:,} bytes that such a file may have: it is not one of marey's")
+    return content
+
+
+def open_whole(path: str) -> FileRange | bytes:
+    """Return a local file as a range that is read in parts, and the content of a remote one."""
+    if not is_local(path):
+        return read_bytes(path)
+    file = OpenFile(path)
+    return FileRange(file, 0, len(file))
 
 
 def entries(folder: str) -> list[tuple[str, bool]]:

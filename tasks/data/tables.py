@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from tasks.data import storage
-from tasks.data.manifest import classes_of, digest
+from tasks.data.manifest import MANIFEST, PARTS, SPLITS, classes_of, digest
 from tasks.data.settings import PrepareSettings
-from tasks.data.shard import FORMAT, num_shards, read_sidecars, settings_digest
+from tasks.data.shard import num_shards, settings_digest
+from tasks.data.sidecar import FORMAT, read_sidecars
+from tasks.data.table_file import LARGEST, BadContent, from_bytes, to_bytes
 from tasks.errors import UserError
+from tasks.remote import reason
 from tasks.video.settings import TVL1
 
-RECORDS = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("status", pa.string()),
-        ("kind", pa.string()),
-        ("message", pa.string()),
-        ("decoder", pa.string()),
-        ("frames", pa.int64()),
-        ("flows", pa.int64()),
-        ("seconds", pa.float64()),
-        ("shard", pa.int32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("fps", pa.float64()),
-    ]
-)
+_RECORD_TYPES = {"video_id": pa.string(), "status": pa.string(), "kind": pa.string(), "message": pa.string()}
+_RECORD_TYPES |= {"decoder": pa.string(), "frames": pa.int64(), "flows": pa.int64(), "seconds": pa.float64()}
+_RECORD_TYPES |= {"shard": pa.int32(), "width": pa.int32(), "height": pa.int32(), "fps": pa.float64()}
+RECORDS = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _RECORD_TYPES.items()])
+_MOST = 1 << 48  # frames of a video, or any other number of a record
+_SCHEMAS = {"manifest": MANIFEST, "splits": SPLITS, "records": RECORDS}
+_FIELDS = {"format": int, "classes": list, "videos": int, "shards": int, "settings": dict}
+_FIELDS |= dict.fromkeys(("manifest", "splits", "settings_digest", "digest"), str)
 
 
 class BadTable(UserError):
-    """A table of a dataset is missing or damaged."""
+    """dataset.json or a table of a dataset is missing or damaged."""
+
+    def __init__(self, path: str, wrong: str | None = None) -> None:
+        super().__init__(path, wrong)
+        self.path, self.wrong = path, wrong
+
+    def __str__(self) -> str:
+        found = "missing" if self.wrong is None else f"damaged ({self.wrong})"
+        return f"{self.path} is {found}: run the same `marey prepare` again"
 
 
 def describe(manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
@@ -46,10 +50,10 @@ def describe(manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) ->
         "format": FORMAT,
         "classes": classes_of(manifest),
         "videos": manifest.num_rows,
-        "shards": num_shards(manifest, settings),
+        "shards": num_shards(manifest.num_rows, settings),
         "settings": asdict(settings),
         **digests,
-        "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
+        "digest": _digest(digests),
     }
 
 
@@ -72,7 +76,12 @@ def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> 
                 f"{root} is not empty (it holds {others[0]!r}) and not a prepared dataset: choose another output"
             )
         return
-    held = read_description(root)
+    try:
+        held = read_description(root)
+    except BadTable:
+        if _has_manifest(root, manifest_digest):  # dataset.json is written anew; shards know their settings
+            return
+        raise
     for name, value in _flat(asdict(settings)).items():
         before = _flat(held["settings"]).get(name)
         if before != value:
@@ -86,6 +95,13 @@ def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> 
         )
 
 
+def _has_manifest(root: str, manifest_digest: str) -> bool:
+    try:
+        return digest(read_table(root, "manifest")) == manifest_digest
+    except BadTable:
+        return False
+
+
 def write_tables(root: str, manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
     """Write manifest.parquet, splits.parquet and dataset.json, before any shard; return the content of the last.
 
@@ -95,39 +111,64 @@ def write_tables(root: str, manifest: pa.Table, splits: pa.Table, settings: Prep
     description = describe(manifest, splits, settings)
     check_output(root, description["manifest"], settings)
     storage.make_folder(storage.join(root, "shards"))
-    _write(storage.join(root, "manifest.parquet"), manifest)
-    _write(storage.join(root, "splits.parquet"), splits)
-    text = json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False)
-    storage.publish(storage.join(root, "dataset.json"), text.encode())
+    storage.publish(table_path(root, "manifest"), to_bytes(manifest))
+    storage.publish(table_path(root, "splits"), to_bytes(splits))
+    storage.publish(storage.join(root, "dataset.json"), description_bytes(description))
     return description
 
 
+def description_bytes(description: dict[str, Any]) -> bytes:
+    """Return dataset.json."""
+    return json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False).encode()
+
+
 def write_records(root: str) -> pa.Table:
-    """Collect the records of all sidecars in records.parquet, sorted by video_id."""
-    records = [{name: record[name] for name in RECORDS.names} for s in read_sidecars(root) for record in s["records"]]
-    table = pa.Table.from_pylist(records, schema=RECORDS).sort_by("video_id")
-    _write(storage.join(root, "records.parquet"), table)
+    """Collect the records of all sidecars in records.parquet, sorted by video_id.
+
+    Raises:
+        UserError: a sidecar is damaged.
+    """
+    shards = range(read_description(root)["shards"])
+    table = records_of(record for sidecar in read_sidecars(root, shards=shards) for record in sidecar["records"])
+    storage.publish(table_path(root, "records"), to_bytes(table))
     return table
 
 
+def records_of(records: Iterable[dict[str, Any]]) -> pa.Table:
+    """Return records as they stand in records.parquet."""
+    rows = [{name: record[name] for name in RECORDS.names} for record in records]
+    return pa.Table.from_pylist(rows, schema=RECORDS).sort_by("video_id")
+
+
 def read_description(root: str) -> dict[str, Any]:
-    """Return the content of dataset.json.
+    """Return the content of dataset.json, of which every field fits the others.
 
     Raises:
-        UserError: there is none, it is damaged, or it has another format.
+        UserError: there is none, or it has another format.
+        BadTable: it is damaged.
     """
     path = storage.join(root, "dataset.json")
-    if not storage.exists(path):
-        raise UserError(f"{root} is not a prepared dataset (it has no dataset.json): make one with `marey prepare`")
     try:
-        description: dict[str, Any] = json.loads(storage.read_bytes(path))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    found = description.get("format")
+        description = json.loads(storage.read_small(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{root} is not a prepared dataset (it has no dataset.json): make one with `marey prepare`"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadTable(path, str(error)) from error
+    if not isinstance(description, dict) or type(description.get("format")) is not int:
+        raise BadTable(path, "it has no format")
+    found = description["format"]
     if found != FORMAT:
-        older = isinstance(found, int) and found < FORMAT
-        action = "prepare the videos again with `marey prepare`, to another folder" if older else "update marey"
+        action = (
+            "prepare the videos again with `marey prepare`, to another folder" if found < FORMAT else "update marey"
+        )
         raise UserError(f"{path} has format {found}, and this marey reads format {FORMAT}: {action}")
+    wrong = _wrong_description(description)
+    if wrong:
+        raise BadTable(path, wrong)
     return description
 
 
@@ -137,27 +178,122 @@ def read_settings(description: dict[str, Any]) -> PrepareSettings:
     return PrepareSettings(**{**values, "tvl1": TVL1(**values["tvl1"])})
 
 
+def read_tables(root: str, description: dict[str, Any]) -> tuple[pa.Table, pa.Table]:
+    """Read manifest and splits, which must be those that dataset.json describes.
+
+    Raises:
+        BadTable: one is missing, damaged, or was changed since.
+    """
+    tables = read_table(root, "manifest"), read_table(root, "splits")
+    for name, table in zip(("manifest", "splits"), tables, strict=True):
+        if digest(table) != description[name]:
+            raise BadTable(table_path(root, name), "its content is not what dataset.json describes")
+    manifest, splits = tables
+    if description["videos"] != manifest.num_rows or description["classes"] != classes_of(manifest):
+        raise BadTable(storage.join(root, "dataset.json"), "it does not describe manifest.parquet")
+    labels = pc.index_in(manifest["label"], pa.array(description["classes"]))
+    if not labels.equals(manifest["label_id"]) or pc.count_distinct(manifest["video_id"]).as_py() != len(manifest):
+        raise BadTable(table_path(root, "manifest"), "its columns contradict each other")
+    if not splits.num_rows or not set(splits["part"].unique().to_pylist()) <= set(PARTS):
+        raise BadTable(table_path(root, "splits"), "it has other parts than train, val and test")
+    if not pc.all(pc.is_in(splits["video_id"], manifest["video_id"])).as_py():
+        raise BadTable(table_path(root, "splits"), "it has videos that manifest.parquet lacks")
+    return manifest, splits
+
+
 def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Table:
     """Read `manifest`, `splits` or `records`, all columns or some.
 
     Raises:
         BadTable: it is missing or damaged.
     """
-    path = storage.join(root, f"{name}.parquet")
-    again = "run the same `marey prepare` again"
+    path = table_path(root, name)
     try:
-        content = storage.read_bytes(path)
+        table = from_bytes(table_bytes(root, name), _SCHEMAS[name], columns)
+    except BadContent as error:
+        raise BadTable(path, str(error)) from error
+    wrong = _wrong_records(table) if name == "records" else ""
+    if wrong:
+        raise BadTable(path, wrong)
+    return table
+
+
+def table_bytes(root: str, name: str) -> bytes:
+    """Return the file of a table; BadTable if it is missing or cannot be read."""
+    path = table_path(root, name)
+    try:
+        return storage.read_small(path, LARGEST)
     except FileNotFoundError:
-        raise BadTable(f"{path} is missing: {again}") from None
+        raise BadTable(path) from None
+    except OSError as error:
+        raise BadTable(path, reason(error)) from error
+
+
+def table_path(root: str, name: str) -> str:
+    """Return the path of `manifest`, `splits` or `records`."""
+    return storage.join(root, f"{name}.parquet")
+
+
+def _wrong_records(table: pa.Table) -> str:
+    """Return which column of records.parquet, as far as it was read, cannot be; nothing if all can."""
+    for name in table.column_names:
+        if not pa.types.is_string(table[name].type):
+            values = table[name].to_numpy()
+            if not ((values >= 0) & (values <= _MOST)).all():  # not-a-number is neither
+                return f"its column {name} has impossible numbers"
+    if "status" in table.column_names:
+        ok = pc.equal(table["status"], "ok").to_numpy()
+        for name in {"frames", "width", "height"}.intersection(table.column_names):
+            if (table[name].to_numpy()[ok] == 0).any():
+                return f"its columns status and {name} contradict each other"
+    return ""
+
+
+def _wrong_description(description: dict[str, Any]) -> str:
+    """Return which field of dataset.json cannot be, nothing if all fit."""
+    missing = sorted(_FIELDS.keys() - description.keys())
+    if missing:
+        return f"its field {missing[0]} is missing"
+    for name, kind in _FIELDS.items():
+        if type(description[name]) is not kind:
+            return f"its field {name} is not of type {kind.__name__}"
+    if not _fits(description["settings"], PrepareSettings):
+        return "its settings are not such as marey writes"
     try:
-        return pq.read_table(pa.BufferReader(content), columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise BadTable(f"{path} is damaged ({str(error).splitlines()[0]}): {again}") from error
+        settings = read_settings(description)
+    except ValueError as error:
+        return str(error)
+    if description["settings_digest"] != settings_digest(settings) or description["digest"] != _digest(description):
+        return "its settings and digests do not match each other"
+    classes, videos = description["classes"], description["videos"]
+    if not classes or set(map(type, classes)) != {str} or classes != sorted(set(classes)):
+        return "its classes are not a sorted list of names"
+    if videos < 1 or description["shards"] != num_shards(videos, settings):
+        return f"it states {videos} videos in {description['shards']} shards"
+    return ""
 
 
-def _write(path: str, table: pa.Table) -> None:
-    with storage.writing(path) as aside:
-        pq.write_table(table, aside)
+def _fits(values: Any, settings: Any) -> bool:
+    """Return whether a JSON object has just the fields of a dataclass, each of its type."""
+    hints = get_type_hints(settings)
+    if not isinstance(values, dict) or values.keys() != hints.keys():
+        return False
+    for name, hint in hints.items():
+        value = values[name]
+        if is_dataclass(hint):
+            fits = _fits(value, hint)
+        elif get_origin(hint) is Literal:
+            fits = value in get_args(hint)
+        else:
+            fits = type(value) is hint or (hint is float and type(value) is int)
+        if not fits:
+            return False
+    return True
+
+
+def _digest(digests: dict[str, Any]) -> str:
+    taken = {name: digests[name] for name in ("manifest", "splits", "settings_digest")}
+    return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,21 +1,48 @@
-"""Verification of a prepared dataset: every byte and every count is read again."""
+"""Verification of a prepared dataset: every byte and every count is read again, and what is damaged stops nothing."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.data import storage
+from tasks.data.arrow_file import ArrowFile, DamagedMember, Sliceable, pack_images
 from tasks.data.manifest import digest
-from tasks.data.sample import FLOW, JSON, RGB, ArrowFile, sample_key
+from tasks.data.sample import FLOW, JSON, RGB, check_mp4, read_facts, sample_key
 from tasks.data.settings import PrepareSettings
-from tasks.data.shard import plan, read_sidecar, read_sidecars, tar_path
-from tasks.data.tables import RECORDS, BadTable, read_description, read_settings, read_table
+from tasks.data.shard import plan, tar_path
+from tasks.data.sidecar import DamagedSidecar, numbered, read_sidecar, read_sidecars
+from tasks.data.table_file import differs_from_written
+from tasks.data.tables import (
+    BadTable,
+    description_bytes,
+    read_description,
+    read_settings,
+    read_table,
+    read_tables,
+    records_of,
+    table_bytes,
+    table_path,
+)
+from tasks.errors import UserError
+from tasks.remote import reason
 from tasks.video.codecs import decode_gray, decode_rgb, mp4_frames, read_mp4
+
+_AT_ONCE = 1 << 22  # bytes
+
+
+def shards_of(root: str) -> list[int]:
+    """Return the numbers of the shards to verify: those that are planned, and those that are there."""
+    try:
+        description = read_description(root)
+        manifest, _ = read_tables(root, description)
+        planned = {shard.index for shard in plan(manifest, read_settings(description))}
+    except BadTable:
+        planned = set()
+    return sorted(planned.union(numbered(root, "json"), numbered(root, "tar")))
 
 
 def verify_shard(root: str, index: int) -> list[str]:
@@ -25,25 +52,24 @@ def verify_shard(root: str, index: int) -> list[str]:
         One line per difference; none if all is well. A shard with damaged bytes is reported once, not image by image.
     """
     where = f"shard {index:06d}"
-    sidecar = read_sidecar(root, index)
+    try:
+        sidecar = read_sidecar(root, index)
+    except DamagedSidecar as error:
+        return [str(error)]
     if sidecar is None:
         return [f"{where} has no sidecar, so it was never finished: run the same `marey prepare` again"]
-    if not storage.exists(tar_path(root, index)):
+    path = tar_path(root, index)
+    if not storage.exists(path):
         return [f"{where} has a sidecar but no tar: delete the sidecar and run the same `marey prepare` again"]
-    data = storage.view(tar_path(root, index))
-    if len(data) != sidecar["bytes"]:
-        return [f"{where} has {len(data)} bytes, its sidecar says {sidecar['bytes']}"]
-    if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
-        return [f"{where} does not match the sha256 in its sidecar"]
-    members = {name: data[offset : offset + size] for name, offset, size in sidecar["members"]}
-    settings = read_settings(read_description(root))
-    differences = []
-    expected = set()
-    for record in sidecar["records"]:
-        expected |= _names(record, settings)
-        differences += [f"{where}, video {record['video_id']}: {text}" for text in _check(record, members, settings)]
-    differences += [f"{where}: member {name} belongs to no record" for name in sorted(members.keys() - expected)]
-    return differences
+    try:
+        data = storage.open_whole(path)
+        if len(data) != sidecar["bytes"]:
+            return [f"{where} has {len(data)} bytes, its sidecar says {sidecar['bytes']}"]
+        if _sha256(data) != sidecar["sha256"]:
+            return [f"{where} does not match the sha256 in its sidecar"]
+        return [f"{where}{text}" for text in _verify_content(root, sidecar, data)]
+    except OSError as error:
+        return [f"{path} cannot be read: {reason(error)}"]
 
 
 def verify_dataset(root: str) -> list[str]:
@@ -55,28 +81,61 @@ def verify_dataset(root: str) -> list[str]:
     Raises:
         UserError: there is no prepared dataset.
     """
-    description = read_description(root)
-    tables, differences = [], []
-    for name in ("manifest", "splits", "records"):
+    description, differences = _description(root)
+    tables = {}
+    for name in ("manifest", "splits"):
         try:
-            tables.append(read_table(root, name))
+            table = read_table(root, name)
         except BadTable as error:
             differences.append(str(error))
-    if differences:
-        return differences
-    manifest, splits, records = tables
-    for name, table in (("manifest", manifest), ("splits", splits)):
-        if digest(table) != description[name]:
+            continue
+        if description is not None and digest(table) != description[name]:
             differences.append(f"{name}.parquet is not the one that dataset.json describes")
-    if differences:
-        return differences
+            continue
+        tables[name] = table
+        differences += _bytes_differ(root, name, table)
+    damaged: list[DamagedSidecar] = []
+    sidecars = {sidecar["shard"]: sidecar for sidecar in read_sidecars(root, damaged)}
+    differences += map(str, damaged)
+    if description is not None and "manifest" in tables:
+        differences += _compare_shards(root, description, tables["manifest"], sidecars, {e.shard for e in damaged})
+    try:
+        records = read_table(root, "records")
+    except BadTable as error:
+        return [*differences, str(error)]
+    if damaged:
+        return differences  # records.parquet has more than the sidecars that can be read
+    made = [record for sidecar in sidecars.values() for record in sidecar["records"]]
+    return differences + (_compare_records(made, records) or _bytes_differ(root, "records", records_of(made)))
+
+
+def _description(root: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return dataset.json, None if it is damaged, and what is wrong with it."""
+    try:
+        description = read_description(root)
+    except BadTable as error:
+        return None, [str(error)]
+    if storage.read_small(storage.join(root, "dataset.json")) != description_bytes(description):
+        return description, ["dataset.json is not as marey writes it, though it says the same"]
+    return description, []
+
+
+def _bytes_differ(root: str, name: str, table: pa.Table) -> list[str]:
+    if differs_from_written(table_bytes(root, name), table):
+        return [f"{table_path(root, name)} has other bytes than marey writes: run the same `marey prepare` again"]
+    return []
+
+
+def _compare_shards(
+    root: str, description: dict[str, Any], manifest: pa.Table, sidecars: dict[int, dict[str, Any]], damaged: set[int]
+) -> list[str]:
     plans = plan(manifest, read_settings(description))
-    sidecars = {sidecar["shard"]: sidecar for sidecar in read_sidecars(root)}
+    differences = []
     for shard in plans:
         sidecar = sidecars.get(shard.index)
         where = f"shard {shard.index:06d}"
         if sidecar is None:
-            differences.append(f"{where} is missing")
+            differences += [] if shard.index in damaged else [f"{where} is missing"]
             continue
         if sidecar["settings"] != description["settings_digest"]:
             differences.append(f"{where} was made with other settings")
@@ -86,13 +145,36 @@ def verify_dataset(root: str) -> list[str]:
             differences.append(f"{where} holds other videos than planned")
         if not storage.exists(tar_path(root, shard.index)):
             differences.append(f"{where} has no tar")
-    unplanned = sidecars.keys() - {shard.index for shard in plans}
-    differences += [f"shard {index:06d} is not part of the plan" for index in sorted(unplanned)]
-    made = [record for sidecar in sidecars.values() for record in sidecar["records"]]
-    return differences + _compare_records(made, records)
+    unplanned = (sidecars.keys() | damaged | {*numbered(root, "tar")}) - {shard.index for shard in plans}
+    return differences + [f"shard {index:06d} is not part of the plan" for index in sorted(unplanned)]
 
 
-def _check(record: dict[str, Any], members: dict[str, memoryview], settings: PrepareSettings) -> list[str]:
+def _sha256(data: Sliceable) -> str:
+    state = hashlib.sha256()
+    for start in range(0, len(data), _AT_ONCE):
+        state.update(data[start : start + _AT_ONCE])
+    return state.hexdigest()
+
+
+def _verify_content(root: str, sidecar: dict[str, Any], data: Sliceable) -> list[str]:
+    """Return what is wrong with the members of a shard, to be put behind its number."""
+    places = {name: (offset, offset + size) for name, offset, size in sidecar["members"]}
+    try:
+        settings = read_settings(read_description(root))
+    except UserError:
+        return []  # which is reported, and without which nobody knows what should be there
+    differences = []
+    expected = set()
+    for record in sidecar["records"]:
+        expected |= _names(record, settings)
+        found = _check(record, places, data, settings)
+        differences += [f", video {record['video_id']}: {text}" for text in found]
+    return differences + [f": member {name} belongs to no record" for name in sorted(places.keys() - expected)]
+
+
+def _check(
+    record: dict[str, Any], places: dict[str, tuple[int, int]], data: Sliceable, settings: PrepareSettings
+) -> list[str]:
     if record["status"] != "ok":
         return []
     pieces, flow = record["pieces"], settings.flow != "none"
@@ -102,52 +184,70 @@ def _check(record: dict[str, Any], members: dict[str, memoryview], settings: Pre
         differences.append("its pieces do not add up to its frames and flows")
     if record["flows"] != (record["frames"] - 1 if flow else 0):
         differences.append(f"{record['flows']} flows for {record['frames']} frames")
-    lacking = sorted(_names(record, settings) - members.keys())
+    lacking = sorted(_names(record, settings) - places.keys())
     if lacking:
         return [*differences, f"{lacking[0]} is missing"]
     for number, piece in enumerate(pieces, 1):
         key = sample_key(record["video_id"], number, len(pieces))
-        content = json.loads(bytes(members[f"{key}.{JSON}"]))
-        for name in ("frames", "flows"):
-            if content[name] != piece[name]:
-                differences.append(f"{key}.{JSON} has {content[name]} {name}, its record {piece[name]}")
         rgb = f"{key}.{RGB[settings.rgb]}"
+        differences += _facts(f"{key}.{JSON}", _member(data, places, f"{key}.{JSON}"), piece)
         check_rgb = _video if settings.rgb == "h264" else _images
-        differences += check_rgb(rgb, members[rgb], piece["frames"], record)
+        differences += check_rgb(rgb, _member(data, places, rgb), piece["frames"], record)
         if flow:
-            differences += _images(f"{key}.{FLOW}", members[f"{key}.{FLOW}"], piece["flows"], record)
+            differences += _images(f"{key}.{FLOW}", _member(data, places, f"{key}.{FLOW}"), piece["flows"], record)
     return differences
 
 
-def _images(name: str, data: memoryview, count: int, record: dict[str, Any]) -> list[str]:
+def _member(data: Sliceable, places: dict[str, tuple[int, int]], name: str) -> bytes | memoryview:
+    start, end = places[name]
+    return data[start:end]
+
+
+def _facts(name: str, data: bytes | memoryview, piece: dict[str, Any]) -> list[str]:
+    try:
+        facts = read_facts(data)
+    except ValueError as error:
+        return [f"{name} is damaged ({error})"]
+    return [
+        f"{name} has {facts.get(field)} {field}, its record {piece[field]}"
+        for field in ("frames", "flows")
+        if facts.get(field) != piece[field]
+    ]
+
+
+def _images(name: str, data: bytes | memoryview, count: int, record: dict[str, Any]) -> list[str]:
     try:
         file = ArrowFile(data)
-    except pa.ArrowInvalid as error:
-        return [f"{name} is not an Arrow file ({error})"]
-    if len(file) != count:
-        return [f"{name} has {len(file)} rows, not {count} as its record says"]
-    decode = decode_rgb if name.endswith(RGB["jpeg"]) else decode_gray
-    for row in range(count):
-        for image in file.row(row):
+        if len(file) != count:
+            return [f"{name} has {len(file)} rows, not {count} as its record says"]
+        metadata = file.texts
+        rows = [file.row(row) for row in range(count)]
+    except DamagedMember as error:
+        return [f"{name} is damaged ({error})"]
+    columns, decode = (("jpeg",), decode_rgb) if name.endswith(RGB["jpeg"]) else (("x", "y"), decode_gray)
+    size = (record["height"], record["width"])
+    for number, images in enumerate(rows):
+        for image in images:
             try:
-                shape = decode(image).shape[:2]
+                decode(image, size)
             except ValueError as error:
-                return [f"{name} row {row}: {error}"]
-            if shape != (record["height"], record["width"]):
-                return [f"{name} row {row} is {shape[1]} x {shape[0]} pixels, unlike its record"]
-    return []
+                return [f"{name} row {number}: {error}"]
+    if any(len(images) != len(columns) for images in rows):
+        return [f"{name} has other columns"]
+    written = pack_images({column: [row[i] for row in rows] for i, column in enumerate(columns)}, metadata)
+    # Other readers follow what is not read here.
+    return [] if written == data else [f"{name} has other bytes than marey writes for its images"]
 
 
-def _video(name: str, data: memoryview, count: int, record: dict[str, Any]) -> list[str]:
+def _video(name: str, data: bytes | memoryview, count: int, record: dict[str, Any]) -> list[str]:
+    height, width = (record[side] + record[side] % 2 for side in ("height", "width"))
     try:
         found = mp4_frames(data)
         if found != count:
             return [f"{name} has {found} frames, not {count} as its record says"]
-        height, width = read_mp4(data, range(count)).shape[1:3]
+        read_mp4(check_mp4(data), range(count), (height, width))
     except ValueError as error:
         return [f"{name}: {error}"]
-    if (height, width) != (record["height"] + record["height"] % 2, record["width"] + record["width"] % 2):
-        return [f"{name} is {width} x {height} pixels, unlike its record"]
     return []
 
 
@@ -159,7 +259,7 @@ def _names(record: dict[str, Any], settings: PrepareSettings) -> set[str]:
 
 
 def _compare_records(sidecars: list[dict[str, Any]], records: pa.Table) -> list[str]:
-    made = {record["video_id"]: {name: record[name] for name in RECORDS.names} for record in sidecars}
+    made = {record["video_id"]: {name: record[name] for name in records.column_names} for record in sidecars}
     table = records.to_pylist()
     counts = Counter(row["video_id"] for row in table)
     differences = [f"records.parquet has {n} rows for {video_id}" for video_id, n in counts.items() if n > 1]

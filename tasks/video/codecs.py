@@ -26,14 +26,28 @@ def jpeg_gray(images: Sequence[Image] | Image, quality: int = 95) -> list[bytes]
     return [_jpeg(image, quality) for image in images]
 
 
-def decode_rgb(data: bytes | memoryview) -> Image:
-    """Decode one JPEG to uint8 RGB [H,W,3]; ValueError if it is not one."""
-    return _decode(data, cv2.IMREAD_COLOR_RGB)
+def decode_rgb(data: bytes | memoryview, size: tuple[int, int] | None = None) -> Image:
+    """Decode one JPEG to uint8 RGB [H,W,3]; ValueError if it is not one, or its header states another `size` (H, W)."""
+    return _decode(data, cv2.IMREAD_COLOR_RGB, size)
 
 
-def decode_gray(data: bytes | memoryview) -> Image:
-    """Decode one JPEG to uint8 grey [H,W]; ValueError if it is not one."""
-    return _decode(data, cv2.IMREAD_GRAYSCALE)
+def decode_gray(data: bytes | memoryview, size: tuple[int, int] | None = None) -> Image:
+    """Decode one JPEG to uint8 grey [H,W]; ValueError if it is not one, or its header states another `size` (H, W)."""
+    return _decode(data, cv2.IMREAD_GRAYSCALE, size)
+
+
+def jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
+    """Return height and width from the header of a JPEG; ValueError if it is not one."""
+    at = 2
+    try:
+        while data[at] == 0xFF:
+            marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+                return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            at += 2 + max(2, length)
+    except IndexError:
+        pass
+    raise ValueError(f"{len(data)} bytes are not a JPEG")
 
 
 def write_mp4(
@@ -77,11 +91,12 @@ def write_mp4(
             container.mux(packet)
 
 
-def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
+def read_mp4(data: bytes | memoryview, indices: Sequence[int], size: tuple[int, int] | None = None) -> Image:
     """Decode frames of an mp4 that `write_mp4` made.
 
     Args:
         data: The file.
+        size: Height and width that its header must state; None takes any.
         indices: Numbers of frames, ascending. Frames between them are decoded too, except where a key frame lets
             them be skipped.
 
@@ -89,7 +104,7 @@ def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
         uint8 RGB [n,H,W,3].
 
     Raises:
-        ValueError: it is not such a file, or has no such frame.
+        ValueError: it is not such a file, states another size, or has no such frame.
     """
     import av
 
@@ -98,6 +113,9 @@ def read_mp4(data: bytes | memoryview, indices: Sequence[int]) -> Image:
         with av.open(io.BytesIO(data), "r", format="mp4") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
+            stated = (stream.codec_context.height, stream.codec_context.width)
+            if size is not None and stated != size:
+                raise ValueError(_other_size(stated, size))
             if not stream.average_rate or not stream.time_base:
                 raise ValueError("the mp4 has no frames")
             ticks = 1 / (stream.average_rate * stream.time_base)  # per frame
@@ -139,7 +157,13 @@ def _jpeg(image: Image, quality: int) -> bytes:
     return data.tobytes()
 
 
-def _decode(data: bytes | memoryview, flag: int) -> Image:
+def _other_size(stated: tuple[int, int], size: tuple[int, int]) -> str:
+    return f"{stated[1]} x {stated[0]} pixels, not {size[1]} x {size[0]}"
+
+
+def _decode(data: bytes | memoryview, flag: int, size: tuple[int, int] | None) -> Image:
+    if size is not None and (stated := jpeg_size(data)) != size:  # before memory is taken for it
+        raise ValueError(_other_size(stated, size))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     if image is None:
         raise ValueError(f"{len(data)} bytes are not a JPEG")

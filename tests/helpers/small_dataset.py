@@ -4,7 +4,7 @@ import numpy as np
 
 from tasks.data.manifest import Listing, Row, build
 from tasks.data.process import Processed
-from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_flow, write_rgb, write_rgb_h264
+from tasks.data.sample import FLOW, JSON, RGB, sample_key, write_facts, write_flow, write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, settings_digest, write_shard
 from tasks.data.tables import write_tables
@@ -68,7 +68,7 @@ def _process(row, settings, size, frames, texture):
     members = []
     for i, piece in enumerate(record["pieces"]):
         key = sample_key(row["video_id"], i + 1, len(cuts))
-        members.append((f"{key}.{JSON}", b"{}"))
+        members.append((f"{key}.{JSON}", write_facts({**row, **record, **piece})))
         members.append(
             (f"{key}.{RGB[settings.rgb]}", _rgb(piece["first"], piece["frames"], size, texture, settings.rgb))
         )

@@ -25,7 +25,8 @@ from paths import ROOT
 from prepared import prepare_here
 
 from cluster import local
-from tasks.data import PrepareSettings, shard
+from tasks.data import PrepareSettings
+from tasks.data.sidecar import read_sidecars
 from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
@@ -166,7 +167,7 @@ class Campaign:
                 settled[path.name] = path.stat().st_mtime_ns
 
     def _provisional(self, out: Path) -> bool:
-        return any(sidecar["provisional"] for sidecar in shard.read_sidecars(str(out)))
+        return any(sidecar["provisional"] for sidecar in read_sidecars(str(out)))
 
 
 def _end(process: psutil.Process) -> None:

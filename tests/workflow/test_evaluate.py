@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from changed import change_tables
 from prepared import prepare_here
 
 from pipelines.commands import evaluate as command
@@ -13,6 +14,7 @@ from pipelines.evaluate import evaluate, fuse
 from pipelines.evaluate.result import per_class, to_text
 from pipelines.tracking import tracking_uri
 from pipelines.tracking.tracker import client
+from tasks.data.tables import read_table
 
 
 @pytest.fixture(autouse=True)
@@ -121,9 +123,11 @@ def test_a_part_that_is_not_there_and_other_classes_are_refused(trained, dataset
 
     other = tmp_path / "other"
     shutil.copytree(dataset, other)
-    text = json.loads((other / "dataset.json").read_text())
-    text["classes"][0] = "purple"
-    (other / "dataset.json").write_text(json.dumps(text))
+    manifest = read_table(str(other), "manifest")
+    labels = [{"blue": "purple"}.get(label, label) for label in manifest["label"].to_pylist()]
+    numbers = [sorted(set(labels)).index(label) for label in labels]
+    fresh = manifest.from_pydict({**manifest.to_pydict(), "label": labels, "label_id": numbers}, schema=manifest.schema)
+    change_tables(other, manifest=fresh)
     with pytest.raises(UserError, match="blue only in the run; purple only in the dataset"):
         evaluate("squares", str(other), progress=False)
     with pytest.raises(UserError, match=r"unknown field 'evaluate\.clps'; did you mean 'evaluate\.clips'\?"):
@@ -131,10 +135,8 @@ def test_a_part_that_is_not_there_and_other_classes_are_refused(trained, dataset
     settings = replace(trained.recipe.evaluate, part="val")
     shutil.rmtree(other)
     shutil.copytree(dataset, other)
-    import pyarrow.parquet as pq
-
-    splits = pq.read_table(other / "splits.parquet")
-    pq.write_table(splits.filter([part != "val" for part in splits["part"].to_pylist()]), other / "splits.parquet")
+    splits = read_table(str(other), "splits")
+    change_tables(other, splits=splits.filter([part != "val" for part in splits["part"].to_pylist()]))
     with pytest.raises(UserError, match="no val part; known: test, train"):
         evaluate("squares", str(other), settings, progress=False)
 

@@ -31,6 +31,7 @@ from pipelines.verify import verify
 from tasks.data import PrepareSettings, open_dataset, shard, tables
 from tasks.data.layouts import folder
 from tasks.data.lock import Lock
+from tasks.data.sidecar import read_sidecars
 from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
@@ -298,7 +299,7 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
     assert shards(tmp_path / "out") == shards(tmp_path / "alone")
     records = {record["video_id"]: record for record in tables.read_table(result.dataset, "records").to_pylist()}
     assert (records["a%2Fwhole"]["frames"], records["a%2Fwhole"]["flows"]) == (47, 46)
-    (sidecar,) = shard.read_sidecars(result.dataset)
+    (sidecar,) = read_sidecars(result.dataset)
     (cut,) = [record["pieces"] for record in sidecar["records"] if record["video_id"] == "a%2Fwhole"]
     assert [piece["frames"] for piece in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
 

@@ -6,12 +6,14 @@ import threading
 from dataclasses import replace
 
 import pytest
+from changed import change_tables
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracking import resolve, tracking_uri
 from pipelines.tracking.tracker import client
 from pipelines.train import train
+from tasks.data.tables import read_table
 
 
 @pytest.fixture(autouse=True)
@@ -152,14 +154,11 @@ def without_val(dataset, folder):
     """Copy a dataset and turn its val part into train."""
     import shutil
 
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     copy = folder / "noval"
     shutil.copytree(dataset, copy)
-    splits = pq.read_table(copy / "splits.parquet").to_pylist()
-    moved = [{**row, "part": "train" if row["part"] == "val" else row["part"]} for row in splits]
-    pq.write_table(pa.Table.from_pylist(moved), copy / "splits.parquet")
+    splits = read_table(str(copy), "splits")
+    moved = [{**row, "part": "train" if row["part"] == "val" else row["part"]} for row in splits.to_pylist()]
+    change_tables(copy, splits=splits.from_pylist(moved, schema=splits.schema))
     return str(copy)
 
 

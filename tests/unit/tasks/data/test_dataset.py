@@ -1,17 +1,24 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from changed import change_tables
 from small_dataset import FAILED, FRAMES, LONG, SIZE, write_dataset
 
 from tasks.data import PrepareSettings, open_dataset
-from tasks.data.shard import read_sidecar, tar_path
-from tasks.data.tables import check_output
+from tasks.data.arrow_file import ArrowFile
+from tasks.data.shard import tar_path
+from tasks.data.sidecar import read_sidecar
+from tasks.data.tables import check_output, read_table
 from tasks.errors import UserError
 
 pytestmark = pytest.mark.quick
@@ -94,6 +101,151 @@ def test_a_frame_is_read_without_its_neighbours(small_root, tmp_path):
     np.testing.assert_array_equal(dataset.rgb(sample, [5]), expected)
     with pytest.raises(UserError, match=r"video .* cannot be read from .*\.tar .*`marey verify"):
         dataset.rgb(sample, [4])
+
+
+def test_a_changed_bit_of_a_frame_is_not_decoded(small_root, tmp_path):
+    root = str(shutil.copytree(small_root, tmp_path / "data"))
+    dataset = open_dataset(root)
+    sample = dataset.samples("train")[0]
+    path = Path(tar_path(root, sample.shard))
+    for (start, end), read, column in ((sample.rgb_range, dataset.rgb, 0), (sample.flow_range, dataset.flow, 1)):
+        row = ArrowFile(path.read_bytes()[start:end]).row(4)[column]
+        change(path, path.read_bytes().index(bytes(row), start) + len(row) // 2)
+        with pytest.raises(UserError) as error:
+            read(sample, [4])
+        said = f"video {sample.video_id} cannot be read from {path} (row 4 does not match its checksum)"
+        assert str(error.value) == f"{said}: check the dataset with `marey verify {root}`"
+        assert len(read(sample, [3, 5])) == 2
+
+
+def test_a_changed_bit_of_an_mp4_is_not_decoded(tmp_path):
+    root = write_dataset(tmp_path / "data", rgb="h264")
+    dataset = open_dataset(root)
+    sample = dataset.samples("train")[0]
+    change(Path(tar_path(root, sample.shard)), sum(sample.rgb_range) // 2)
+    with pytest.raises(UserError, match="the mp4 does not match its checksum"):
+        dataset.rgb(sample, [0])
+
+
+def change(path, place):
+    """Flip a bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+CUT = """
+import os, sys
+from tasks.data import open_dataset
+from tasks.data.shard import tar_path
+from tasks.errors import UserError
+
+dataset = open_dataset(sys.argv[1])
+samples = [sample for sample in dataset.samples("train") if sample.shard == 0]
+dataset.rgb(samples[-1], [0])
+os.truncate(tar_path(sys.argv[1], 0), samples[-1].rgb_range[0] + 100)
+for stream in dataset.rgb, dataset.flow:
+    try:
+        stream(samples[-1], [0])
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_shard_that_is_cut_while_it_is_read(small_root, tmp_path):
+    root = str(shutil.copytree(small_root, tmp_path / "data"))
+    done = subprocess.run([sys.executable, "-c", CUT, root], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = rf"video .* cannot be read from {root}/shards/000000\.tar \(it ends at byte \d+, before byte \d+\): check .*"
+    first, second = done.stdout.splitlines()
+    assert re.fullmatch(said, first)
+    assert re.fullmatch(said, second)
+
+
+def test_labels_and_splits_changed_behind_its_back(small_root, tmp_path):
+    """By whatever wrote them, and though the file itself is sound."""
+    root = shutil.copytree(small_root, tmp_path / "data")
+    for name, column, value in (("splits", "part", "test"), ("manifest", "label", "run"), ("manifest", "group", "P7")):
+        path = root / f"{name}.parquet"
+        sound = path.read_bytes()
+        rows = pq.read_table(path).to_pylist()
+        rows[0][column] = value
+        pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+        said = f"{path} is damaged (its content is not what dataset.json describes): run the same `marey prepare` again"
+        with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+            open_dataset(root)
+        path.write_bytes(sound)
+    assert open_dataset(root).digest == open_dataset(small_root).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["jump", "walk"]},
+        {"classes": []},
+        {"classes": [1, 2]},
+        {"videos": 13},
+        {"videos": 10**9, "shards": 25 * 10**7},
+        {"shards": 10**9},
+        {"shards": "3"},
+        {"manifest": "0" * 64},
+        {"splits": None},
+        {"digest": "0" * 64},
+        {"settings_digest": "0" * 64},
+        {"settings": {}},
+        {"settings": None},
+        {"format": None},
+    ],
+)
+def test_a_description_that_cannot_be(small_root, tmp_path, change):
+    root = shutil.copytree(small_root, tmp_path / "data")
+    description = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(description | change))
+    with pytest.raises(UserError, match=r"(dataset\.json|manifest\.parquet) is damaged \(.*\): run the same"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rgb": "png"}, {"short_side": "48"}, {"shard_videos": 0.5}, {"tvl1": 5}, {"new": 1}]
+)
+def test_settings_that_cannot_be(small_root, tmp_path, change):
+    root = shutil.copytree(small_root, tmp_path / "data")
+    description = json.loads((root / "dataset.json").read_text())
+    description["settings"] |= change
+    (root / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match=r"dataset\.json is damaged"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "5", '{"format": 2}', "[" * 100_000, "\0" * 100])
+def test_a_description_of_nonsense(small_root, tmp_path, content):
+    root = shutil.copytree(small_root, tmp_path / "data")
+    (root / "dataset.json").write_text(content)
+    with pytest.raises(UserError, match=r"dataset\.json is damaged \(.*\): run the same `marey prepare` again$"):
+        open_dataset(root)
+
+
+def test_tables_that_contradict_themselves(small_root, tmp_path):
+    """Described as they are, by someone who means to."""
+    root = shutil.copytree(small_root, tmp_path / "data")
+    manifest, splits = read_table(str(root), "manifest"), read_table(str(root), "splits")
+
+    def changed(table, column, value):
+        rows = table.to_pylist()
+        rows[0][column] = value
+        return table.from_pylist(rows, schema=table.schema)
+
+    for tables, words in (
+        ({"manifest": changed(manifest, "label_id", 7)}, "manifest.parquet is damaged"),
+        ({"manifest": changed(manifest, "label_id", -1)}, "manifest.parquet is damaged"),
+        ({"manifest": changed(manifest, "video_id", "jump%2F2")}, "manifest.parquet is damaged"),
+        ({"splits": changed(splits, "part", "trian")}, "other parts than train, val and test"),
+        ({"splits": changed(splits, "video_id", "../..")}, "videos that manifest.parquet lacks"),
+        ({"splits": splits.slice(0, 0)}, "splits.parquet is damaged"),
+    ):
+        change_tables(root, **{"manifest": manifest, "splits": splits, **tables})
+        with pytest.raises(UserError, match=words):
+            open_dataset(root)
 
 
 def test_threads_read_the_same(small_root):

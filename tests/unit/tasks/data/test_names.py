@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changed import change_sidecar
 from prepared import prepare_here
 
 from tasks.data import layouts, open_dataset
@@ -20,7 +21,8 @@ from tasks.data.overview import read_overview
 from tasks.data.process import process_video
 from tasks.data.reader import Reader
 from tasks.data.settings import PrepareSettings
-from tasks.data.shard import read_sidecar, tar_path
+from tasks.data.shard import tar_path
+from tasks.data.sidecar import read_sidecar
 from tasks.data.tables import read_table, write_records
 from tasks.data.verify import verify_dataset, verify_shard
 from tasks.errors import UserError
@@ -225,11 +227,9 @@ def test_a_shard_with_members_that_lead_outside(tmp_path, name):
     dataset = open_dataset(str(out))
     assert dataset.rgb(dataset.samples("train")[0], [0]).shape == (1, 32, 64, 3)
     sidecar = out / "shards" / "000000.json"
-    content = json.loads(sidecar.read_text())
-    content["members"].append([name, len(sound) - 512, member.size])
+    members = [*json.loads(sidecar.read_text())["members"], [name, len(sound) - 512, member.size]]
     data = shard.read_bytes()
-    content |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    sidecar.write_text(json.dumps(content))
+    change_sidecar(sidecar, members=members, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     assert verify_shard(str(out), 0) == [f"shard 000000: member {name} belongs to no record"]
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
     assert not Path("/tmp/marey-outside").exists()

@@ -1,9 +1,17 @@
-import json
-
 import numpy as np
 import pytest
 
-from tasks.data.sample import ArrowFile, decode_sample, read_rgb, sample_key, write_flow, write_rgb, write_rgb_h264
+from tasks.data.arrow_file import ArrowFile
+from tasks.data.sample import (
+    decode_sample,
+    read_rgb,
+    sample_key,
+    write_facts,
+    write_flow,
+    write_rgb,
+    write_rgb_h264,
+)
+from tasks.errors import UserError
 from tasks.video.codecs import jpeg_gray, jpeg_rgb
 
 pytestmark = pytest.mark.quick
@@ -64,15 +72,46 @@ def test_a_frame_is_read_without_its_neighbours(rgb):
 
 
 def test_decode_sample(rgb, flow):
-    fields = {"label": "jump", "label_id": 3, "height": 32, "width": 48, "frames": 6}
-    sample = {"__key__": "a", "json": json.dumps(fields).encode(), "rgb.arrow": rgb}
+    fields = {"video_id": "a", "label": "jump", "label_id": 3, "height": 32, "width": 48, "frames": 6, "flows": 5}
+    sample = {"__key__": "a", "json": write_facts(fields), "rgb.arrow": rgb}
+    with pytest.raises(UserError, match="its JSON is that of 'a'"):
+        decode_sample({**sample, "__key__": "b~0001"})
     assert decode_sample(sample)["rgb"].shape == (6, 32, 48, 3)
     assert "flow" not in decode_sample(sample)
     decoded = decode_sample({**sample, "flow.arrow": flow})
     assert decoded["flow"].shape == (5, 2, 32, 48)
     assert (decoded["label"], decoded["label_id"], decoded["bound"], decoded["__key__"]) == ("jump", 3, 20, "a")
     empty = write_flow([], [], height=32, width=48, quality=95, bound=20.0)
-    assert decode_sample({**sample, "flow.arrow": empty})["flow"].shape == (0, 2, 32, 48)
+    alone = {**sample, "json": write_facts({**fields, "flows": 0}), "flow.arrow": empty}
+    assert decode_sample(alone)["flow"].shape == (0, 2, 32, 48)
+
+
+@pytest.mark.parametrize("name", ["json", "rgb.arrow", "flow.arrow", "rgb.mp4"])
+def test_a_changed_bit_of_a_sample_is_never_decoded(rgb, flow, name):
+    """Each bit is the one that was written, or the sample is refused; but for bytes that hold nothing of it."""
+    fields = {"video_id": "a", "label": "jump", "label_id": 3, "height": 32, "width": 48, "frames": 6, "flows": 5}
+    frames = {"rgb.arrow": rgb}
+    if name == "rgb.mp4":
+        frames = {"rgb.mp4": write_rgb_h264(gradient(6, 32, 48, 3), fps=25, crf=18)}
+    sample = {"__key__": "a", "json": write_facts(fields), **frames, "flow.arrow": flow}
+    expected = decode_sample(sample)
+    refused = 0
+    places = np.random.default_rng(0).integers(0, len(sample[name]), 100)
+    for place in places.tolist():
+        damaged = bytearray(sample[name])
+        damaged[place] ^= 1 << place % 8
+        try:
+            found = decode_sample({**sample, name: bytes(damaged)})
+        except UserError:
+            refused += 1
+            continue
+        assert name.endswith("arrow")
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value)
+    assert refused > len(places) / 2
+    said = r"^video a cannot be read from its shard \(.+\): check the dataset with `marey verify`$"
+    with pytest.raises(UserError, match=said):
+        decode_sample({**sample, name: b""})
 
 
 @pytest.mark.parametrize("size", [(32, 48), (31, 47)])
@@ -82,9 +121,9 @@ def test_frames_as_h264(size, fps):
     images = gradient(30, *size, 3)
     data = write_rgb_h264(images, fps=fps, crf=10)
     assert data == write_rgb_h264(images, fps=fps, crf=10)
-    back = read_rgb(data, [2, 29], "h264", height=size[0], width=size[1])
+    back = read_rgb(data, [2, 29], "h264", frames=30, height=size[0], width=size[1])
     assert back.shape == (2, *size, 3)
     assert np.abs(back.astype(int) - images[[2, 29]]).mean() < 2
-    fields = {"height": size[0], "width": size[1], "frames": 30}
-    decoded = decode_sample({"__key__": "a", "json": json.dumps(fields).encode(), "rgb.mp4": data})
+    fields = {"video_id": "a", "height": size[0], "width": size[1], "frames": 30}
+    decoded = decode_sample({"__key__": "a", "json": write_facts(fields), "rgb.mp4": data})
     assert np.array_equal(decoded["rgb"][[2, 29]], back)

@@ -10,7 +10,8 @@ from tasks.data.assembly import Processed
 from tasks.data.manifest import Listing, Row, build, digest, video_id_of
 from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
-from tasks.data.shard import pending, plan, read_sidecar, read_sidecars, settings_digest, tar_path, write_shard
+from tasks.data.shard import pending, plan, settings_digest, tar_path, write_shard
+from tasks.data.sidecar import read_sidecar, read_sidecars
 from tasks.data.tables import (
     check_output,
     describe,
@@ -71,7 +72,9 @@ def made(source, tmp_path_factory):
 
 
 def fake(video_id, kind=""):
-    record = {"video_id": video_id, "status": "failed" if kind else "ok", "kind": kind, "pieces": [], "seconds": 0.1}
+    record = {"video_id": video_id, "status": "failed" if kind else "ok", "kind": kind, "message": "", "decoder": ""}
+    record |= {"frames": 1, "flows": 0, "width": 8, "height": 8, "fps": 25.0, "seconds": 0.1}
+    record["pieces"] = [] if kind else [{"first": 0, "frames": 1, "flows": 0}]
     return Processed(record, [] if kind else [(f"{video_id}.json", b"{}")])
 
 

@@ -5,8 +5,10 @@ import re
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from changed import change_sidecar
 
 from tasks.data import layouts
 from tasks.data.manifest import build
@@ -15,7 +17,7 @@ from tasks.data.sample import write_rgb, write_rgb_h264
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, settings_digest, write_shard
 from tasks.data.tables import RECORDS, read_table, write_records, write_tables
-from tasks.data.verify import verify_dataset, verify_shard
+from tasks.data.verify import shards_of, verify_dataset, verify_shard
 from tasks.errors import UserError
 from tasks.video import TVL1, DecoderProcess
 from tasks.video.codecs import jpeg_rgb, write_mp4
@@ -90,9 +92,11 @@ def test_cut_and_missing_shards(dataset):
 def test_foreign_shard(dataset):
     for suffix in ("tar", "json"):
         shutil.copy(dataset / "shards" / f"000001.{suffix}", dataset / "shards" / f"000002.{suffix}")
-    sidecar = json.loads((dataset / "shards" / "000002.json").read_text())
-    (dataset / "shards" / "000002.json").write_text(json.dumps({**sidecar, "shard": 2}))
+    path = dataset / "shards" / "000002.json"
+    assert "000002.json is damaged (it says format 2, shard 1)" in verify_shard(str(dataset), 2)[0]
+    change_sidecar(path, shard=2, records=[{**r, "shard": 2} for r in json.loads(path.read_text())["records"]])
     assert "shard 000002 is not part of the plan" in verify_dataset(str(dataset))
+    assert shards_of(str(dataset)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["manifest", "splits"])
@@ -110,6 +114,7 @@ def test_edited_table(dataset, name):
             read_table(str(dataset), name)
     path.unlink()
     assert f"{name}.parquet is missing" in verify_dataset(str(dataset))[0]
+    assert shards_of(str(dataset)) == [0, 1]
     (dataset / "records.parquet").unlink()
     assert [
         f"{table}.parquet is missing" in said
@@ -123,8 +128,6 @@ def test_edited_records(dataset):
     rows[3]["frames"] += 1
     rows.append(rows[0])
     gone = rows.pop(5)
-    import pyarrow as pa
-
     pq.write_table(pa.Table.from_pylist(rows, schema=RECORDS), path)
     assert verify_dataset(str(dataset)) == [
         f"records.parquet has 2 rows for {rows[0]['video_id']}",
@@ -136,10 +139,14 @@ def test_edited_records(dataset):
 def test_other_settings_and_provisional(dataset):
     path = dataset / "shards" / "000000.json"
     sidecar = json.loads(path.read_text())
-    path.write_text(json.dumps({**sidecar, "settings": "x", "provisional": True}))
+    change_sidecar(path, settings="x")
+    assert verify_dataset(str(dataset)) == ["shard 000000 was made with other settings"]
+    failed = {"status": "failed", "kind": "timeout", "message": "slow", "pieces": []}
+    records = [{**record, **failed} if i == 0 else record for i, record in enumerate(sidecar["records"])]
+    change_sidecar(path, settings=sidecar["settings"], provisional=True, records=records)
     assert verify_dataset(str(dataset)) == [
-        "shard 000000 was made with other settings",
         "shard 000000 is provisional: run the same `marey prepare` again",
+        f"records.parquet differs from the sidecar for {records[0]['video_id']}",
     ]
 
 
@@ -162,6 +169,8 @@ def with_member(video, suffix, content):
 def test_wrong_content_behind_a_right_checksum(dataset, pristine):
     image = np.zeros((1, 32, 43, 3), np.uint8)
     good = jpeg_rgb(image, 90)[0]
+    header = good.index(b"\xff\xc0") + 5
+    huge = good[:header] + (65500).to_bytes(2, "big") + good[header + 2 :]
 
     def rgb(count, data=good):
         return lambda v: with_member(
@@ -171,7 +180,9 @@ def test_wrong_content_behind_a_right_checksum(dataset, pristine):
     cases = [
         (rgb(-1), "rows, not 9 as its record says"),
         (rgb(0, b"no jpeg"), "row 0: 7 bytes are not a JPEG"),
-        (rgb(0, jpeg_rgb(image[:, :16], 90)[0]), "43 x 16 pixels"),
+        (rgb(0, jpeg_rgb(image[:, :16], 90)[0]), "row 0: 43 x 16 pixels, not 43 x 32"),
+        (rgb(0, huge), "row 0: 43 x 65500 pixels, not 43 x 32"),
+        (lambda v: with_member(v, "rgb.arrow", by_pyarrow(v, good)), "has other bytes than marey writes"),
         (lambda v: with_member(v, "flow.arrow", None), "flow.arrow is missing"),
         (lambda v: with_member(v, "flow.arrow", b"nothing of the kind"), "is not an Arrow file"),
     ]
@@ -180,6 +191,58 @@ def test_wrong_content_behind_a_right_checksum(dataset, pristine):
         (found,) = verify_shard(str(dataset), 0)
         assert f"video {video_id}" in found
         assert message in found
+
+
+def by_pyarrow(video, jpeg):
+    """The frames of a video as an Arrow file with other names, which only other readers look at."""
+    data = write_rgb([jpeg] * video.record["frames"], height=32, width=43, quality=90)
+    table = pa.ipc.open_file(data).read_all().rename_columns(["image", "image_xxh3"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "manifest.parquet", "splits.parquet", "records.parquet"])
+def test_no_changed_byte_passes(dataset, name):
+    """Also where it changes nothing of what is read."""
+    path = dataset / name
+    sound = path.read_bytes()
+    for place in range(0, len(sound), len(sound) // 60):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        try:
+            found = verify_dataset(str(dataset))
+        except UserError as error:  # of another format
+            found = [str(error)]
+        assert any(name in text for text in found), place
+
+
+def test_all_that_is_damaged_is_listed(dataset):
+    """Each file is named, and none keeps another from being looked at."""
+    for name in ("dataset.json", "manifest.parquet", "splits.parquet", "records.parquet", "shards/000000.json"):
+        (dataset / name).write_bytes(b"nonsense")
+    os.truncate(dataset / "shards" / "000001.tar", 4096)
+    found = [text for index in shards_of(str(dataset)) for text in verify_shard(str(dataset), index)]
+    for name in ("dataset.json", "manifest.parquet", "splits.parquet", "records.parquet", "shards/000000.json"):
+        assert sum(f"{dataset}/{name} is damaged" in text for text in verify_dataset(str(dataset))) == 1
+    assert "000000.json is damaged" in found[0]
+    assert "shard 000001 has 4096 bytes" in found[1]
+
+
+def test_a_dataset_of_billions(dataset):
+    """What it claims costs nothing before it is refused."""
+    manifest = pq.read_table(dataset / "manifest.parquet")
+    places = np.zeros(10**6, np.int32)
+    values = {"group": ["P1"], "start_s": [0.0], "end_s": [1.0]}
+    million = pa.table(
+        {
+            name: pa.DictionaryArray.from_arrays(places, pa.array(values.get(name, value), manifest[name].type))
+            for name, value in manifest.slice(0, 1).to_pydict().items()
+        }
+    )
+    pq.write_table(million, dataset / "manifest.parquet")
+    found = verify_dataset(str(dataset))
+    assert re.search(r"manifest\.parquet is damaged \(it claims 1000000 rows in \d+ bytes\)", found[0])
 
 
 def test_frames_as_h264(pristine, tmp_path):

@@ -1,0 +1,98 @@
+"""Parquet files of tables, read as if a stranger had written them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+LARGEST = 16 << 30
+"""Most bytes of a table's file."""
+_ROWS_PER_BYTE = 32  # splits of the same videos come to some rows a byte, all other tables to a fraction of one
+_LONGEST = 1 << 16  # bytes of a string; a path has 4,096 at most
+_GROWTH = 400  # bytes of all strings for each byte of the file
+_FLOOR = 256 << 20  # bytes of all strings that any file may have
+_WRITER = b"arrow"  # key of the file's metadata
+
+
+class BadContent(ValueError):
+    """A table's file does not hold what it should; the message says what is wrong."""
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """Return the file of a table; the same table gives the same bytes, with the same version of pyarrow.
+
+    Each page has a checksum, which is compared when it is read.
+    """
+    stamped = table.combine_chunks().replace_schema_metadata({_WRITER: pa.cpp_version})
+    sink = pa.BufferOutputStream()
+    # Other codecs choose their instructions, and with them their bytes, by the processor.
+    pq.write_table(stamped, sink, compression="zstd", write_page_checksum=True)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def from_bytes(content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """Read a table, all columns or some, with the given schema.
+
+    Raises:
+        BadContent: it is damaged, has another schema, or claims far more than its bytes can hold.
+    """
+    try:
+        return _read(content, schema, columns)
+    except BadContent:
+        raise
+    except (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:  # all are met
+        raise BadContent((str(error).splitlines() or [type(error).__name__])[0]) from error
+
+
+def differs_from_written(content: bytes, table: pa.Table) -> bool:
+    """Return whether a file that holds this table has other bytes than marey gives it.
+
+    Where another version of pyarrow wrote it nobody can tell, and the answer is no.
+    """
+    if content == to_bytes(table):
+        return False
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    writer = (metadata.metadata or {}).get(_WRITER, b"").decode("ascii", "replace")
+    return writer == pa.cpp_version or metadata.created_by != f"parquet-cpp-arrow version {writer}"
+
+
+def _read(content: bytes, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
+    found = pq.read_schema(pa.BufferReader(content))
+    if [(field.name, _plain(field.type)) for field in found] != [(field.name, field.type) for field in schema]:
+        raise BadContent("it has other columns")
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    # As dictionaries, strings that stand for a billion rows cost no more than they do in the file.
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, page_checksum_verification=True)
+    rows = file.metadata.num_rows
+    if not 0 <= rows <= _ROWS_PER_BYTE * len(content):
+        raise BadContent(f"it claims {rows} rows in {len(content)} bytes")
+    table = file.read(columns)
+    table.validate(full=True)
+    strings = sum(_string_bytes(column) for column in table.columns if pa.types.is_dictionary(column.type))
+    if strings > _FLOOR + _GROWTH * len(content):
+        raise BadContent(f"it claims {strings} bytes of text in {len(content)} bytes")
+    fields = [schema.field(name) for name in table.column_names]
+    for field in fields:
+        if not field.nullable and table[field.name].null_count:
+            raise BadContent(f"its column {field.name} lacks values")
+    table = table.cast(pa.schema(fields)).replace_schema_metadata(None)
+    table.validate(full=True)  # strings are UTF-8
+    return table
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _string_bytes(column: pa.ChunkedArray) -> int:
+    """Return how many bytes a column of strings has in full."""
+    total = 0
+    for chunk in column.chunks:
+        lengths = np.asarray(pc.binary_length(chunk.dictionary).fill_null(0))
+        if len(lengths) and lengths.max() > _LONGEST:
+            raise BadContent(f"it has a text of {lengths.max()} bytes")
+        total += int(lengths[chunk.indices.drop_null().to_numpy()].sum()) if len(lengths) else 0
+    return total

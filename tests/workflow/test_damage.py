@@ -1,0 +1,105 @@
+"""A dataset that was damaged on disk or changed by a stranger, through the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+from changed import change_sidecar
+
+from pipelines import cli
+from pipelines import recipe as recipes
+from tasks.data import open_dataset
+from tasks.data.sealed import unseal
+
+pytestmark = pytest.mark.usefixtures("ray")
+
+
+def flip(path: Path, place: float = 0.5) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 4
+    path.write_bytes(content)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
+    """Exit code, and the lines of a verb's output or its error."""
+    code = cli.main([*words])
+    printed = capsys.readouterr()
+    said = [line for line in printed.err.splitlines() if line.startswith("marey: ")]
+    assert "Traceback" not in printed.err + printed.out
+    return code, said or printed.out.splitlines()
+
+
+def test_all_damage_is_listed_and_prepare_mends_it(videos: Path, tmp_path: Path, capsys) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    for path in sorted(videos.rglob("*.mp4"))[::4]:
+        (source / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, source / path.parent.name)
+    line = ["prepare", str(source), str(out), "--flow", "none", "--short-side", "32", "--shard-videos", "3"]
+    line += ["--val-fraction", "0", "--test-fraction", "0"]
+    assert run(capsys, *line)[0] == 0
+    assert run(capsys, "verify", str(out))[0] == 0
+    digest, tars = open_dataset(out).digest, {path: path.read_bytes() for path in out.rglob("*.tar")}
+
+    shards = out / "shards"
+    (shards / "000000.json").write_bytes(b'{"format": 2')
+    flip(shards / "000001.json")
+    flip(shards / "000002.tar")
+    for name in ("dataset.json", "splits.parquet", "records.parquet"):
+        flip(out / name)
+    code, found = run(capsys, "verify", str(out))
+    assert code == 1
+    for text in ("000000.json is damaged", "000001.json is damaged", "shard 000002 does not match the sha256"):
+        assert any(text in said for said in found), text
+    for name in ("dataset.json", "splits.parquet", "records.parquet"):
+        assert any(f"{out}/{name} is damaged (" in said for said in found), name
+
+    (shards / "000002.json").unlink()  # only verify reads all of a tar
+    assert run(capsys, *line)[0] == 0
+    assert run(capsys, "verify", str(out))[0] == 0
+    assert open_dataset(out).digest == digest
+    assert {path: path.read_bytes() for path in out.rglob("*.tar")} == tars
+
+
+def test_forged_offsets_end_no_process(dataset: str, tmp_path: Path, capsys) -> None:
+    """A stranger's dataset, whose rows lead out of their file and whose checksums agree with that."""
+    root = Path(shutil.copytree(dataset, tmp_path / "data"))
+    for tar in (root / "shards").glob("*.tar"):
+        data = bytearray(tar.read_bytes())
+        sidecar = unseal(tar.with_suffix(".json").read_bytes())
+        for name, offset, size in sidecar["members"]:
+            if not name.endswith(".arrow"):
+                continue
+            for found in re.finditer(rb"\xff\xd8\xff", data[offset : offset + size]):
+                for place in (offset + found.start() - 8, offset + found.start() - 64):
+                    if 100 < struct.unpack_from("<ii", data, place)[1] < 10**6:
+                        struct.pack_into("<ii", data, place, 0, 0x7FFFFFFF)
+        tar.write_bytes(data)
+        change_sidecar(tar.with_suffix(".json"), sha256=hashlib.sha256(data).hexdigest())
+    code, found = run(capsys, "verify", str(root))
+    assert code == 1
+    assert sum("lead out of it" in text for text in found) > 10
+    code, (said,) = run(capsys, "preview", str(root), str(tmp_path / "page.html"))
+    assert code == 2
+    assert re.search(r"video .* cannot be read from .*\.tar \(row \d+ has offsets that lead out of it\)", said)
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_a_training_on_a_cut_shard_is_one_line(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = Path(shutil.copytree(recipe.data.dataset, tmp_path / "data"))
+    for tar in (root / "shards").glob("*.tar"):
+        os.truncate(tar, tar.stat().st_size // 3)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipes.dump(recipes.replaced(recipe, {"data.dataset": str(root)})))
+    code, (said,) = run(capsys, "train", str(file))
+    assert code == 2
+    assert re.search(
+        rf"video .+ cannot be read from {root}/shards/\d+\.tar \(.+\): check the dataset with `marey", said
+    )
