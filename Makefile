@@ -30,8 +30,9 @@ test-quick: $(VENV)/.dev  ## Run only the tests that need neither Ray nor MLflow
 test-all: $(VENV)/.dev  ## Run the tests, short campaigns, and the wheel in fresh environments (up to an hour)
 	@$(PYTEST)
 
-fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each (3 minutes; FUZZ=20000 for more)
+fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each, 300 datasets (4 minutes; FUZZ=20000 for more)
 	@$(BIN)/python tests/fuzz $(FUZZ)
+	@PYTHONPATH=.:tests/helpers $(BIN)/python tests/fuzz/datasets.py 300
 
 kills: $(VENV)/.dev  ## Prepare videos while workers, decoders, nodes and drivers are killed at random (KILLS=100 for more)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests/helpers $(BIN)/python tests/kills --kills $(or $(KILLS),36)
