@@ -26,6 +26,7 @@ from tasks.data.process import frames_and_flow
 from tasks.data.settings import PrepareSettings
 from tasks.files import replacing
 from tasks.learn import Identity, read_identity
+from tasks.names import as_on_disk
 from tasks.remote import reason
 from tasks.video import DecoderProcess, VideoError
 from tasks.video.image_folder import is_frame
@@ -190,11 +191,14 @@ def videos_at(path: str) -> tuple[list[str], list[str]]:
     Raises:
         UserError: a folder without videos, or with a folder that cannot be read.
     """
-    if "://" in path or not os.path.isdir(path):
-        return [path if "://" in path else os.path.abspath(path)], []
+    if "://" in path:
+        return [path], []
+    path = as_on_disk(os.path.abspath(path))
+    if not os.path.isdir(path):
+        return [path], []
     found: list[str] = []
     others: list[str] = []
-    for folder, inside, names in os.walk(os.path.abspath(path), onerror=_refuse_folder):
+    for folder, inside, names in os.walk(path, onerror=_refuse_folder):
         inside[:] = (name for name in inside if not name.startswith("."))
         files = [os.path.join(folder, name) for name in names if not name.startswith(".")]
         videos = [file for file in files if not is_no_video(file)]

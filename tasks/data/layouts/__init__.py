@@ -34,10 +34,13 @@ def read(layout: str, source: str, group: str | None = None, *, group_column: st
     Raises:
         UserError: the layout is unknown, or the source does not have it.
     """
+    from tasks.data import storage
     from tasks.errors import UserError, did_you_mean
+    from tasks.names import as_on_disk
 
     if layout not in names():
         raise UserError(f"unknown layout {layout!r}{did_you_mean(layout, names())}")
+    source = as_on_disk(storage.absolute(source))
     function = import_module(f"{__name__}.{layout}").read
     if group_column is None:
         return function(source, group)

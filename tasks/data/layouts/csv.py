@@ -13,7 +13,7 @@ from tasks.data.layouts import group_of
 from tasks.data.layouts._table import Table
 from tasks.data.manifest import GIVEN, PARTS, Listing, Part, Row, video_id_of, video_ids_of
 from tasks.errors import UserError, first_ten
-from tasks.names import nfc
+from tasks.names import as_on_disk, nfc
 
 _KNOWN = ("path", "label", "group", "start_s", "end_s", "video_id", "part")
 _MEANT = {
@@ -66,8 +66,8 @@ def read(source: str, group: str | None = None, *, group_column: str | None = No
         cells = {name: values[number] for name, number in used.items()}
         try:
             row, path = _row(cells, {name: values[number] for name, number in splits.items()}, folder, group)
-            row.uri = _as_on_disk(row.uri, listed)
-        except ValueError as error:
+            row.uri = as_on_disk(row.uri, listed)
+        except (ValueError, UserError) as error:
             raise UserError(f"{source} line {line}: {error}") from error
         row.parts = shared.setdefault(tuple(row.parts.items()), row.parts)
         listing.rows.append(row)
@@ -127,7 +127,7 @@ def _row(cells: Mapping[str, str], splits: Mapping[str, str], folder: str, group
         end_s=end,
         parts=parts,
     )
-    return row, below
+    return row, nfc(below)
 
 
 def _seconds(cells: Mapping[str, str], column: str) -> float | None:
@@ -145,35 +145,3 @@ def _range(start: float | None, end: float | None) -> str:
     if start is None and end is None:
         return ""
     return f"@{round(1000 * (start or 0))}-" + ("" if end is None else f"{round(1000 * end)}")
-
-
-def _as_on_disk(path: str, listed: dict[str, dict[str, list[str]]]) -> str:
-    """Return the path of a file whose name differs at most in the form of its Unicode; the same path if there is none.
-
-    Args:
-        path: A path, or a URL, which is returned as it is.
-        listed: Folder -> composed name -> paths, for each folder looked into so far.
-
-    Raises:
-        ValueError: there are two.
-    """
-    if path.isascii() or not storage.is_local(path) or os.path.exists(path):
-        return path
-    found = "/"
-    for name in path.split("/")[1:]:
-        exact = os.path.join(found, name)
-        alike = [exact] if os.path.exists(exact) else _names(found, listed).get(nfc(name), [])
-        if len(alike) > 1:
-            raise ValueError(f"{path} may be {' or '.join(alike)}: rename one")
-        if not alike:
-            return path
-        found = alike[0]
-    return found
-
-
-def _names(folder: str, listed: dict[str, dict[str, list[str]]]) -> dict[str, list[str]]:
-    if folder not in listed:
-        listed[folder] = {}
-        for name, _ in storage.entries(folder) if os.path.isdir(folder) else []:
-            listed[folder].setdefault(nfc(name), []).append(os.path.join(folder, name))
-    return listed[folder]

@@ -50,6 +50,13 @@ def test_relative_source(tmp_path, monkeypatch):
     assert layouts.read("folder", "set/").rows[0].uri == str(tmp_path / "set/jump/1.mp4")
 
 
+@pytest.mark.parametrize(("on_disk", "asked"), [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_source_is_found_by_either_form_of_its_name(tmp_path, on_disk, asked):
+    touch(tmp_path, f"{on_disk}/jump/1.mp4")
+    (row,) = layouts.read("folder", str(tmp_path / asked)).rows
+    assert row.uri == str(tmp_path / on_disk / "jump/1.mp4")
+
+
 def test_parts_above_the_classes(tmp_path):
     source = touch(tmp_path, "train/jump/1.mp4", "train/run/1.mp4", "test/jump/1.mp4", "train/list.txt", ".x")
     listing = layouts.read("folder", source)
