@@ -149,10 +149,13 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
     from ray.exceptions import ActorDiedError
     from ray.train.torch import TorchTrainer
 
+    from pipelines.train.rendezvous import NodeAddresses
+
     compute = job.recipe.compute
     trainer = TorchTrainer(
         work,
         train_loop_config={"job": job},
+        torch_config=NodeAddresses(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.workers,
             use_gpu=compute.gpus_per_worker > 0,

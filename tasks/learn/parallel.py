@@ -8,15 +8,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
-
-T = TypeVar("T")
 
 
 class Losses(nn.Module):
@@ -105,10 +102,19 @@ def all_max(values: Tensor, group: ProcessGroup | None) -> Tensor:
     return values
 
 
-def gather(value: T, group: ProcessGroup | None) -> list[T]:
-    """Return the values of all ranks, in order of rank, on every rank."""
+def gather(values: Tensor, group: ProcessGroup | None) -> list[Tensor]:
+    """Return the values [N] of all ranks, in order of rank, on every rank; N may differ from rank to rank.
+
+    Tensors only, never objects: torch unpickles those, and so runs code of whoever has got into the group.
+    """
     if group is None:
-        return [value]
-    values: list[T] = [value] * dist.get_world_size(group)
-    dist.all_gather_object(values, value, group)
-    return values
+        return [values]
+    world = dist.get_world_size(group)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=values.device) for _ in range(world)]
+    dist.all_gather(lengths, torch.tensor([len(values)], device=values.device), group)
+    counts = [int(length) for length in lengths]
+    padded = values.new_zeros(max(counts))
+    padded[: len(values)] = values
+    parts = [torch.zeros_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded, group)
+    return [part[:count] for part, count in zip(parts, counts, strict=True)]

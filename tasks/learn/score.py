@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -46,7 +47,20 @@ def score(
                 _, clips, total = sums.get(video_id, (label, 0, 0.0))
                 sums[video_id] = (label, clips + 1, total + row)
     own = {video_id: (label, total / clips) for video_id, (label, clips, total) in sums.items()}
-    return {video_id: entry for scores in parallel.gather(own, group) for video_id, entry in scores.items()}
+    return own if group is None else _gather(own, device, group)
+
+
+def _gather(own: Scores, device: torch.device, group: ProcessGroup) -> Scores:
+    """Return the scores of all ranks on every rank; what identifies them goes as JSON."""
+    names = json.dumps([[video_id, label] for video_id, (label, _) in own.items()]).encode()
+    rows = np.concatenate([row for _, row in own.values()]) if own else np.zeros(0)
+    texts = parallel.gather(torch.frombuffer(bytearray(names), dtype=torch.uint8).to(device), group)
+    listed = [json.loads(bytes(text.cpu().numpy())) for text in texts]
+    scores: Scores = {}
+    for some, flat in zip(listed, parallel.gather(torch.from_numpy(rows).to(device), group), strict=True):
+        table = flat.cpu().numpy().reshape(len(some), -1 if some else 0)
+        scores |= {str(name): (int(label), row) for (name, label), row in zip(some, table, strict=True)}
+    return scores
 
 
 @dataclass(frozen=True)

@@ -79,3 +79,9 @@ def test_all_ranks_validate_with_the_statistics_of_the_checkpoint(tmp_path):
 def test_a_bad_loss_of_one_rank_stops_all(tmp_path):
     for result in run("diverge", 2, tmp_path / "two"):
         assert result["error"].startswith("UserError: the loss or its gradient is no longer finite at step")
+
+
+def test_a_stranger_in_the_group_runs_no_code(tmp_path):
+    results = run("stranger", 2, tmp_path / "two")
+    assert not (tmp_path / "two" / "ran-in-0").exists()
+    assert results[0]["error"] in ("UnicodeDecodeError", "JSONDecodeError")
