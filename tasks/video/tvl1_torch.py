@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,8 +111,28 @@ def _ready(function: Callable[..., Any], device: torch.device) -> Callable[..., 
     return function if device.type == "cpu" else _compiled(function)
 
 
+def compiler_cache() -> str:
+    """Return the folder of compiled code: TORCHINDUCTOR_CACHE_DIR, else one that this account alone can write.
+
+    By default it would be in /tmp under a name that any account can take first, and fill with code.
+    """
+    if given := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return given
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ.get("HOME", "/nonexistent"), ".cache")
+    folder = Path(cache, "marey", "inductor")
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if status.st_uid == os.geteuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return str(folder)
+    temporary = tempfile.mkdtemp(prefix="marey-inductor-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
+
+
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiler_cache()
     return torch.compile(function, dynamic=True, fullgraph=True)
 
 

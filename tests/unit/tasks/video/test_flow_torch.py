@@ -1,5 +1,7 @@
 """TV-L1 as tensor operations: it equals the native kernel's, for each pair whatever else is in its batch."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from textures import CHANGES, difference, drawn
 
 from tasks.video import TVL1, tvl1, tvl1_torch
+from tasks.video.tvl1_torch import compiler_cache
 
 pytestmark = pytest.mark.quick
 
@@ -68,3 +71,18 @@ def test_what_a_gpu_compiles_is_one_graph_for_any_size():
             assert torch.equal(ours, plain)
         assert torch.equal(sample(gradient, u), tvl1_torch.sample(gradient, u))
     assert len(graphs) == 2
+
+
+def test_compiled_code_lies_where_no_other_account_can_put_any(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = Path(compiler_cache())
+    assert folder.is_relative_to(tmp_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    other = Path(compiler_cache())
+    assert other.name.startswith("marey-inductor-")
+    assert other.stat().st_mode & 0o777 == 0o700
+    other.rmdir()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/given")
+    assert compiler_cache() == "/given"
