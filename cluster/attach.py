@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
+import ipaddress
 import logging
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
-from cluster import ray_internals, token
+from cluster import private, ray_internals, token
 from cluster.errors import ClusterError
+from cluster.running import latest
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds marey.py, models/, tasks/, pipelines/ and cluster/."""
 
 PROBE_SECONDS = 5.0
 """Time that a cluster has to answer; Ray itself would try for minutes."""
+
+_TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"
+_own: private.PrivateFolder | None = None
+"""What the local cluster of this process keeps its sockets, logs and code in."""
 
 
 def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
@@ -23,40 +32,22 @@ def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
     absolute.
 
     Args:
-        address: `host:port` of a cluster, or `local` for one that lives and dies with this process. None takes
-            RAY_ADDRESS (set for a job's driver), else `local`.
+        address: `host:port` of a cluster, `auto` for the one that `ray start` started on this machine, or `local` for
+            one that lives and dies with this process. None takes RAY_ADDRESS (set for a job's driver), else `local`.
         num_cpus: CPUs of a local cluster; None takes all of this machine.
 
     Raises:
-        ClusterError: there is no cluster at the address, or it refuses the token.
+        ClusterError: there is no cluster at the address, it refuses the token, or this machine cannot hold a local one.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    if ray.is_initialized():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _end()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    local = address == "local"
-    if not local and address != "auto":
-        probe(address)
-    if "RAY_AUTH_MODE" not in os.environ and (local or token.read()):
-        _send_token()
-    # Ray puts the driver's folder before everything else on the workers' path, unless there is a working_dir. A job
-    # has one (what was submitted); elsewhere it is the folder these packages lie in, used in place.
-    runtime_env = None if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else {"working_dir": f"local://{ROOT}"}
-    try:
-        ray.init(
-            address,
-            num_cpus=num_cpus if local else None,
-            include_dashboard=False if local else None,
-            runtime_env=runtime_env,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    except (OSError, RuntimeError, ray.exceptions.RayError) as error:  # such as a full temporary folder
-        reason = str(error).strip().splitlines()[0]
-        doing = "start Ray on this machine" if address == "local" else f"join the Ray cluster at {address}"
-        raise ClusterError(f"cannot {doing}: {reason}") from error
+    if address == "local":
+        _start(num_cpus)
+    else:
+        _join(latest() if address == "auto" else address)
 
 
 def probe(address: str) -> None:
@@ -87,7 +78,71 @@ def probe(address: str) -> None:
             ) from error
 
 
+def _join(address: str) -> None:
+    probe(address)
+    if "RAY_AUTH_MODE" not in os.environ and token.read():
+        _send_token()
+    _init(address, f"join the Ray cluster at {address}", loopback=_is_loopback(address.rpartition(":")[0]))
+
+
+def _start(num_cpus: int | None) -> None:
+    global _own
+    _own = private.make()
+    atexit.register(_end)  # after that of Ray, which is not imported yet, or shuts down within
+    try:
+        if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token":
+            if aside := token.provide(_own.path / "token"):
+                os.environ[_TOKEN_VARIABLE] = str(aside)
+            _send_token()
+        _init(
+            "local",
+            "start Ray on this machine",
+            loopback=True,
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            _temp_dir=str(_own.ray),
+        )
+    except BaseException:
+        _end()
+        raise
+
+
+def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
+    import ray
+
+    ray_internals.use_loopback(loopback)
+    # Ray puts the driver's folder before everything else on the workers' path, unless there is a working_dir. A job
+    # has one (what was submitted); elsewhere it is the folder these packages lie in, used in place.
+    runtime_env = None if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else {"working_dir": f"local://{ROOT}"}
+    try:
+        ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING, **options)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # such as a full temporary folder
+        reason = str(error).strip().splitlines()[0]
+        raise ClusterError(f"cannot {doing}: {reason}") from error
+
+
+def _end() -> None:
+    """End this process's local cluster, if it has one, and remove what it kept."""
+    global _own
+    if _own is None:
+        return
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+    if os.environ.get(_TOKEN_VARIABLE) == str(_own.path / "token"):
+        del os.environ[_TOKEN_VARIABLE]
+    _own.remove()
+    _own = None
+    atexit.unregister(_end)
+
+
 def _send_token() -> None:
     """Turn token authentication on, even where Ray has already been imported."""
     os.environ["RAY_AUTH_MODE"] = "token"
     ray_internals.reload_config()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -13,6 +13,11 @@ from cluster.errors import ClusterError
 ANSWER_SECONDS = 10.0
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Follow no redirect: the answer stays what it is, an error."""
+
+
 def get(url: str, path: str, value: str | None) -> Any:
     """Return the JSON that the dashboard at `url` answers for `path`, sending the token `value`.
 
@@ -20,8 +25,8 @@ def get(url: str, path: str, value: str | None) -> Any:
         ClusterError: nothing answers there, it is not a Ray dashboard, or it refuses the token.
     """
     request = urllib.request.Request(url + path, headers=token.header(value))
-    # Never through a proxy set in the environment: the token is for the cluster alone.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # Neither through a proxy of the environment nor on to where a redirect leads: the token is for the cluster alone.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
     try:
         with opener.open(request, timeout=ANSWER_SECONDS) as response:
             return json.load(response)

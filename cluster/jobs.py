@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster import dashboard, token
+from cluster import dashboard, ray_internals, token
 from cluster.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -40,11 +40,10 @@ class Target:
             ClusterError: nothing answers there, it is not a Ray dashboard, or it refuses the token.
         """
         dashboard.get(self.url, "/api/version", self.token)
-        from ray.job_submission import JobSubmissionClient
-
+        client: JobSubmissionClient = ray_internals.job_client(self.url, token.header(self.token))
         for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        return JobSubmissionClient(self.url, headers=token.header(self.token))
+        return client
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,13 @@ def target(address: str | None, environment: str | None, workspace: Path) -> Tar
     """
     from cluster import local
 
-    mine = local.current(workspace)
     address = address or environment
+    try:
+        mine = local.current(workspace)
+    except ClusterError:
+        if address is None:
+            raise
+        mine = None
     if mine and address in (None, mine.address, mine.dashboard):
         return Target(mine.dashboard, mine.token, local=True)
     if address is None:

@@ -5,12 +5,53 @@ No other file imports a name of Ray that begins with an underscore (a test holds
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+
 
 def reload_config() -> None:
     """Make Ray read its environment variables again, also where it was imported, and so configured, before."""
-    from ray._raylet import Config  # type: ignore[attr-defined]
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def use_loopback(on: bool) -> None:
+    """Choose whether clusters that this process starts, or joins at a loopback address, are on loopback alone.
+
+    All of Ray's servers listen on loopback where the node's address is 127.0.0.1, which Ray replaces by the machine's
+    outside address unless it thinks that it runs on a desktop.
+    """
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = not on
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0" if on else "1"
+
+
+def job_client(url: str, headers: dict[str, str]) -> Any:
+    """Return a client of Ray's jobs that sends its headers to `url` alone: through no proxy, and after no redirect."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):
+        def _do_request(self, *args: Any, **options: Any) -> Any:
+            direct = {"http": "", "https": ""}
+            return super()._do_request(*args, allow_redirects=False, proxies=direct, **options)
+
+    return Client(url, headers=headers)
+
+
+def start_node() -> None:
+    """Run `ray start` with the arguments of this process, for a node on loopback alone."""
+    from ray._private import ray_constants, services
+    from ray.scripts.scripts import main
+
+    # For this process by the function, since `ray start` does not start a second node on a desktop.
+    services.get_node_ip_address = lambda address=None: LOOPBACK
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    main()  # type: ignore[no-untyped-call]
 
 
 def max_resources() -> dict[str, int] | None:
@@ -38,3 +79,7 @@ def groups_created_by(actor_id: str) -> list[str]:
         for group in groups
         if group.creator_actor_id.hex() == actor_id and group.state != Group.REMOVED
     ]
+
+
+if __name__ == "__main__":
+    start_node()

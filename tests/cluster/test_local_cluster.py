@@ -1,6 +1,7 @@
 """A cluster of three nodes on this machine: what it tells, and who may use it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_status(workspace):
     assert "CPUs       3\n" in text
     for place in (cluster.address, cluster.dashboard, cluster.token_path):
         assert place in text
-    assert (workspace / "cluster" / "token").stat().st_mode & 0o777 == 0o600
+    private = {Path(cluster.token_path): 0o600, Path(cluster.temp): 0o700, workspace / "cluster": 0o700}
+    assert {path: path.stat().st_mode & 0o777 for path in private} == private
 
 
 def test_a_second_one_is_refused(workspace):
@@ -55,4 +57,4 @@ def test_a_node_that_does_not_start_is_told(tmp_path):
     with pytest.raises(ClusterError, match=r"node 0 did not start: .*must be nonnegative.*node-0\.log"):
         local.up(tmp_path, nodes=2, cpus_per_node=-1)
     assert local.last(tmp_path) is None
-    assert not (tmp_path / "cluster" / "token").exists()
+    assert (tmp_path / "cluster" / "node-0.log").is_file()

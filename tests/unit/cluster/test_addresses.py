@@ -1,14 +1,12 @@
 """Which cluster is meant, and what is said when it is not there."""
 
 import http.server
-import json
-import os
 import threading
 import time
 
 import pytest
 
-from cluster import dashboard, jobs, local, logs, token
+from cluster import dashboard, jobs, logs, ray_internals
 from cluster.attach import attach, probe
 from cluster.errors import ClusterError
 
@@ -66,33 +64,31 @@ def test_where_jobs_go(tmp_path):
         jobs.target("127.0.0.1:9", None, tmp_path).client()
 
 
-def test_state_of_a_cluster_that_is_gone(tmp_path):
-    # The process of this test has the id, but not the start, of the node that was.
-    node = {"pid": os.getpid(), "started": 1, "log": str(tmp_path / "node-0.log")}
-    temp = tmp_path / "temp"
-    temp.mkdir()
-    state = {"address": "127.0.0.2:1", "dashboard": "http://127.0.0.1:1", "token_path": "", "temp": str(temp)}
-    (tmp_path / "cluster.json").write_text(json.dumps(state | {"nodes": [node]}))
-    assert local.last(tmp_path).address == "127.0.0.2:1"
-    assert local.current(tmp_path) is None
-    with pytest.raises(ClusterError, match="no cluster given"):
-        jobs.target(None, None, tmp_path)
-    assert local.down(tmp_path) == 0
-    assert local.last(tmp_path) is None
-    assert not temp.exists()
+def test_a_redirect_takes_the_token_nowhere():
+    """Neither from our requests nor from those of Ray's client of jobs."""
+    got = []
 
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            got.append((self.path, self.headers["authorization"]))
+            self.send_response(302)
+            self.send_header("location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+            self.end_headers()
 
-def test_token_is_its_owners_alone(tmp_path, monkeypatch):
-    path = tmp_path / "token"
-    value = token.create(path)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert token.create(path) != value
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    assert token.read() == path.read_text()
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "other")
-    assert token.read() == "other"
-    assert token.header(None) == {}
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(ClusterError, match="is not a Ray dashboard"):
+            jobs.Target(url, "secret", local=False).client()
+        with pytest.raises(ValueError, match="Expecting value"):
+            ray_internals.job_client(url, {"authorization": "Bearer secret"})
+        server.shutdown()
+        thread.join()
+    assert set(got) == {("/api/version", "Bearer secret")}
 
 
 def test_reason_in_a_log():
