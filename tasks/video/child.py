@@ -138,7 +138,8 @@ class Child:
         if self._gate is not None:
             watched.register(self._gate, select.POLLIN)
         while True:
-            ready = dict(watched.poll(max(0.0, 1000 * (deadline - time.monotonic()))))
+            left = deadline - time.monotonic()
+            ready = dict(watched.poll(1000 * left)) if left > 0 else {}  # even if it sends one message after another
             if not ready:
                 raise VideoError("timeout", late)
             if self._pipe.fileno() in ready:

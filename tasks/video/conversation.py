@@ -26,6 +26,8 @@ _PROBED_PIXELS = 3840 * 2160
 """Pixels of a frame before its size is known."""
 _THREADS = 2
 """Processors that it may keep busy: decord reads ahead while frames are resized."""
+_IMAGES, _IMAGES_BYTES = 64, 4 << 20
+"""Most images that are sent at once, and most bytes, but for the last one."""
 _DECLARATIONS = 8
 """Most often that it may say how large the frames are."""
 
@@ -93,8 +95,8 @@ class _Conversation:
             message = self._child.receive(self._deadline, f"not decoded within {self._timeout_s:g} s", self._input)
             if "declared" in message:
                 self._declare(*messages.declared(message))
-            elif "image" in message and images is not None:
-                self._send_image(messages.image(message, images))
+            elif "images" in message and images is not None:
+                self._send_images(*messages.images(message, images))
             else:
                 return message
 
@@ -120,20 +122,28 @@ class _Conversation:
         self._memory = min(_WORK_BYTES + _PIXEL_BYTES * pixels + _FRAME_BYTES * frames, most)
         self._child.limit(memory=self._memory, file=min(stored, most))
 
-    def _send_image(self, index: int) -> None:
+    def _send_images(self, begin: int, stop: int) -> None:
+        """Send some of the images that are asked for, the first ones, in one file."""
         folder = self._request.source
         assert isinstance(folder, ImageFolder)
-        try:
-            content = image(folder, index, self._timeout_s)
-        except VideoError as error:
-            self._child.send({"error": error.kind, "text": error.message[: messages.LONGEST_TEXT]})
-            return
+        names: list[str] = []
+        sizes: list[int] = []
         file = new_file()
         try:
             with open(file, "wb", closefd=False) as target:
-                target.write(content)
+                for index in range(begin, min(stop, begin + _IMAGES)):
+                    content = image(folder, index, self._timeout_s)
+                    target.write(content)
+                    names.append(folder.name(index))
+                    sizes.append(len(content))
+                    if sum(sizes) > _IMAGES_BYTES:
+                        break
                 target.seek(0)
-            self._child.send({"name": folder.name(index)}, (file,))
+            self._child.send({"names": names, "sizes": sizes}, (file,))
+        except VideoError as error:
+            if error.kind == "crash":
+                raise
+            self._child.send({"error": error.kind, "text": error.message[: messages.LONGEST_TEXT]})
         finally:
             os.close(file)
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
@@ -84,13 +85,15 @@ class _Images:
     def name(self, index: int) -> str:
         return self._names[index]
 
-    def content(self, index: int) -> bytes:
-        answer, descriptors = _ask(self._pipe, {"image": index}, descriptors=1)
-        if "error" in answer:
-            raise messages.error(answer)
-        self._names[index] = answer["name"]
-        with open(descriptors[0], "rb") as file:
-            return file.read()
+    def contents(self, begin: int, stop: int) -> Iterator[bytes]:
+        while begin < stop:
+            answer, descriptors = _ask(self._pipe, {"images": [begin, stop]}, descriptors=1)
+            if "error" in answer:
+                raise messages.error(answer)
+            self._names.update(enumerate(answer["names"], begin))
+            with open(descriptors[0], "rb") as file:
+                yield from (file.read(size) for size in answer["sizes"])
+            begin += len(answer["names"])
 
 
 def _ask(pipe: socket.socket, question: dict[str, Any], descriptors: int = 0) -> tuple[dict[str, Any], list[int]]:

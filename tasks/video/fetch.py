@@ -158,6 +158,15 @@ def _copied(uri: str) -> IO[bytes]:
         return open(path, "rb")
 
 
+def read_file(path: str, most: int) -> bytes:
+    """Read a local file, at most so many bytes of it; an OSError also if it is none, such as a named pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, f"{os.path.basename(path)} is not a regular file")
+        return file.read(most)
+
+
 def _checked(file: LocalFile, uri: str) -> LocalFile:
     head = os.pread(file.descriptor, _HEAD_BYTES, 0).lstrip(b"\xef\xbb\xbf \t\r\n")
     for kind, beginning in _LISTS.items():

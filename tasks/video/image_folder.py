@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,13 +22,15 @@ from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
 from tasks.video.codecs import decode_rgb
 from tasks.video.errors import VideoError
-from tasks.video.fetch import is_remote, unopened
+from tasks.video.fetch import is_remote, read_file, unopened
 from tasks.video.reading import Reading, Window
 
 FPS = 12.0
 """Frames per second, which a folder of images does not tell: both datasets extract their images at 12 (their pages at
 TwentyBN, later Qualcomm). Only time ranges and the rate of H.264 depend on it."""
 
+_MOST_BYTES = 256_000_000
+"""Bytes of a file; an image of 8192 x 8192 pixels has fewer even where it cannot be compressed."""
 _NAME = re.compile(r"(\d+)\.(jpe?g|png)", re.IGNORECASE)
 _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
 
@@ -60,11 +62,11 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Return the file name of an image whose content has been read."""
+        """Return the file name of an image that has been read."""
         ...
 
-    def content(self, index: int) -> bytes:
-        """Return the bytes of an image; OSError or VideoError (io) if they cannot be read."""
+    def contents(self, begin: int, stop: int) -> Iterator[bytes]:
+        """Read the images from `begin` up to, and without, `stop`; VideoError (io, unreadable) if that fails."""
         ...
 
 
@@ -78,10 +80,16 @@ class ImageFolder:
             VideoError: no_video (no numbered images), truncated (one is missing), unreadable, io.
         """
         self.uri = uri
-        self._system, folder = _open(uri)
+        self._system: Any = None
+        folder = _local(uri)
+        if is_remote(uri):
+            self._system, folder = _open(uri)
         try:
-            with os_errors():
-                listed = self._system.ls(folder, detail=False)
+            if self._system is None:
+                listed = [os.path.join(folder, name) for name in os.listdir(folder)]
+            else:
+                with os_errors():
+                    listed = self._system.ls(folder, detail=False)
         except OSError as error:
             raise VideoError("io", f"{uri}: {reason(error)}") from error
         self._paths = _in_order(listed)
@@ -94,13 +102,23 @@ class ImageFolder:
         return _name(self._paths[index])
 
     def content(self, index: int) -> bytes:
-        """Return the bytes of an image; VideoError (io) if they cannot be read."""
+        """Read an image; VideoError (io, unreadable) if that fails, or if it is much larger than an image."""
+        path = self._paths[index]
         try:
-            with os_errors():
-                data: bytes = self._system.cat_file(self._paths[index])
+            if self._system is None:
+                data = read_file(path, _MOST_BYTES + 1)
+            else:
+                with os_errors():
+                    data = self._system.cat_file(path)
         except OSError as error:
             raise VideoError("io", f"{self.uri}: {reason(error)}") from error
+        if len(data) > _MOST_BYTES:
+            raise VideoError("unreadable", f"{_name(path)} has more than {_MOST_BYTES / 1e6:.0f} MB")
         return data
+
+    def contents(self, begin: int, stop: int) -> Iterator[bytes]:
+        """Read the images from `begin` up to, and without, `stop`; errors as `content`."""
+        return (self.content(index) for index in range(begin, stop))
 
 
 def read(images: Images, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
@@ -113,11 +131,10 @@ def read(images: Images, window: Window, put: Callable[[NDArray[np.uint8]], None
     low, high = bisect_left(starts, window.start_s), bisect_left(starts, window.end_s)
     begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
     shape: tuple[int, ...] = ()
-    for index in range(begin, stop):
-        image = _decode(images.content(index))
+    for index, data in enumerate(images.contents(begin, stop), begin):
+        image = _decode(data)
         if image is None:
-            others = (other for other in range(len(images)) if other != index)
-            any_good = bool(shape) or any(_decode(images.content(other)) is not None for other in others)
+            any_good = bool(shape) or any(_decode(other) is not None for other in images.contents(0, len(images)))
             raise VideoError("truncated" if any_good else "unreadable", f"{images.name(index)} cannot be decoded")
         shape = shape or image.shape
         if image.shape != shape:
@@ -127,10 +144,6 @@ def read(images: Images, window: Window, put: Callable[[NDArray[np.uint8]], None
 
 
 def _open(uri: str) -> tuple[Any, str]:
-    if not is_remote(uri):
-        from fsspec.implementations.local import LocalFileSystem  # a child does without it
-
-        return LocalFileSystem(), _local(uri)
     try:
         return open_url(uri)
     except UserError as error:

@@ -102,12 +102,12 @@ def decoded(message: dict[str, Any], short_side: int | None, count: int | None) 
     return Decoded((frames, height, width, channels), total, float(fps), decoder)
 
 
-def image(message: dict[str, Any], images: int) -> int:
-    """Return the index of the image of a folder that is asked for."""
-    (index,) = _numbers([message.get("image")], 1)
-    if index >= images:
-        raise Nonsense("an image that does not exist")
-    return index
+def images(message: dict[str, Any], count: int) -> tuple[int, int]:
+    """Return which images of a folder of so many are asked for: the first, and the one after the last."""
+    begin, stop = _numbers(message.get("images"), 2)
+    if not begin < stop <= count:
+        raise Nonsense("images that do not exist")
+    return begin, stop
 
 
 def _numbers(values: Any, count: int) -> list[int]:

@@ -28,6 +28,7 @@ def opened(uri: str, copies: Copies | None = None, timeout_s: float | None = Non
 
 
 def image(folder: ImageFolder, index: int, timeout_s: float) -> bytes:
-    """Return the content of an image; VideoError (io, timeout) if it cannot be read."""
-    remote_s = timeout_s if fetch.is_remote(folder.uri) else None
-    return fetch.within(remote_s, folder.uri, lambda: folder.content(index))
+    """Return the content of an image; VideoError (io, unreadable, timeout) if it cannot be read."""
+    if not fetch.is_remote(folder.uri):
+        return folder.content(index)
+    return fetch.within(timeout_s, folder.uri, lambda: folder.content(index))

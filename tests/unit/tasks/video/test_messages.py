@@ -45,13 +45,13 @@ def test_an_answer_must_be_one_to_the_request(bad):
 
 def test_other_messages_are_checked_too():
     assert messages.declared({"declared": [48, 64, 0]}) == (48, 64, 0)
-    assert messages.image({"image": 2}, 3) == 2
+    assert messages.images({"images": [1, 3]}, 3) == (1, 3)
     for message in ({"declared": [0, 64, 1]}, {"declared": [48, 64]}, {"declared": None}):
         with pytest.raises(messages.Nonsense):
             messages.declared(message)
-    for index in (3, -1, True, None, "1"):
+    for wanted in ([3, 4], [0, 4], [-1, 2], [1, 1], [False, True], [1], None, "12"):
         with pytest.raises(messages.Nonsense):
-            messages.image({"image": index}, 3)
+            messages.images({"images": wanted}, 3)
     for message in ({"error": "fine", "text": ""}, {"error": "io", "text": 1}, {"error": ["io"], "text": ""}):
         with pytest.raises(messages.Nonsense):
             messages.error(message)
@@ -64,7 +64,7 @@ REPLIES = {
     "deep nesting": b"[" * 60000,
     "a long message": b'{"error": "unreadable", "text": "' + b"a" * 70000 + b'"}',
     "frames that are not there": b'{"shape": [1, 48, 64, 3], "total": 1, "fps": 1, "decoder": "pyav"}',
-    "an image of a file": b'{"image": 0}',
+    "an image of a file": b'{"images": [0, 1]}',
 }
 
 

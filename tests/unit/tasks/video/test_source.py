@@ -72,6 +72,24 @@ def test_the_parent_fetches_a_folder_of_images_for_the_child():
     memory.rm("/sandbox", recursive=True)
 
 
+@pytest.mark.parametrize("number", [1, 70])
+def test_a_folder_of_other_things_than_images_stops_nobody(tmp_path, monkeypatch, number):
+    for index, data in enumerate(jpeg_rgb(np.zeros((130, 24, 32, 3), np.uint8)), 1):
+        (tmp_path / f"{index}.jpg").write_bytes(data)
+    with DecoderProcess(timeout_s=20) as child:
+        assert len(child.decode(str(tmp_path)).images) == 130
+        (tmp_path / f"{number}.jpg").unlink()
+        os.mkfifo(tmp_path / f"{number}.jpg")
+        with pytest.raises(VideoError, match=f"{number}.jpg is not a regular file"):
+            child.decode(str(tmp_path))
+        assert len(child.decode(str(tmp_path), first=80).images) == 50
+        (tmp_path / f"{number}.jpg").unlink()
+        monkeypatch.setattr("tasks.video.image_folder._MOST_BYTES", 1000)
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(1001))
+        with pytest.raises(VideoError, match=f"{number}.jpg has more than 0 MB"):
+            child.decode(str(tmp_path))
+
+
 def test_a_server_that_never_answers_is_a_timeout():
     with socket.create_server(("127.0.0.1", 0)) as server, DecoderProcess(timeout_s=1) as child:
         begin = time.monotonic()
