@@ -132,6 +132,10 @@ def _separator(lines: Sequence[str]) -> tuple[int, str]:
     return first, other if "," not in line else given if given in _SEPARATORS else ","
 
 
+def _compared(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.casefold())
+
+
 class Table:
     """A CSV file with a header line. Names of columns are compared without regard to case; `-` and space are `_`."""
 
@@ -143,7 +147,7 @@ class Table:
         names = next(self._rows, (1, [""]))[1] if self.separator == "," else [lines[first]]
         self.names = [nfc(name.lstrip("\ufeff").strip()) for name in names]
         """The columns as they are written."""
-        self.columns = [re.sub(r"[\s-]+", "_", name.casefold()) for name in self.names]
+        self.columns = [_compared(name) for name in self.names]
         """The columns as they are compared; one without a name is empty."""
 
     def require(self, *columns: str, meant: dict[str, tuple[str, ...]] | None = None) -> None:
@@ -179,12 +183,11 @@ class Table:
             )
 
     def index(self, name: str) -> int:
-        """Return the number of a column that a user names, as written or as compared; UserError without such a one."""
+        """Return the number of a column that a user names; UserError if there is none."""
         wanted = nfc(name.strip())
-        for names in (self.names, self.columns):
-            if wanted in names:
-                return names.index(wanted)
-        raise UserError(f"{self.path} has no column {name!r}{did_you_mean(wanted, filter(None, self.names))}")
+        if _compared(wanted) not in filter(None, self.columns):
+            raise UserError(f"{self.path} has no column {name!r}{did_you_mean(wanted, filter(None, self.names))}")
+        return self.columns.index(_compared(wanted))
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the cells of each row, as many as there are columns, with the number of its first line.

@@ -44,6 +44,15 @@ def read(source: str, group: str | None = None) -> Listing:
     else:
         for name in folders:
             nested += _class(source, name, group, {}, listing)
+    _mention(nested, source, listing)
+    ids = video_ids_of(row.video_id for row in listing.rows)
+    for row in listing.rows:
+        row.video_id = ids[row.video_id]
+    return listing
+
+
+def _mention(nested: list[str], source: str, listing: Listing) -> None:
+    """Note the files in folders inside class folders; UserError if there is nothing else."""
     deeper = f"folders inside the class folders hold {len(nested)} more files, such as {nested[0]}" if nested else ""
     if not listing.rows:
         raise UserError(
@@ -51,14 +60,10 @@ def read(source: str, group: str | None = None) -> Listing:
             + (f"; {deeper}" if deeper else "")
         )
     if nested:
-        one_by_one = "move them up, or list them in a CSV file (--layout csv)"
         listing.notes.append(
-            f"{len(listing.rows)} videos lie in class folders; {deeper}, which are ignored: {one_by_one}"
+            f"{len(listing.rows)} videos lie in class folders; {deeper}, which are ignored: move them up, or list them "
+            "in a CSV file (--layout csv)"
         )
-    ids = video_ids_of(row.video_id for row in listing.rows)
-    for row in listing.rows:
-        row.video_id = ids[row.video_id]
-    return listing
 
 
 def _folders(source: str, below: str, listing: Listing) -> list[str]:
