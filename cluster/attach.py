@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ipaddress
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 from cluster import private, ray_internals, token
 from cluster.errors import ClusterError
-from cluster.running import latest
+from cluster.running import is_loopback, latest
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds marey.py, models/, tasks/, pipelines/ and cluster/."""
@@ -82,7 +81,7 @@ def _join(address: str) -> None:
     probe(address)
     if "RAY_AUTH_MODE" not in os.environ and token.read():
         _send_token()
-    _init(address, f"join the Ray cluster at {address}", loopback=_is_loopback(address.rpartition(":")[0]))
+    _init(address, f"join the Ray cluster at {address}", loopback=is_loopback(address.rpartition(":")[0]))
 
 
 def _start(num_cpus: int | None) -> None:
@@ -139,10 +138,3 @@ def _send_token() -> None:
     """Turn token authentication on, even where Ray has already been imported."""
     os.environ["RAY_AUTH_MODE"] = "token"
     ray_internals.reload_config()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import re
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def latest() -> str:
     """
     folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
     note = folder / "ray_current_cluster"
-    found = _noted(note) or next(_of_nodes(), None)
+    found = _noted(note) or next(of_nodes(), None)
     if found is None:
         raise ClusterError(
             f"no Ray cluster has been started on this machine ({note} does not exist): give its head's host:port in "
@@ -50,10 +51,20 @@ def _noted(note: Path) -> str | None:
     return address
 
 
-def _of_nodes() -> Iterator[str]:
+def of_nodes() -> Iterator[str]:
+    """Yield the heads' addresses of this machine's nodes; on loopback are those of a single run or workspace."""
     for process in psutil.process_iter(["name", "uids"]):
         with contextlib.suppress(psutil.Error, AttributeError):
             if process.info["name"] == "raylet" and process.info["uids"].real in (0, os.geteuid()):
                 for word in process.cmdline():
-                    if (match := re.fullmatch(f"--gcs-address=({ADDRESS})", word)) is not None:
+                    match = re.fullmatch(f"--gcs-address=({ADDRESS})", word)
+                    if match is not None and not is_loopback(match[1].rpartition(":")[0]):
                         yield match[1]
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, by name or number, is this machine as nobody else sees it."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

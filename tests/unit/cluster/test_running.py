@@ -1,10 +1,13 @@
 """`auto`: what counts as the cluster of this machine, and what is said within seconds where there is none."""
 
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
 
+from cluster import running
 from cluster.attach import attach
 from cluster.errors import ClusterError
 
@@ -40,6 +43,14 @@ def test_a_note_that_cannot_be_read(noted):
     noted.mkdir()
     with pytest.raises(ClusterError, match=f"cannot read {noted}"):
         attach("auto")
+
+
+@pytest.mark.parametrize(("address", "counts"), [("192.0.2.1:6379", True), ("127.0.0.1:9", False), ("[::1]:9", False)])
+def test_nodes_that_run_here_count_unless_they_are_another_runs(tmp_path, address, counts):
+    shell = shutil.copy("/bin/bash", tmp_path / "raylet")
+    with subprocess.Popen([shell, "-c", "read", f"--gcs-address={address}"], stdin=subprocess.PIPE) as node:
+        assert (address in running.of_nodes()) is counts
+        node.communicate(b"\n")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another account owns")
