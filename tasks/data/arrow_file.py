@@ -126,14 +126,8 @@ class ArrowFile:
 
 def pack_images(columns: Mapping[str, Sequence[bytes | memoryview]], metadata: Mapping[str, float | str]) -> bytes:
     """Return an Arrow IPC file: a row per image, or per several side by side, and the checksum of each behind it."""
-    fields = [
-        field
-        for name in columns
-        for field in (
-            pa.field(name, pa.binary(), nullable=False),
-            pa.field(f"{name}{CHECKSUM}", pa.uint64(), nullable=False),
-        )
-    ]
+    kinds = {"": pa.binary(), CHECKSUM: pa.uint64()}
+    fields = [pa.field(f"{name}{end}", kind, nullable=False) for name in columns for end, kind in kinds.items()]
     schema = pa.schema(fields, metadata={key: str(value) for key, value in metadata.items()})
     sink = io.BytesIO()  # getvalue() makes no copy, while Arrow's own stream doubles as it grows and is then copied
     with pa.ipc.new_file(sink, schema) as writer:

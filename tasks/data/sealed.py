@@ -9,7 +9,8 @@ from typing import Any
 from xxhash import xxh3_64_hexdigest
 
 _SEAL = re.compile(rb'\{"xxh3": "([0-9a-f]{16})", (?=")')
-_TIMES = re.compile(rb'(?<="seconds": )[0-9.e+-]+')
+_TIME = b'"seconds": '
+_TIMES = re.compile(_TIME + rb"[0-9.e+-]+")
 
 
 class BrokenSeal(ValueError):
@@ -47,4 +48,4 @@ def unseal(data: bytes | memoryview) -> dict[str, Any]:
 
 
 def _checksum(text: bytes) -> str:
-    return xxh3_64_hexdigest(_TIMES.sub(b"", text))
+    return xxh3_64_hexdigest(_TIMES.sub(_TIME, text))

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.data import storage
 from tasks.data.sample import MOST_PIXELS
-from tasks.data.sealed import BrokenSeal, seal, unseal
+from tasks.data.sealed import seal, unseal
 from tasks.errors import UserError
 from tasks.remote import reason
 from tasks.video.errors import TRANSIENT
@@ -61,7 +61,7 @@ def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise DamagedSidecar(root, index, reason(error)) from error
-    except BrokenSeal as error:
+    except ValueError as error:  # too large, or a broken seal
         raise DamagedSidecar(root, index, str(error)) from error
     wrong = _wrong_sidecar(sidecar, index)
     if wrong:

@@ -117,7 +117,8 @@ def read_small(path: str, limit: int = SMALL) -> bytes:
     Raises:
         FileNotFoundError: there is no such file.
         OSError: a local file cannot be read, or is not a regular one.
-        UserError: it is larger than `limit` bytes; a remote file cannot be read.
+        ValueError: it is larger than `limit` bytes.
+        UserError: a remote file cannot be read.
     """
     if is_local(path):
         with os.fdopen(open_regular(path), "rb") as file:
@@ -127,7 +128,7 @@ def read_small(path: str, limit: int = SMALL) -> bytes:
         content = read_bytes(path, 0, limit + 1)
         size = len(content)
     if size > limit:
-        raise UserError(f"{path} has more than the {limit:,} bytes that such a file may have: it is not one of marey's")
+        raise ValueError(f"it has more than the {limit:,} bytes that such a file may have")
     return content
 
 

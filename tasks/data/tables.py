@@ -227,6 +227,8 @@ def table_bytes(root: str, name: str) -> bytes:
         raise BadTable(path) from None
     except OSError as error:
         raise BadTable(path, reason(error)) from error
+    except ValueError as error:  # too large
+        raise BadTable(path, str(error)) from error
 
 
 def table_path(root: str, name: str) -> str:

@@ -14,7 +14,9 @@ from changed import change_sidecar
 
 from pipelines import cli
 from pipelines import recipe as recipes
-from tasks.data import open_dataset
+from pipelines.recipe import Recipe, open_data
+from pipelines.train import workflow
+from tasks.data import Dataset, open_dataset
 from tasks.data.sealed import unseal
 
 pytestmark = pytest.mark.usefixtures("ray")
@@ -103,3 +105,21 @@ def test_a_training_on_a_cut_shard_is_one_line(recipe, tmp_path: Path, monkeypat
     assert re.search(
         rf"video .+ cannot be read from {root}/shards/\d+\.tar \(.+\): check the dataset with `marey", said
     )
+
+
+def test_a_dataset_that_changes_under_a_training_is_one_line(recipe, tmp_path: Path, monkeypatch, capsys) -> None:
+    """What the run logs is what its workers read: here they find other data than the driver."""
+    monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def before(recipe: Recipe) -> Dataset:
+        dataset = open_data(recipe)
+        dataset.digest = "0" * 64
+        return dataset
+
+    monkeypatch.setattr(workflow, "open_data", before)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipes.dump(recipe))
+    code, (said,) = run(capsys, "train", str(file))
+    assert code == 2
+    assert f"{recipe.data.dataset} was changed after this training had begun with it" in said

@@ -76,8 +76,7 @@ def test_what_is_no_file_is_not_waited_for(root):
 
 def test_more_than_any_sidecar_has(root):
     os.truncate(path_of(root), 1 << 40)
-    with pytest.raises(UserError, match=r"000001\.json has more than the 67,108,864 bytes"):
-        open_dataset(root)
+    assert "it has more than the 67,108,864 bytes" in refused(root)
 
 
 def test_every_damaged_one_is_found_and_made_again(root):

@@ -26,6 +26,19 @@ def test_publish_and_read(folder, tmp_path):
     assert ("a.bin", False) in storage.entries(folder)
 
 
+def test_a_file_that_should_be_small(folder, tmp_path):
+    path = storage.join(folder, "a.json")
+    storage.publish(path, b"0123456789")
+    assert storage.read_small(path, 10) == b"0123456789"
+    with pytest.raises(ValueError, match="it has more than the 9 bytes that such a file may have"):
+        storage.read_small(path, 9)
+    with pytest.raises(FileNotFoundError):
+        storage.read_small(storage.join(folder, "none"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        storage.read_small(str(tmp_path / "pipe"))
+
+
 def test_many_files_come_in_the_order_asked_for(folder):
     paths = [storage.join(folder, f"{number}.bin") for number in range(3 * storage.READERS)]
     for number, path in enumerate(paths):
