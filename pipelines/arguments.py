@@ -81,8 +81,16 @@ def _problem(event: ParseErrorEvent, args: type, words: list[str]) -> str:
         case _errors.BadValue():
             return f"{_name(event.argument)} needs a value"
         case _errors.InstantiationFailure():
-            return f"{_name(event.argument)}: {event.message}" if event.argument else event.message
+            message = _shortened(event.message)
+            return f"{_name(event.argument)}: {message}" if event.argument else message
     return type(event).__name__
+
+
+def _shortened(message: str) -> str:
+    """Return what tyro says of a value that may be None, or of several: of the kinds that it tried, the last counts."""
+    tried = re.findall(r"- <class '\w+'>: ([^\n]*)", message)
+    several = re.fullmatch(r"Could not find valid parse for arguments: \[(.*)\]", message.strip())
+    return f"not all are numbers: {several[1]}" if several else tried[-1].strip() if tried else message
 
 
 def _name(argument: Any) -> str:

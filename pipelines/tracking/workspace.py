@@ -7,12 +7,13 @@ import stat
 from pathlib import Path
 
 from pipelines.errors import UserError
+from tasks.data import storage
 from tasks.remote import reason
 
 
 def workspace() -> Path:
     """Return the absolute path of the workspace: MAREY_WORK, else `marey-work` in the current folder."""
-    return Path(os.environ.get("MAREY_WORK") or "marey-work").expanduser().absolute()
+    return Path(storage.absolute(os.environ.get("MAREY_WORK") or "marey-work")).absolute()
 
 
 def make_folder(folder: Path, root: Path | None = None) -> Path:

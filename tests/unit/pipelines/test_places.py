@@ -19,6 +19,7 @@ from pipelines.places import (
     absolute_recipe,
     absolute_run,
 )
+from pipelines.tracking import workspace
 from tasks.data import storage
 from tasks.learn.checkpoint import DOCUMENT_FILE
 
@@ -69,6 +70,13 @@ def test_a_folder_that_is_gone_is_one_sentence(here: Path) -> None:
     with pytest.raises(UserError, match="the current folder has been removed"):
         storage.absolute("data")
     assert storage.absolute("/data") == "/data"
+
+
+def test_the_workspace_has_one_name_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAREY_WORK", "../c/../work")
+    assert workspace() == here.parent / "work"
+    monkeypatch.delenv("MAREY_WORK")
+    assert workspace() == here / "marey-work"
 
 
 def test_a_run_may_be_a_folder_or_a_name(here: Path) -> None:

@@ -92,6 +92,7 @@ SPACE = "search.space.train.lr.choice=[0.1]"
         ),
         (["evaluate", "early", "../nowhere"], "neither a prepared dataset nor a checkpoint at {parent}/nowhere"),
         (["evaluate", ""], "runs is empty"),
+        (["evaluate", "nobody"], "there is no run 'nobody'"),
     ],
 )
 def test_refused_before_torch_and_ray_are_loaded(folder: Path, words: list[str], says: str) -> None:
