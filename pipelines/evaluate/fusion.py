@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.evaluate.result import EvaluateResult, per_class_csv, percentages
+from pipelines.evaluate.result import EvaluateResult, joined, per_class_csv, percentages
 from pipelines.evaluate.workflow import Plan, carry_out, plan
 from pipelines.text import columns
 from pipelines.tracking import make_folder, workspace
@@ -160,7 +160,7 @@ def _check(members: Sequence[_Member], score_weights: Sequence[float] | None) ->
 
 def _folder(members: Sequence[_Member], first: Path) -> Path:
     """Make the folder of the fused result, named like that of the first run's."""
-    folder = workspace() / "evaluations" / "+".join(member.name for member in members) / first.name
+    folder = workspace() / "evaluations" / joined([member.name for member in members]) / first.name
     make_folder(folder)
     return folder
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
 """Columns of per_class.csv."""
+LONGEST_NAME = 120
+"""Bytes of a folder's name that is joined of others; file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -178,3 +182,11 @@ def to_dict(result: EvaluateResult) -> dict[str, Any]:
 def slug(text: str) -> str:
     """Return a text with letters that a file's name can hold."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return a folder's name for several runs or divisions: their names, or a digest where those make it too long."""
+    text = "+".join(names)
+    if len(text.encode()) <= LONGEST_NAME:
+        return text
+    return f"{len(names)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -16,10 +16,11 @@ from models import describe
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.evaluate import FusedResult, fusion
+from pipelines.evaluate.result import joined
 from pipelines.recipe import Recipe
 from pipelines.run.one_recipe import RunResult, prepare_source, refuse_missing, refuse_other, run
 from pipelines.text import columns
-from pipelines.tracking import Tracker, open_store, workspace
+from pipelines.tracking import Tracker, make_folder, open_store, workspace
 from pipelines.tracking.run_folder import AverageFolder
 from tasks.names import nfc
 
@@ -117,6 +118,10 @@ def average(
     for division in divisions:
         for recipe in loaded:
             refuse_other(_divided(recipe, division))
+    folder = None
+    if len(divisions) > 1:
+        folder = AverageFolder.of(f"{joined(names)}-{joined([one.name for one in divisions])}")
+        make_folder(folder.path)
     runs, fused = [], []
     for division in divisions:
         own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in loaded]
@@ -124,7 +129,6 @@ def average(
         if len(own) > 1:
             fused.append(fusion.fuse([result.evaluation for result in own], score_weights))
     shown = [runs[0][0].evaluation.division] if divisions == [Division()] else [one.name for one in divisions]
-    folder = AverageFolder.of(f"{'+'.join(names)}-{'+'.join(shown)}") if len(divisions) > 1 else None
     result = AverageResult(names, shown, runs, fused, folder.path if folder else None)
     if folder is not None:
         _track(result, folder)

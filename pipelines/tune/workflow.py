@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SECTIONS = ("model", "input", "train", "search")
 """Sections of the recipe that a later start of the same name must leave as they were."""
+TRIAL_ID = 8
+"""Letters of the id that Ray Tune gives a trial."""
 SHOWN = 10
 """Best trials listed on the sweep's page."""
 
@@ -65,6 +67,7 @@ def tune(
             had another recipe; or every trial failed.
     """
     recipe = recipes.load(recipe, overrides)
+    recipes.replaced(recipe, {"name": trial_name(recipe, "0" * TRIAL_ID)})  # refuses a name too long for its trials
     space = parse_space(recipe)
     dataset = open_data(recipe)
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from tasks.video.codecs import write_mp4
+
 RECIPE = """
 name: walked
 data: {dataset: ../data}
@@ -28,9 +32,14 @@ MADE = {"data", "page.html", "found.csv", "here", "recipe.yaml", "videos"}
 """What lies in the folder after all of them, beside the workspace; below it there is nothing."""
 
 
-def lay_out(folder: Path, videos: Path) -> Path:
-    """Put the videos and the recipe into a folder; return the one below, in which the verbs are called."""
-    (folder / "videos").symlink_to(videos)
+def lay_out(folder: Path) -> Path:
+    """Write the recipe, and two classes of ten small videos, to a folder; return one below, to call the verbs in."""
+    random = np.random.default_rng(0)
+    for label in ("left", "right"):
+        (folder / "videos" / label).mkdir(parents=True)
+        for index in range(10):
+            frames = random.integers(0, 255, (8, 48, 48, 3), dtype=np.uint8)
+            write_mp4(folder / "videos" / label / f"{index}.mp4", frames, 25, crf=30, keyframe_every=8)
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "here").mkdir()
     return folder / "here"

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from walk import MADE, WALK, lay_out
 
 from pipelines import cli
 from pipelines.recipe import load
 from pipelines.tracking import RunFolder
-from tasks.video.codecs import write_mp4
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Two classes of ten videos of 8 frames: enough for three parts, and prepared in a second."""
-    folder = tmp_path_factory.mktemp("small")
-    random = np.random.default_rng(0)
-    for label in ("left", "right"):
-        (folder / label).mkdir()
-        for index in range(10):
-            frames = random.integers(0, 255, (8, 48, 48, 3), dtype=np.uint8)
-            write_mp4(folder / label / f"{index}.mp4", frames, 25, crf=30, keyframe_every=8)
-    return folder
 
 
 @pytest.mark.usefixtures("ray", "unregistered")
-def test_every_verb_finds_what_lies_beside_its_folder(small, tmp_path, monkeypatch, capsys):
-    here = lay_out(tmp_path, small)
+def test_every_verb_finds_what_lies_beside_its_folder(tmp_path, monkeypatch, capsys):
+    here = lay_out(tmp_path)
     monkeypatch.chdir(here)
     monkeypatch.setenv("MAREY_WORK", "../work")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -81,6 +81,7 @@ SPACE = "search.space.train.lr.choice=[0.1]"
         (["tune", "new.yaml", "--set", SPACE, "--set", "data.dataset=nowhere"], "{folder}/nowhere does not exist"),
         (["tune", "new.yaml", "--set", SPACE, "--set", "data.split=second"], "has no val part"),
         (["tune", "recipe.yaml", "--set", SPACE], "another recipe: search.space"),
+        (["tune", "new.yaml", "--set", SPACE, "--set", f"name={'n' * 115}"], "name must have at most 120 bytes"),
         (["run", "new.yaml", "--set", "data.source=nowhere"], "data.source: {folder}/nowhere does not exist"),
         (["run", "new.yaml", "--set", "data.dataset=nowhere"], "data.dataset: {folder}/nowhere does not exist"),
         (["run", "recipe.yaml", "--set", "data.source=.", "--set", "train.epochs=5"], "train.epochs (3, now 5)"),
