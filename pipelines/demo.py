@@ -58,15 +58,14 @@ def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: st
         overrides: `field=value`, for both recipes.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
     """
+    folder = workspace() / "demo"
+    source = folder / "videos"
+    places = [f"data.source={source}", f"data.dataset={folder / 'dataset'}"]
+    loaded = [recipes.load(name, [*places, *overrides]) for name in RECIPES]
     open_store(workspace())
     attach(address)
-    folder = workspace() / "demo"
-    source = draw(settings, folder / "videos")
-    rows = []
-    for name in RECIPES:
-        places = [f"data.source={source}", f"data.dataset={folder / 'dataset'}"]
-        result = run(recipes.load(name, [*places, *overrides]), address=address)
-        rows.append(_row(name, result))
+    draw(settings, source)
+    rows = [_row(name, run(recipe, address=address)) for name, recipe in zip(RECIPES, loaded, strict=True)]
     return DemoResult(rows, folder)
 
 

@@ -37,12 +37,12 @@ def verify(dataset: str | Path, *, address: str | None = None, progress: bool = 
     Raises:
         UserError: no prepared dataset is there.
     """
-    import ray
-
     root = storage.absolute(str(dataset))
     differences = {-1: verify_dataset(root)}
     shards = shards_of(root)
     attach(address)
+    import ray
+
     calls = ((root, index) for index in shards)
     with Progress(len(shards), "shards", shown=progress) as bar:
         for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.max_cpus(), bar.tick):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,11 +25,13 @@ from tasks.data.endings import is_no_video
 from tasks.data.process import frames_and_flow
 from tasks.data.settings import PrepareSettings
 from tasks.files import replacing
-from tasks.learn import Identity, read_identity
 from tasks.names import as_on_disk
 from tasks.remote import reason
 from tasks.video import DecoderProcess, VideoError
 from tasks.video.image_folder import is_frame
+
+if TYPE_CHECKING:
+    from tasks.learn import Identity
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +143,10 @@ def predict(
         if others:
             log.info("ignored in %s: %d files that are not videos, such as %s", video, len(others), others[0])
     found = resolve(str(run))
+    from tasks.learn import read_identity
+
     identity = read_identity(found.checkpoint)
-    settings = recipes.parse(identity.recipe).prepare
+    settings = recipes.parse(identity.recipe, where=f"the recipe of run {found.name}").prepare
     if identity.stream == "rgb":
         settings = replace(settings, flow="none")
     about = describe(identity.model, identity.options)

@@ -93,6 +93,11 @@ SPACE = "search.space.train.lr.choice=[0.1]"
         ),
         (["evaluate", "early", "../nowhere"], "neither a prepared dataset nor a checkpoint at {parent}/nowhere"),
         (["evaluate", ""], "runs is empty"),
+        (["predict", "nobody", "recipe.yaml"], "there is no run 'nobody'"),
+        (["verify", "nowhere"], "{folder}/nowhere is not a prepared dataset"),
+        (["preview", "nowhere", "page.html"], "{folder}/nowhere is not a prepared dataset"),
+        (["prepare", "nowhere", "out"], "{folder}/nowhere does not exist"),
+        (["demo", "--set", "train.epochs=yes"], "train.epochs should be a whole number"),
         (["evaluate", "nobody"], "there is no run 'nobody'"),
     ],
 )
