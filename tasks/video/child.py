@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import resource
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,9 @@ _PASSED = re.compile(
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _KEPT_BYTES = 256 * 2**20
 """Memory that a process may keep from one video to the next; one that keeps more is replaced."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Child:
@@ -67,6 +72,7 @@ class Child:
             """Which parts of its sandbox hold."""
             self._gate = Gate(descriptors[0]) if descriptors else None
             self._own = self._before = self._data()
+            _report(self.held)
         except BaseException as error:
             self.kill()
             if isinstance(error, TypeError | OSError):  # another message, or it died meanwhile
@@ -180,3 +186,10 @@ class Child:
         """Return its private memory that can be written, as RLIMIT_DATA counts it."""
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[5]
         return int(pages) * resource.getpagesize()
+
+
+@cache
+def _report(held: Held) -> None:
+    """Say, once in this process, if the sandbox has gaps."""
+    if not held.is_whole:
+        _log.warning("decoding has no whole sandbox here (%s): decode videos from strangers in a container", held)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from tasks.video.sandbox import landlock, seccomp
 
 _PR_SET_NO_NEW_PRIVS = 38
+_ENDING_S = 1.0
 _FILES = 64
 """Most descriptors that the process may hold."""
 
@@ -25,6 +27,11 @@ class Held:
     """System calls are filtered: no new file to write, process, socket, or signal to another process."""
     input_only: bool
     """Whatever file the process opens, it gets its input."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is reached but the input, the parent and its own memory: seccomp does that alone."""
+        return self.seccomp and self.input_only
 
     def __str__(self) -> str:
         if not (self.landlock or self.seccomp):
@@ -42,7 +49,7 @@ def enter() -> tuple[Held, int | None]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     most = min(_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    alone = len(os.listdir("/proc/self/task")) == 1
+    alone = _is_alone()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     gate, filtered = None, True
@@ -58,3 +65,13 @@ def enter() -> tuple[Held, int | None]:
         with suppress(OSError):
             version = landlock.restrict(libc, reads=gate is None)
     return Held(version, filtered, gate is not None), gate
+
+
+def _is_alone() -> bool:
+    """Return whether this process has one thread; those that the imports have started may still be ending."""
+    end = time.monotonic() + _ENDING_S
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True

@@ -96,6 +96,13 @@ def test_a_child_that_asks_without_end_is_ended(noise, monkeypatch):
         child.decode(noise, decoder="pyav")
 
 
+def test_a_child_that_asks_until_it_is_late_is_ended(tmp_path, monkeypatch):
+    (tmp_path / "1.jpg").write_bytes(b"")
+    replace_serving(monkeypatch, "while True: list(source.contents(0, 1))")
+    with DecoderProcess(timeout_s=1) as child, pytest.raises(VideoError, match="not decoded within 1 s"):
+        child.decode(str(tmp_path), decoder="pyav")
+
+
 def test_frames_stay_as_they_are_once_they_are_taken_over():
     with FrameStack() as stack:
         stack.append(np.full((4, 6, 3), 7, np.uint8))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from decoder_children import swap, write_noise
 
+import tasks.video.child as child_module
 from tasks.video import DecoderProcess, VideoError, decode
 from tasks.video.sandbox import Held, seccomp
 
@@ -173,8 +174,9 @@ MISSING = {
 
 @needs_sandbox
 @pytest.mark.parametrize("part", MISSING)
-def test_where_a_part_is_missing_videos_are_decoded_all_the_same(noise, monkeypatch, part):
+def test_where_a_part_is_missing_videos_are_decoded_all_the_same(noise, monkeypatch, caplog, part):
     break_it, says, input_only = MISSING[part]
+    child_module._report.cache_clear()
     swap(monkeypatch, PART.format(break_it=break_it))
     with DecoderProcess(timeout_s=30) as child:
         for decoder in ("decord", "pyav"):
@@ -183,10 +185,14 @@ def test_where_a_part_is_missing_videos_are_decoded_all_the_same(noise, monkeypa
         held = child.sandbox()
     assert re.fullmatch(says, str(held))
     assert held.input_only == input_only
+    assert [record.message for record in caplog.records] == [
+        f"decoding has no whole sandbox here ({held}): decode videos from strangers in a container"
+    ] * (not input_only)
 
 
 @needs_sandbox
-def test_here_all_parts_hold():
+def test_all_parts_hold_although_imports_start_threads_that_end(monkeypatch):
+    swap(monkeypatch, "import threading\nthreading.Timer(0.9, print).start()")
     with DecoderProcess() as child:
         assert child.sandbox() == Held(landlock=child.sandbox().landlock, seccomp=True, input_only=True)
         assert child.sandbox().landlock >= 6
