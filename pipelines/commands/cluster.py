@@ -45,21 +45,21 @@ class Status:
 def main(args: Args) -> int:
     """Start, show or stop the cluster, and print where things are."""
     from cluster import local
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
     from pipelines.tracking import workspace
 
     folder = workspace()
     if args.action == "up":
         cluster = local.up(folder, args.local, args.cpus_per_node)
         text = f"a cluster of {len(cluster.nodes)} nodes runs at {cluster.address}\n{how_to_use(cluster)}"
-        print(to_json(cluster) if args.json else text)
+        show(to_json(cluster) if args.json else text)
     elif args.action == "down":
         ended = local.down(folder)
         text = f"ended {ended} nodes" if ended else "no local cluster was running"
-        print(to_json({"ended": ended}) if args.json else text)
+        show(to_json({"ended": ended}) if args.json else text)
     else:
         found = status(folder)
-        print(to_json(found) if args.json else to_text(found))
+        show(to_json(found) if args.json else to_text(found))
     return 0
 
 

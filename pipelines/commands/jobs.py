@@ -21,14 +21,14 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs
-    from pipelines.text import columns, to_json
+    from pipelines.text import columns, show, to_json
     from pipelines.tracking import workspace
 
     found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client())
     if args.json:
-        print(to_json(found))
+        show(to_json(found))
     elif found:
-        print("\n".join(columns([("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)])))
+        show("\n".join(columns([("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)])))
     else:
         print("no jobs yet; `marey submit -- VERB ARGS` starts one")
     return 0

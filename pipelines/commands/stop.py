@@ -22,10 +22,10 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs
-    from pipelines.text import to_json
+    from pipelines.text import show, to_json
     from pipelines.tracking import workspace
 
     client = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client()
     job = jobs.stop(client, args.job)
-    print(to_json(job) if args.json else f"job {job.job_id}: {job.status}")
+    show(to_json(job) if args.json else f"job {job.job_id}: {job.status}")
     return 0

@@ -34,6 +34,7 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs, submit
+    from pipelines.text import printable
     from pipelines.tracking import workspace
 
     parsed = check(args.command)
@@ -53,7 +54,8 @@ def main(args: Args) -> int:
         print(f"\njob {job_id} goes on; `marey stop {job_id}` stops it", file=sys.stderr)
         return 130
     if job.exit_code is None:
-        print(f"job {job_id}: {job.status}{f', {job.message}' if job.message else ''}", file=sys.stderr)
+        reason = f", {printable(job.message)}" if job.message else ""
+        print(f"job {job_id}: {job.status}{reason}", file=sys.stderr)
         return 1
     return job.exit_code
 

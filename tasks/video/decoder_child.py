@@ -52,9 +52,8 @@ def serve(descriptor: int, shrink: bool) -> None:
         os.close(gate)
     while True:
         request, (frames,) = messages.receive(pipe, descriptors=1)
-        signal.alarm(
-            int(request["timeout_s"]) + 5
-        )  # ends a hang that holds the interpreter, and would outlive the parent
+        # Ends a hang that holds the interpreter, and would outlive the parent.
+        signal.alarm(int(request["timeout_s"]) + 5)
         messages.send(pipe, _answer(pipe, request, frames))
         signal.alarm(0)
 
