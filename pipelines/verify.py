@@ -52,7 +52,8 @@ def verify(dataset: str | Path, *, address: str | None = None, progress: bool = 
         dataset=root,
         shards=len(shards),
         videos=_videos(root),
-        differences=[text for index in sorted(differences) for text in differences[index]],
+        # A damaged sidecar is met twice: with its shard, and with all others.
+        differences=list(dict.fromkeys(text for index in sorted(differences) for text in differences[index])),
     )
 
 

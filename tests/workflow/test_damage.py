@@ -56,6 +56,7 @@ def test_all_damage_is_listed_and_prepare_mends_it(videos: Path, tmp_path: Path,
         flip(out / name)
     code, found = run(capsys, "verify", str(out))
     assert code == 1
+    assert len(found) == len({*found})
     for text in ("000000.json is damaged", "000001.json is damaged", "shard 000002 does not match the sha256"):
         assert any(text in said for said in found), text
     for name in ("dataset.json", "splits.parquet", "records.parquet"):
