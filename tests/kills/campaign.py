@@ -1,11 +1,12 @@
 """Preparation under kill -9: workers, decoders, nodes and the driver die at random moments, and nothing is lost.
 
 After each kill that ends the driver the same command is given again. In the end all shards equal those that one process
-made undisturbed, what was committed before a kill was not made again, and nothing half-written is left.
+made undisturbed, no shard or video that was finished before a kill was made again, and nothing half-written is left.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -115,6 +116,7 @@ class Campaign:
         assert hashes(out) == self.expected
         assert not list((out / "shards").glob(".*"))
         assert not list((out / "shards").glob("*.tmp"))
+        assert not (out / ".kept").exists()
 
     def _cluster(self) -> local.LocalCluster:
         return local.up(self.workspace, nodes=NODES, cpus_per_node=1)
@@ -159,12 +161,15 @@ class Campaign:
                     yield process
 
     def _check_settled(self, out: Path, settled: dict[str, int]) -> None:
-        """Check that what was committed before is unchanged, unless it was provisional."""
+        """Check that what was committed, and is not provisional, or was kept before is unchanged."""
         for name, stamp in settled.items():
-            assert (out / "shards" / name).stat().st_mtime_ns == stamp, f"{name} was made again"
-        for path in (out / "shards").glob("[0-9]*.json"):
-            if not json.loads(path.read_bytes())["provisional"]:
-                settled[path.name] = path.stat().st_mtime_ns
+            path = out / name
+            if path.suffix == ".json" or path.exists():
+                assert path.stat().st_mtime_ns == stamp, f"{name} was made again"
+        committed = [p for p in (out / "shards").glob("[0-9]*.json") if not json.loads(p.read_bytes())["provisional"]]
+        for path in [*committed, *(out / ".kept").glob("*/[0-9]*")]:
+            with contextlib.suppress(FileNotFoundError):  # workers of a killed driver may be at work still
+                settled[str(path.relative_to(out))] = path.stat().st_mtime_ns
 
     def _provisional(self, out: Path) -> bool:
         return any(sidecar["provisional"] for sidecar in read_sidecars(str(out)))
