@@ -102,6 +102,8 @@ def dispatch(words: list[str]) -> int:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for package in ("pipelines", "tasks", "models", "cluster"):
         logging.getLogger(package).setLevel(logging.INFO)
+    # It warns of a home folder that cannot be written, and uses a temporary one.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     return int(command.main(args))
 
 

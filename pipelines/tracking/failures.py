@@ -46,7 +46,7 @@ def one_line(uri: str) -> Iterator[None]:
         if error.error_code not in OUTAGES:
             raise
         raise explain(error, uri) from error
-    except (SQLAlchemyError, CommandError, RequestException, ImportError, OSError) as error:
+    except (SQLAlchemyError, CommandError, RequestException, ImportError, OSError, UnicodeDecodeError) as error:
         raise explain(error, uri) from error
 
 

@@ -121,7 +121,11 @@ def _from_runs(run: str, uri: str) -> ResolvedRun:
         ids = ", ".join(one.info.run_id for one in found[:5])
         raise UserError(f"{len(found)} runs are named {run!r}: give the id of one ({ids})")
     info = found[0].info
-    if not store.list_artifacts(info.run_id, CHECKPOINT):
+    try:
+        files = store.list_artifacts(info.run_id, CHECKPOINT)
+    except MlflowException as error:
+        raise UserError(f"the files of run {info.run_name!r} cannot be listed: {error.message}") from error
+    if not files:
         raise UserError(
             f"run {info.run_name!r} has no checkpoint, its status is {info.status}: "
             "`marey train` with the same recipe resumes it"

@@ -39,7 +39,7 @@ def refuse_unfit(uri: str, *, write: bool) -> None:
 
     try:
         tables, version = _read(uri, file, write=write)
-    except (SQLAlchemyError, ImportError, OSError) as error:
+    except (SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:  # the last from a damaged name
         raise explain(error, uri) from error
     if not tables:
         return

@@ -42,6 +42,8 @@ def experiment_name() -> str:
 
 def prepare_environment(environment: MutableMapping[str, str]) -> None:
     """Set what MLflow reads in a process of ours: it loads no pickle, calls nobody, draws no bars."""
+    if os.path.expanduser("~") == "~":  # an account without a name and HOME, without which MLflow cannot be imported
+        environment["HOME"] = "/"  # as containers have it
     environment.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
     environment.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each folder

@@ -12,8 +12,18 @@ from tasks.remote import reason
 
 
 def workspace() -> Path:
-    """Return the absolute path of the workspace: MAREY_WORK, else `marey-work` in the current folder."""
-    return Path(storage.absolute(os.environ.get("MAREY_WORK") or "marey-work")).absolute()
+    """Return the absolute path of the workspace: MAREY_WORK, else `marey-work` in the current folder.
+
+    Raises:
+        UserError: the current folder has been deleted.
+    """
+    given = os.environ.get("MAREY_WORK") or "marey-work"
+    try:
+        return Path(storage.absolute(given)).absolute()
+    except OSError as error:
+        raise UserError(
+            f"the workspace {given} cannot be found ({error}): set MAREY_WORK to an absolute path"
+        ) from error
 
 
 def make_folder(folder: Path, root: Path | None = None) -> Path:

@@ -6,11 +6,13 @@ import contextlib
 import http.server
 import importlib.util
 import os
+import shutil
 import socket
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,6 +25,7 @@ from small_dataset import write_dataset
 from cluster.errors import ClusterError
 from pipelines.errors import UserError
 from pipelines.tracking import Tracker, open_store, resolve
+from pipelines.tracking.failures import one_line
 from pipelines.tracking.store import client
 
 START = "import sys; from pathlib import Path; from pipelines.tracking import Tracker; "
@@ -115,6 +118,22 @@ def test_an_experiment_deleted_in_the_ui_is_told_and_can_be_restored(store, work
     restored = command.replace("mlflow ", f"{sys.executable} -m mlflow ", 1)
     subprocess.run(restored, shell=True, check=True, capture_output=True)
     open_store(work)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_account_without_a_name_and_a_home_has_runs_too():
+    place = Path(tempfile.mkdtemp(prefix="marey-"))
+    os.chown(place, 12345, 12345)
+    code = START + "Tracker.start(Path(sys.argv[1]), 'waves', params={}, tags={}).end('FINISHED')"
+    become = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+    bare = {name: value for name, value in environment().items() if name not in ("HOME", "USER", "LOGNAME")}
+    try:
+        done = processes.run([*become, sys.executable, "-c", code, place / "work"], cwd="/", env=bare)
+        assert done.returncode == 0, done.stderr
+        with contextlib.closing(sqlite3.connect(place / "work" / "mlflow.db")) as connection:
+            assert connection.execute("SELECT value FROM tags WHERE key = 'mlflow.user'").fetchall() == [("uid 12345",)]
+    finally:
+        shutil.rmtree(place)
 
 
 def answering(status: int, body: bytes, headers: dict[str, str] | None = None):
@@ -228,6 +247,12 @@ def test_a_damaged_database_is_one_sentence(store, work, damage):
             ClusterError, match=rf"MLflow's database {store} is damaged \(.*\): put a copy in its place"
         ):
             ask()
+
+
+def test_a_damaged_name_that_sqlite_cannot_even_quote_is_one_sentence():
+    damaged = pytest.raises(ClusterError, match=r"MLflow's database /data/mlflow.db is damaged")
+    with damaged, one_line("sqlite:////data/mlflow.db"):
+        b"t\xe5gs".decode()
 
 
 def test_a_database_of_another_version_is_told_how_to_upgrade(store, work):
