@@ -191,7 +191,7 @@ def test_a_server_that_says_nothing_is_told_at_once(work, monkeypatch):
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
-def test_a_training_without_its_server_ends_before_ray_starts(tmp_path):
+def test_a_workflow_without_its_server_ends_before_ray_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     variables = environment(MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", RAY_TMPDIR=str(tmp_path / "ray"))
