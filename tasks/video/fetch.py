@@ -159,11 +159,16 @@ def _copied(uri: str) -> IO[bytes]:
 
 
 def read_file(path: str, most: int) -> bytes:
-    """Read a local file, at most so many bytes of it; an OSError also if it is none, such as a named pipe."""
+    """Read a local file, at most so many bytes of it.
+
+    Raises:
+        OSError: it cannot be opened or read.
+        VideoError: unreadable (not a regular file, such as a named pipe).
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, f"{os.path.basename(path)} is not a regular file")
+            raise VideoError("unreadable", f"{os.path.basename(path)} is not a regular file")
         return file.read(most)
 
 

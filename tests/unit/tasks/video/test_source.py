@@ -80,8 +80,9 @@ def test_a_folder_of_other_things_than_images_stops_nobody(tmp_path, monkeypatch
         assert len(child.decode(str(tmp_path)).images) == 130
         (tmp_path / f"{number}.jpg").unlink()
         os.mkfifo(tmp_path / f"{number}.jpg")
-        with pytest.raises(VideoError, match=f"{number}.jpg is not a regular file"):
+        with pytest.raises(VideoError, match=f"{number}.jpg is not a regular file") as error:
             child.decode(str(tmp_path))
+        assert error.value.kind == "unreadable"
         assert len(child.decode(str(tmp_path), first=80).images) == 50
         (tmp_path / f"{number}.jpg").unlink()
         monkeypatch.setattr("tasks.video.image_folder._MOST_BYTES", 1000)
