@@ -80,7 +80,10 @@ class _Predictor:
 
     def _pieces(self, video: str, decoder: DecoderProcess) -> Iterator[np.ndarray]:
         """Yield the frames uint8 [T, H, W, 3] in pieces that fit into memory, as in preparation."""
-        pieces = decoder.pieces(video, self.settings.max_sample_frames, short_side=self.settings.short_side)
+        settings = self.settings
+        pieces = decoder.pieces(
+            video, settings.max_sample_frames, short_side=settings.short_side, decoder=settings.decoder
+        )
         for number, frames in enumerate(pieces):
             if len(frames.images) < self.settings.min_frames:
                 if number:

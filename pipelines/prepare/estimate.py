@@ -83,7 +83,7 @@ def estimate_preparation(
     cpus = capacity.current_cpus()
     sizes, seconds, frames, kinds = [], [], [], Counter[str]()
     calls = (
-        (row, settings, Request(0, "auto"), None)
+        (row, settings, Request(0, settings.decoder), None)
         for row in videos.take(pa.array([rows[i] for i in chosen], pa.int64())).to_pylist()
     )
     with Progress(len(chosen), "videos", shown=progress) as bar:

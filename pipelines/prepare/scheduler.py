@@ -76,9 +76,11 @@ class _Shard:
 class _VideoInProgress:
     """A video of which some pieces are made and others are not."""
 
-    def __init__(self, shard: _Shard, index: int, row: dict[str, Any], limit: int, place: KeptVideo) -> None:
+    def __init__(
+        self, shard: _Shard, index: int, row: dict[str, Any], settings: PrepareSettings, place: KeptVideo
+    ) -> None:
         self.shard, self.index, self.row, self.place = shard, index, row, place
-        self.assembly = Assembly(row["video_id"], limit)
+        self.assembly = Assembly(row["video_id"], settings.max_sample_frames, settings.decoder)
         self.new = False
         self._pieces: dict[int, Request] = {}
         """What was asked for to get each piece made so far, by the number of the piece."""
@@ -211,7 +213,7 @@ class Scheduler:
                 shard,
                 index,
                 row,
-                settings.max_sample_frames,
+                settings,
                 KeptVideo.of(root, shard.plan.index, shard.plan.rows[index], row, digest, retry_failed),
             )
             for shard in shards

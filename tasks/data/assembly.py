@@ -61,9 +61,10 @@ class Assembly:
     decoder makes all: where decord reads the first piece and fails at another, PyAV reads the whole video again.
     """
 
-    def __init__(self, video_id: str, max_sample_frames: int) -> None:
+    def __init__(self, video_id: str, max_sample_frames: int, decoder: Decoder = "auto") -> None:
         self.video_id = video_id
         self.limit = max_sample_frames
+        self.decoder = decoder
         self.error: VideoError | None = None
         self._attempt = 0
         self._pieces: dict[int, Piece] = {}
@@ -72,7 +73,7 @@ class Assembly:
 
     def first(self) -> Request:
         """Return the request to begin with."""
-        return Request(0, "auto")
+        return Request(0, self.decoder)
 
     def wants(self, request: Request) -> bool:
         """Return whether the outcome of a request still counts: not if its video has failed, or is being read again."""

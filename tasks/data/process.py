@@ -14,7 +14,6 @@ from tasks.data.assembly import Assembly, Piece, Processed
 from tasks.data.sample import (
     FLOW,
     JSON,
-    MOST_PIXELS,
     RGB,
     sample_key,
     write_facts,
@@ -29,7 +28,7 @@ from tasks.video.flow import to_gray
 from tasks.video.reading import Decoder
 
 _BLOCK = 16  # pairs whose real-valued flow is in memory at a time
-_LONGEST_SIDE = {"jpeg": ("JPEG", 65_500), "h264": ("H.264", 16_384)}
+_LONGEST_SIDE = {"jpeg": 65_500, "h264": 16_384}  # of what the encoders take, in pixels
 
 
 def process_video(row: dict[str, Any], settings: PrepareSettings, decoder: DecoderProcess) -> Processed:
@@ -46,7 +45,7 @@ def process_video(row: dict[str, Any], settings: PrepareSettings, decoder: Decod
     Returns:
         Its record, and its samples if it is ok. An unusable video gives a failed record, not an exception.
     """
-    assembly = Assembly(row["video_id"], settings.max_sample_frames)
+    assembly = Assembly(row["video_id"], settings.max_sample_frames, settings.decoder)
     requests = [assembly.first()]
     while requests and not assembly.done:
         request = requests.pop(0)
@@ -77,6 +76,7 @@ def process_piece(
             first=first,
             count=limit + 2,  # the next piece's first frame for the flow, and one to see whether it has a second
             short_side=settings.short_side,
+            longest_side=_LONGEST_SIDE[settings.rgb],
             decoder=choice,
         )
     images = frames.images
@@ -84,9 +84,6 @@ def process_piece(
     if last and first + len(images) < settings.min_frames:
         raise VideoError("too_short", f"{len(images)} frames of at least {settings.min_frames}")
     height, width = images.shape[1:3]
-    kind, longest = _LONGEST_SIDE[settings.rgb]
-    if max(height, width) > longest or height * width > MOST_PIXELS:
-        raise VideoError("unreadable", f"{width} x {height} pixels after resizing are too many for {kind}")
     facts = {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": frames.decoder}
     own = images if last else images[: limit + 1]
     files, flows = _encode(own, frames.fps, last, settings, seconds)

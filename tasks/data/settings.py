@@ -34,6 +34,8 @@ class PrepareSettings:
 
     short_side: int = 256
     """Length in pixels to which the shorter side of the frames is resized."""
+    decoder: Literal["auto", "pyav"] = "auto"
+    """Who decodes: decord, and PyAV what decord cannot; or PyAV alone, with the newer FFmpeg."""
     flow: Literal["tvl1", "none"] = "tvl1"
     """Kind of optical flow to compute, or none."""
     flow_backend: Literal["native", "opencv", "torch"] = "native"

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG begins."""
 _KEYFRAME_EVERY = 12
 
 
@@ -42,12 +44,22 @@ def jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
     try:
         while data[at] == 0xFF:
             marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+            if marker == 0xFF:  # fills up to the next marker
+                at += 1
+                continue
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
                 return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
             at += 2 + max(2, length)
     except IndexError:
         pass
     raise ValueError(f"{len(data)} bytes are not a JPEG")
+
+
+def png_size(data: bytes | memoryview) -> tuple[int, int]:
+    """Return height and width from the header of a PNG; ValueError if it is not one."""
+    if bytes(data[:8]) != PNG or bytes(data[12:16]) != b"IHDR" or len(data) < 24:
+        raise ValueError(f"{len(data)} bytes are not a PNG")
+    return int.from_bytes(data[20:24]), int.from_bytes(data[16:20])
 
 
 def write_mp4(

@@ -44,6 +44,7 @@ class Request:
     first: int = 0
     count: int | None = None
     short_side: int | None = None
+    longest_side: int | None = None
 
 
 def decode(child: Child, request: Request, timeout_s: float) -> Frames | VideoError:
@@ -86,7 +87,7 @@ class _Conversation:
     def answer(self, frames: int) -> dict[str, Any]:
         """Send the request with an empty file for the frames; return the last message about it."""
         asked = self._request
-        names = ("decoder", "start_s", "end_s", "first", "count", "short_side")
+        names = ("decoder", "start_s", "end_s", "first", "count", "short_side", "longest_side")
         images = len(asked.source) if isinstance(asked.source, ImageFolder) else None
         told = {name: getattr(asked, name) for name in names}
         told |= {"path": self._path, "images": images, "timeout_s": self._timeout_s}

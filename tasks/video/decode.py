@@ -14,6 +14,11 @@ What "whole" means
 
     decord does not report that a frame was patched up, so what it has read is decoded a second time by PyAV, without
     converting the frames; that takes 7 to 18 % of the reading time.
+
+Which frames
+    `timeline.py` decides which frames a range of time holds, from the time stamps of the packets, and PyAV finds them
+    by these. decord finds a frame by its number, and after a seek in a file with B-frames, or without an index, may
+    silently give another one: `auto` leaves such ranges to PyAV, and `decord` compares every frame with PyAV's.
 """
 
 from __future__ import annotations
@@ -30,8 +35,10 @@ if TYPE_CHECKING:  # the package exports from here, and its settings must not co
     from numpy.typing import NDArray
 
     from tasks.video.image_folder import Images
-    from tasks.video.pyav import Probe
+    from tasks.video.probe import Probe
     from tasks.video.stack import FrameStack
+
+    _Put = Callable[[NDArray[np.uint8]], None]
 
 
 class _Unfit(Exception):
@@ -46,26 +53,30 @@ def decode(
     first: int = 0,
     count: int | None = None,
     short_side: int | None = None,
+    longest_side: int | None = None,
     decoder: Decoder = "auto",
 ) -> Frames:
     """Decode a range of a video in this process; `DecoderProcess` does it in one that may crash.
 
     Args:
         uri: Path or fsspec URL, of a file or of a folder of numbered images.
-        start_s: Skip frames before this time, counted from the first frame of the file.
-        end_s: Skip frames from this time on. A range beyond the end of the video ends with it.
+        start_s: Skip frames before this time, counted from the first frame of the file. A frame at this time is kept;
+            at a constant rate the time is rounded to the nearest frame.
+        end_s: Skip frames from this time on, by the same rule. A range beyond the end of the video ends with it.
         first: Skip this many of the frames within that time.
         count: Return at most this many of the rest; there are fewer only at the end.
         short_side: Resize so that the shorter side has this many pixels (area average down, bilinear up), after the
             rotation that the container requests. Pixels are taken to be square, as other flow tools do.
-        decoder: `auto` is decord, or PyAV if decord fails. PyAV decodes all frames before the range. A folder needs
-            neither.
+        longest_side: Refuse frames with a longer side, after resizing.
+        decoder: `auto` is decord, or PyAV if decord fails or may give other frames. PyAV decodes from the key frame
+            before the range, or in formats without an index from the start. A folder needs neither.
 
     Returns:
-        Frames, at least one. Memory is bounded by the range.
+        Frames, at least one. Memory is bounded by the range, and by the limits of `tasks.video.limits`.
 
     Raises:
-        VideoError: missing, empty, no_video, unreadable, truncated, too_short (nothing in the range), io.
+        VideoError: missing, empty, no_video, unreadable (also: too large, the size changes), truncated, too_short
+            (nothing in the range), io.
     """
     import numpy as np
 
@@ -76,7 +87,14 @@ def decode(
     with opened(uri) as found, FrameStack(short_side) as stack:
         source = found.path if isinstance(found, LocalFile) else found
         reading, fps, used = decode_into(
-            stack, source, start_s=start_s, end_s=end_s, first=first, count=count, decoder=decoder
+            stack,
+            source,
+            start_s=start_s,
+            end_s=end_s,
+            first=first,
+            count=count,
+            longest_side=longest_side,
+            decoder=decoder,
         )
         return Frames(stack.images(), np.asarray(reading.timestamps, np.float64), fps, used, reading.total)
 
@@ -89,6 +107,7 @@ def decode_into(
     end_s: float | None = None,
     first: int = 0,
     count: int | None = None,
+    longest_side: int | None = None,
     decoder: Decoder = "auto",
 ) -> tuple[Reading, float, str]:
     """Decode as `decode` does, into the caller's stack; return what else was found, fps and the decoder's name.
@@ -100,55 +119,82 @@ def decode_into(
 
     window = Window(start_s or 0.0, math.inf if end_s is None else end_s, first, math.inf if count is None else count)
     if isinstance(source, str):
-        reading, fps, used = _decode_file(stack, source, window, decoder)
+        reading, fps, used = _decode_file(stack, source, window, longest_side, decoder)
     else:
-        reading, fps, used = image_folder.read(source, window, stack.append), image_folder.FPS, "opencv"
+        reading, fps, used = image_folder.read(source, window, stack, longest_side), image_folder.FPS, "opencv"
     if not reading.timestamps:
         raise VideoError("too_short", f"no frame in the range: the video ends at {reading.end_s:.2f} s")
     return reading, fps, used
 
 
-def _decode_file(stack: FrameStack, path: str, window: Window, decoder: Decoder) -> tuple[Reading, float, str]:
-    from tasks.video import pyav
+def _decode_file(
+    stack: FrameStack, path: str, window: Window, longest_side: int | None, decoder: Decoder
+) -> tuple[Reading, float, str]:
+    from tasks.video import limits, pyav
+    from tasks.video.probe import probe
+    from tasks.video.stack import resized_shape
 
-    probe = pyav.probe(path)
-    stack.declare(*probe.shape, probe.frames)
+    found = probe(path)
+    low, high = found.timeline.span(window)
+    frames = min(window.count, max(0, high - low - window.first))
+    limits.refuse_request(*resized_shape(*found.shape, stack.short_side), longest_side, frames)
+    stack.declare(*found.shape, len(found.timeline.stamps))
     used = "decord"
     try:
         if decoder == "pyav":
             raise _Unfit
-        reading = _read_decord(path, probe, window, stack.append)
-        pyav.check_whole(path, probe, reading)
-        if reading.timestamps:
-            pyav.check_intact(path, probe, reading)
+        reading = _read_decord(path, found, window, stack.append, decoder == "decord")
     except (_Unfit, VideoError) as error:
         if decoder == "decord":
             raise VideoError("unreadable", f"decord: {error}") if isinstance(error, _Unfit) else error from None
         used = "pyav"
         stack.clear()
-        reading = pyav.read(path, probe, window, stack.append)
-        pyav.check_whole(path, probe, reading)
-    return reading, probe.fps or _fps(reading.timestamps), used
+        reading = pyav.read(path, found, window, stack)
+        pyav.check_whole(path, found, reading)
+    return reading, found.fps or _fps(reading.timestamps), used
 
 
-def _read_decord(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
+def _read_decord(path: str, probe: Probe, window: Window, put: _Put, compare: bool) -> Reading:
+    """Read a window by decord; with `compare` also where it may give other frames, if it does not."""
+    from tasks.video import pyav
+
+    line = probe.timeline
+    low, high = line.span(window)
+    begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
+    part = begin > 0 or stop < len(line.stamps)
+    doubtful = not probe.indexed or (part and probe.reordered)
+    if not probe.plain or (doubtful and not compare):
+        raise _Unfit("the packets of the file are not its frames in their order, or it has no index of them")
+    thumbnails: list[NDArray[np.uint8]] = []
+
+    def take(image: NDArray[np.uint8]) -> None:
+        put(image)
+        if doubtful:
+            thumbnails.append(pyav.thumbnail(image))
+
+    reading = Reading(line.starts[begin:stop].tolist(), high - low, len(line.stamps), line.end_s)
+    if begin < stop:
+        _read_frames(path, probe, begin, stop, take)
+    pyav.check_whole(path, probe, reading)
+    if begin < stop:
+        pyav.check_intact(path, probe, begin, stop, thumbnails)
+    return reading
+
+
+def _read_frames(path: str, probe: Probe, begin: int, stop: int, put: _Put) -> None:
+    """Read frames by decord."""
     try:
         import decord
-    except ImportError as error:  # there is no wheel for this machine: PyAV reads everything
+    except (ImportError, OSError) as error:  # it is not installed, or not for this machine: PyAV reads everything
         raise _Unfit(str(error)) from error
-    import numpy as np
-
     decord.logging.set_level(decord.logging.QUIET)
     try:
         # Without fault_tol decord silently replaces a broken frame by the last good one. It is a number of frames, or
         # below 1 a fraction of them, and must be above 0.
         reader = decord.VideoReader(path, num_threads=1, fault_tol=1e-9)
-        times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)
-        starts, ends = _clean(times, probe.fps or reader.get_avg_fps())
-        low, high = (int(x) for x in np.searchsorted(starts, (window.start_s, window.end_s)))
-        begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
-        if begin < stop:
-            reader.seek_accurate(begin)
+        if len(reader) != len(probe.timeline.stamps):
+            raise _Unfit(f"decord counts {len(reader)} frames of {len(probe.timeline.stamps)}")
+        reader.seek_accurate(begin)
         for _ in range(begin, stop):
             image = reader.next().asnumpy()
             if image.shape != (*probe.shape, 3):  # decord gives frames narrower than 32 pixels more than 3 channels
@@ -156,17 +202,6 @@ def _read_decord(path: str, probe: Probe, window: Window, put: Callable[[NDArray
             put(image)
     except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, StopIteration) as error:
         raise _Unfit(str(error).partition("\n")[0]) from error
-    return Reading(starts[begin:stop].tolist(), high - low, len(starts), float(ends[-1]))
-
-
-def _clean(times: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return start and end of each frame, from 0; frames without a time (in AVI: -1e17) follow at `fps`."""
-    import numpy as np
-
-    if (np.abs(times) > 1e9).any():
-        starts = np.arange(len(times)) / fps
-        return starts, starts + 1 / fps
-    return times[:, 0] - times[0, 0], times[:, 1] - times[0, 0]
 
 
 def _fps(timestamps: list[float]) -> float:

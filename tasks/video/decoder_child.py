@@ -102,7 +102,7 @@ def _ask(pipe: socket.socket, question: dict[str, Any], descriptors: int = 0) ->
 
 def _answer(pipe: socket.socket, request: dict[str, Any], descriptor: int) -> dict[str, Any]:
     source = request["path"] if request["images"] is None else _Images(pipe, request["images"])
-    names = ("start_s", "end_s", "first", "count", "decoder")
+    names = ("start_s", "end_s", "first", "count", "longest_side", "decoder")
     with _Stack(pipe, request["short_side"], descriptor) as stack:
         try:
             reading, fps, used = decode_into(stack, source, **{name: request[name] for name in names})

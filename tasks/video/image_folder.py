@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,10 +19,13 @@ from numpy.typing import NDArray
 
 from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
-from tasks.video.codecs import decode_rgb
+from tasks.video import limits
+from tasks.video.codecs import PNG, decode_rgb, jpeg_size, png_size
 from tasks.video.errors import VideoError
 from tasks.video.fetch import is_remote, read_file, unopened
 from tasks.video.reading import Reading, Window
+from tasks.video.stack import FrameStack, resized_shape
+from tasks.video.timeline import Timeline
 
 FPS = 12.0
 """Frames per second, which a folder of images does not tell: both datasets extract their images at 12 (their pages at
@@ -121,14 +123,14 @@ class ImageFolder:
         return (self.content(index) for index in range(begin, stop))
 
 
-def read(images: Images, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
+def read(images: Images, window: Window, stack: FrameStack, longest_side: int | None = None) -> Reading:
     """Decode a window of the images of a folder, one after the other.
 
     Raises:
-        VideoError: truncated, unreadable (no image can be decoded, or their sizes differ), io.
+        VideoError: truncated, unreadable (no image can be decoded, their sizes differ or are too large), io.
     """
-    starts = [number / FPS for number in range(len(images))]
-    low, high = bisect_left(starts, window.start_s), bisect_left(starts, window.end_s)
+    line = Timeline(np.arange(len(images)), 1 / FPS, 1 / FPS)
+    low, high = line.span(window)
     begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
     shape: tuple[int, ...] = ()
     for index, data in enumerate(images.contents(begin, stop), begin):
@@ -136,11 +138,14 @@ def read(images: Images, window: Window, put: Callable[[NDArray[np.uint8]], None
         if image is None:
             any_good = bool(shape) or any(_decode(other) is not None for other in images.contents(0, len(images)))
             raise VideoError("truncated" if any_good else "unreadable", f"{images.name(index)} cannot be decoded")
-        shape = shape or image.shape
+        if not shape:
+            shape = image.shape
+            resized = resized_shape(shape[0], shape[1], stack.short_side)
+            limits.refuse_request(*resized, longest_side, stop - begin)
         if image.shape != shape:
             raise VideoError("unreadable", f"{images.name(index)} is {_size(image.shape)}, after {_size(shape)}")
-        put(image)
-    return Reading(starts[begin:stop], high - low, len(images), len(images) / FPS)
+        stack.append(image)
+    return Reading(line.starts[begin:stop].tolist(), high - low, len(images), line.end_s)
 
 
 def _open(uri: str) -> tuple[Any, str]:
@@ -171,11 +176,17 @@ def _in_order(paths: list[str]) -> list[str]:
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:
-    """Return the RGB image [H,W,3], or None if the bytes are not an image, or only the beginning of one."""
+    """Return the RGB image [H,W,3], or None if the bytes are not an image, or only the beginning of one.
+
+    Raises:
+        VideoError: unreadable (by its header it is too large).
+    """
     # Some versions of OpenCV silently complete an image whose end is missing.
     if data.find(_JPEG_END, max(0, data.rfind(_JPEG_SCAN))) < 0 and _PNG_END not in data:
         return None
     try:
+        height, width = png_size(data) if data.startswith(PNG) else jpeg_size(data)
+        limits.refuse_frame(height, width)
         return decode_rgb(data)
     except ValueError:
         return None

@@ -1,9 +1,8 @@
-"""Decoding by PyAV: what a container promises, its frames in sequence, and whether the promise was kept."""
+"""Decoding by PyAV: the frames of a video in sequence, and whether what its container promises was kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Any
 
@@ -12,146 +11,129 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.video.errors import VideoError
+from tasks.video.packets import open_file, packets, reason, stamp_of, video_stream
+from tasks.video.probe import Probe, lasts
 from tasks.video.reading import Reading, Window
+from tasks.video.stack import FrameStack
 
-av.logging.set_level(av.logging.PANIC)
-# A playlist among the videos must not make the decoder fetch what it names.
-OPEN: dict[str, Any] = {"options": {"protocol_whitelist": "file"}, "metadata_errors": "ignore"}
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a container declares about its best video stream."""
-
-    shape: tuple[int, int]
-    """Height and width, upright."""
-    rotation: int
-    """Counter-clockwise rotation in degrees that turns the stored frames upright."""
-    fps: float
-    """0 if it is not declared."""
-    frames: int
-    """0 if it is not declared."""
-    seconds: float
-    """Duration of the video stream, or else of the file; 0 if neither is declared."""
-    of_file: bool
-    """Whether `seconds` is the duration of the file, with all its streams."""
-    edited: bool
-    """Whether the container may count frames that it does not show (edit lists of mp4 and mov)."""
+_ALIKE = 4.0
+"""Mean difference of two thumbnails up to which they show one frame, converted by different versions of FFmpeg."""
 
 
-def probe(path: str) -> Probe:
-    """Read what the container of a local file declares.
+class _Lost(Exception):
+    """After a seek the frames are not those that were expected."""
+
+
+def read(path: str, probe: Probe, window: Window, stack: FrameStack) -> Reading:
+    """Decode a window with one thread.
+
+    Decoding begins at the key frame before the window where the file has time stamps, else at the first frame.
 
     Raises:
-        VideoError: unreadable, no_video.
+        VideoError: truncated (a packet cannot be decoded, or only partly), unreadable (no packet can, or the size of
+            the frames changes).
     """
-    try:
-        with av.open(path, **OPEN) as file:
-            stream = _video(file)
-            rate = stream.average_rate or 0
-            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-            seconds = seconds or _clock(stream.metadata.get("DURATION", ""))
-            whole = 0.0 if seconds or not file.duration else file.duration / av.time_base
-            edited = "mov" in file.format.name.split(",")
-            turned = _rotation(file, stream)
-            shape = (stream.height, stream.width) if turned % 180 == 0 else (stream.width, stream.height)
-            return Probe(shape, turned, float(rate), stream.frames, seconds or whole, not seconds, edited)
-    except (av.FFmpegError, UnicodeError) as error:
-        raise VideoError("unreadable", _reason(error)) from error
+    low, high = probe.timeline.span(window)
+    begin, stop = min(low + window.first, high), int(min(low + window.stop, high))
+    if begin < stop and probe.plain and _key_before(probe, begin) is not None:
+        try:
+            for frame in _exactly(path, probe, begin, stop):
+                stack.append(_upright(frame))
+        except (VideoError, _Lost):  # reading from the start finds what is wrong, if anything is
+            stack.clear()
+        else:
+            line = probe.timeline
+            return Reading(line.starts[begin:stop].tolist(), high - low, len(line.stamps), line.end_s)
+    return _read_from_start(path, probe, window, stack)
 
 
-def read(path: str, probe: Probe, window: Window, put: Callable[[NDArray[np.uint8]], None]) -> Reading:
-    """Decode a window sequentially with one thread; frames before it are decoded but not converted.
+def _read_from_start(path: str, probe: Probe, window: Window, stack: FrameStack) -> Reading:
+    """Decode a window; frames before it are decoded but not converted.
 
-    A frame with a time before its predecessor's is a mistake in the file, and gets its predecessor's time.
-
-    Raises:
-        VideoError: truncated (a packet cannot be decoded, or only partly), unreadable (no packet can).
+    A frame with a time stamp before its predecessor's is a mistake in the file, and gets its predecessor's time.
     """
     kept: list[float] = []
     seen = inside = 0
-    origin: float | None = None
-    start = end = 0.0
-    step = 1 / probe.fps if probe.fps else 0.0
-    broken = unusable = ""
-    try:
-        with av.open(path, **OPEN) as file:
-            stream = _video(file)
-            for packet in _packets(file, stream):
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError as error:
-                    if seen:
-                        broken = _reason(error)
-                        break
-                    unusable = _reason(error)  # a stream cut from a longer one begins with packets that need more
-                    continue
-                for frame in frames:
-                    if frame.is_corrupt:
-                        raise _damaged(seen, probe)
-                    origin = (frame.time or 0.0) if origin is None else origin
-                    start = max(start, end if frame.time is None else frame.time - origin)
-                    end = start + (float(frame.duration * frame.time_base) if frame.duration else step)
-                    seen += 1
-                    if start < window.start_s or start >= window.end_s:
-                        continue
-                    inside += 1
-                    if inside > window.stop:
-                        return Reading(kept, None, None, end)
-                    if inside > window.first:
-                        put(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
-                        kept.append(start)
-                if start >= window.end_s:
-                    return Reading(kept, inside, None, end)
-    except av.FFmpegError as error:
-        broken = _reason(error)
-    if not seen:
-        raise VideoError("unreadable", f"no frame can be decoded ({broken or unusable or 'no packets'})")
-    if broken:
-        raise _damaged(seen, probe, broken)
+    line = probe.timeline
+    opens, closes = (line.stamps[number] if number < len(line.stamps) else inf for number in line.span(window))
+    at, end = -inf, 0.0
+    for frame in _frames(path, probe):
+        at = max(at, _stamp(frame, seen, probe))
+        if at >= closes:
+            return Reading(kept, inside, None, end)
+        start = float(at - line.stamps[0]) * line.tick_s
+        end = start + (float(frame.duration * frame.time_base) if probe.stamped and frame.duration else line.last_s)
+        seen += 1
+        if at < opens:
+            continue
+        inside += 1
+        if inside > window.stop:
+            return Reading(kept, None, None, end)
+        if inside > window.first:
+            stack.append(_upright(frame))
+            kept.append(start)
     return Reading(kept, inside, seen, end)
 
 
-def check_intact(path: str, probe: Probe, reading: Reading) -> None:
-    """Decode once more, without converting frames, the range that decord has read without an error.
+def check_intact(path: str, probe: Probe, begin: int, stop: int, thumbnails: Sequence[NDArray[np.uint8]] = ()) -> None:
+    """Decode once more, without converting frames, those that decord has read without an error.
 
     FFmpeg reports which frames it has patched up, decord does not; and decord may skip frames, or repeat one.
 
+    Args:
+        path: The file.
+        probe: What is known about it; `plain`.
+        begin: Number of the first frame.
+        stop: Number of the frame after the last one.
+        thumbnails: Of each frame, if decord may have found another one.
+
     Raises:
-        VideoError: truncated (a packet cannot be decoded, or only partly, or the number of all frames differs).
+        VideoError: truncated (a packet cannot be decoded, or only partly, or the number of frames differs), unreadable
+            (their size changes, or a frame is another one).
     """
-    whole = len(reading.timestamps) == reading.frames
-    begin, end = (0.0, inf) if whole else (reading.timestamps[0], reading.timestamps[-1])
-    seen = 0
-    with av.open(path, **OPEN) as file:
-        stream = _video(file)
-        origin = float((stream.start_time or 0) * stream.time_base)
-        try:
-            if begin > 0:
-                file.seek(int((origin + begin) / stream.time_base), stream=stream)  # to the key frame before it
-            for packet in _packets(file, stream):
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError as error:
-                    if seen:
-                        raise _damaged(seen, probe, _reason(error)) from error
-                    continue
-                for frame in frames:
-                    if frame.time is not None and frame.time - origin > end:
-                        return
-                    if frame.is_corrupt:
-                        raise _damaged(seen, probe)
-                    seen += 1
-        except av.FFmpegError as error:
-            raise _damaged(seen, probe, _reason(error)) from error
-    if whole and seen != reading.frames:
-        raise VideoError("truncated", f"{reading.frames} frames, of which {seen} can be decoded")
+    try:
+        for number, frame in enumerate(_exactly(path, probe, begin, stop)):
+            if thumbnails:
+                other = thumbnail(_upright(frame))
+                if np.abs(other.astype(np.int16) - thumbnails[number]).mean() > _ALIKE:
+                    raise VideoError("unreadable", f"decord does not find frame {begin + number + 1}")
+    except _Lost as error:
+        raise VideoError("truncated", str(error)) from error
 
 
-def _damaged(seen: int, probe: Probe, why: str = "") -> VideoError:
-    promise = f" of {probe.frames}" if probe.frames else ""
-    text = f"cannot be decoded ({why})" if why else "is damaged"
-    return VideoError("truncated", f"frame {seen + 1}{promise} {text}")
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return every fourth pixel of an image [H,W,3] in each direction, to tell it from others."""
+    return image[::4, ::4].copy()
+
+
+def _exactly(path: str, probe: Probe, begin: int, stop: int) -> Iterator[Any]:
+    """Yield the frames with these numbers, decoded from the last key frame before them; _Lost if others come."""
+    stamps = probe.timeline.stamps
+    number = begin
+    for seen, frame in enumerate(_frames(path, probe, _key_before(probe, begin))):
+        at = _stamp(frame, seen, probe)
+        if at < stamps[begin]:
+            continue
+        if number == stop:
+            return
+        if at != stamps[number]:
+            break
+        number += 1
+        yield frame
+    if number < stop:
+        raise _Lost(f"{stop - begin} frames, of which {number - begin} can be decoded")
+
+
+def _key_before(probe: Probe, number: int) -> int | None:
+    """Return the time stamp of the last key frame up to a frame; None where decoding has to begin at the start."""
+    if not probe.stamped or not probe.indexed:  # elsewhere a seek may mix up the time stamps
+        return None
+    keys = int(np.searchsorted(probe.keys, probe.timeline.stamps[number], "right"))
+    return int(probe.keys[keys - 1]) if keys > 1 else None
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 
 def check_whole(path: str, probe: Probe, reading: Reading) -> None:
@@ -163,61 +145,59 @@ def check_whole(path: str, probe: Probe, reading: Reading) -> None:
     early = reading.end_s < probe.seconds - max(3 * step, 0.1, 0.02 * probe.seconds)
     if few and (early or not probe.edited):
         raise VideoError("truncated", f"{reading.frames} frames of {probe.frames} promised")
-    if early and not probe.frames and not (probe.of_file and _lasts(path, probe.seconds - 3 * step)):
+    if early and not probe.frames and not (probe.of_file and lasts(path, probe.seconds - 3 * step)):
         raise VideoError("truncated", f"{reading.end_s:.2f} s of {probe.seconds:.2f} s promised")
 
 
-def _lasts(path: str, seconds: float) -> bool:
-    """Return whether any stream, such as sound, lasts that long."""
-    with av.open(path, **OPEN) as file:
-        begin = (file.start_time or 0) / av.time_base
-        try:
-            ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in _packets(file) if p.pts is not None)
-            return any(end - begin >= 0.98 * seconds for end in ends)
-        except av.FFmpegError:
-            return False
-
-
-def _packets(file: Any, *streams: Any) -> Iterator[Any]:
+def _frames(path: str, probe: Probe, key: int | None = None) -> Iterator[Any]:
+    """Yield the decoded frames as they are shown: all, or from the key frame with a time stamp on."""
+    seen = 0
+    unusable = ""
     try:
-        yield from file.demux(*streams)
-    except IndexError:  # PyAV raises it after the last packet if a stream began in mid-file
-        return
+        with open_file(path) as file:
+            stream = video_stream(file)
+            if key is not None:
+                file.seek(key, stream=stream)
+            for packet in packets(file, stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError as error:
+                    if seen:
+                        raise
+                    unusable = reason(error)  # a stream cut from a longer one begins with packets that need more
+                    continue
+                for frame in frames:
+                    # Frames stored behind the key frame and shown before it may need some from before it.
+                    if frame.is_corrupt and (key is None or _stamp(frame, seen, probe) >= key):
+                        raise _damaged(seen, probe)
+                    _refuse_size(frame, seen, probe)
+                    seen += 1
+                    yield frame
+    except av.FFmpegError as error:
+        if seen:
+            raise _damaged(seen, probe, reason(error)) from error
+        unusable = unusable or reason(error)
+    if not seen:
+        raise VideoError("unreadable", f"no frame can be decoded ({unusable or 'no packets'})")
 
 
-def _video(file: Any) -> Any:
-    stream = file.streams.best("video")
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        kinds = sorted({s.type for s in file.streams if s is not stream})
-        raise VideoError("no_video", f"no video stream, only {', '.join(kinds)}" if kinds else "no stream at all")
-    if stream.codec_context is None:
-        raise VideoError("unreadable", "no decoder for its codec")
-    stream.codec_context.thread_count = 1
-    if stream.codec_context.name == "mjpeg":
-        # By default it fills missing pixels of an image with old memory, and reports nothing.
-        stream.codec_context.options = {"err_detect": "explode"}
-    return stream
+def _refuse_size(frame: Any, seen: int, probe: Probe) -> None:
+    if (frame.height, frame.width) != probe.stored:
+        height, width = probe.stored
+        sizes = f"from {width} x {height} to {frame.width} x {frame.height} pixels"
+        raise VideoError("unreadable", f"the picture changes its size {sizes} at frame {seen + 1}")
 
 
-def _rotation(file: Any, stream: Any) -> int:
-    """Return the display rotation: side data of the stream that PyAV shows only on decoded frames."""
-    for packet in _packets(file, stream):
-        try:
-            for frame in packet.decode():
-                return int(frame.rotation)
-        except av.FFmpegError:
-            continue
-    return 0
+def _stamp(frame: Any, seen: int, probe: Probe) -> float:
+    """Return the time of a frame in ticks of the timeline; `seen` frames come before it."""
+    stamps = probe.timeline.stamps
+    if not probe.stamped:
+        return float(stamps[seen]) if seen < len(stamps) else float(stamps[-1]) + seen + 1 - len(stamps)
+    stamp = stamp_of(frame, probe.by_dts)
+    return -inf if stamp is None else float(stamp)  # without a time stamp it follows its predecessor
 
 
-def _clock(text: str) -> float:
-    """Return the seconds of Matroska's 00:18:52.048000000; 0 if it is something else."""
-    try:
-        hours, minutes, seconds = (float(x) for x in text.split(":"))
-    except ValueError:
-        return 0.0
-    return hours * 3600 + minutes * 60 + seconds
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)
+def _damaged(seen: int, probe: Probe, why: str = "") -> VideoError:
+    promise = f" of {probe.frames}" if probe.frames else ""
+    text = f"cannot be decoded ({why})" if why else "is damaged"
+    return VideoError("truncated", f"frame {seen + 1}{promise} {text}")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from paths import VIDEOS
 
+import tasks.video.child as child_module
 from tasks.data.process import frames_and_flow, process_video
 from tasks.data.sample import ArrowFile, read_rgb
 from tasks.data.settings import PrepareSettings
-from tasks.video import TVL1, DecoderProcess, decode, quantize, tvl1
+from tasks.video import TVL1, DecoderProcess, VideoError, decode, quantize, tvl1
 from tasks.video.codecs import write_mp4
 from tasks.video.flow import to_gray
 
@@ -125,6 +126,49 @@ def test_range_of_a_video(clip, decoder):
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("choice", ["auto", "pyav"])
+def test_a_range_that_begins_at_a_frame_keeps_it(tmp_path, decoder, choice):
+    clip = video(tmp_path / "clip.mp4", 25)
+    for number in range(1, 24):
+        for fields, frames in [({"start_s": number / 25}, 25 - number), ({"end_s": number / 25}, number)]:
+            done = process_video(row(clip, **fields), settings(flow="none", decoder=choice, min_frames=1), decoder)
+            assert (done.record["frames"], number) == (frames, number)
+
+
+@pytest.mark.quick
+def test_pyav_alone(tmp_path, decoder):
+    clip = video(tmp_path / "clip.mp4", 25)
+    for limit in (1000, 10):
+        done = process_video(row(clip), settings(decoder="pyav", max_sample_frames=limit), decoder)
+        assert (done.record["decoder"], done.record["frames"], done.record["flows"]) == ("pyav", 25, 24)
+        assert {json.loads(data)["decoder"] for name, data in done.members if name.endswith("json")} == {"pyav"}
+
+
+HIDDEN = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "decord":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+"""
+
+
+@pytest.mark.quick
+def test_without_decord(clip, monkeypatch):
+    """In a child that cannot import it."""
+    monkeypatch.setattr(
+        child_module, "_START", child_module._START.replace("from tasks", f"exec({HIDDEN!r}); from tasks")
+    )
+    with DecoderProcess() as child:
+        for limit in (1000, 10):
+            record = process_video(row(clip), settings(max_sample_frames=limit), child).record
+            assert (record["status"], record["decoder"], record["frames"]) == ("ok", "pyav", 25)
+        with pytest.raises(VideoError, match="decord"):
+            child.decode(clip, decoder="decord")
+
+
+@pytest.mark.quick
 def test_without_flow(clip, decoder):
     done = process_video(row(clip), settings(flow="none"), decoder)
     assert [name for name, _ in done.members] == ["a%2Fclip.json", "a%2Fclip.rgb.arrow"]
@@ -171,12 +215,12 @@ def test_broken_videos_are_failed_records(tmp_path, decoder):
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize(("rgb", "name", "width"), [("jpeg", "JPEG", 4800), ("h264", "H.264", 1200)])
-def test_frames_too_wide_to_be_stored_are_a_failed_record(tmp_path, decoder, rgb, name, width):
+@pytest.mark.parametrize(("rgb", "most", "width"), [("jpeg", "65,500", 4800), ("h264", "16,384", 1200)])
+def test_frames_too_wide_to_be_stored_are_a_failed_record(tmp_path, decoder, rgb, most, width):
     write_mp4(tmp_path / "strip.mp4", np.zeros((3, 2, width, 3), np.uint8), 10)
     done = process_video(row(tmp_path / "strip.mp4"), settings(short_side=32, rgb=rgb), decoder)
     assert done.record["kind"] == "unreadable"
-    assert f"too many for {name}" in done.record["message"]
+    assert f"at most {most} a side" in done.record["message"]
 
 
 @pytest.mark.quick
