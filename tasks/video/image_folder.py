@@ -1,8 +1,8 @@
 """Folders of numbered images as videos, the form in which Jester and Something-Something v1 are published.
 
 What "whole" means
-    The frames are the files whose names are a number (`00001.jpg`, jpg or png), in the order of their numbers; other
-    files are ignored. The video is `truncated` if a number before the last is missing (the first is 0 or 1), or if an
+    The frames are the files whose names are a number, alone (`00001.jpg`) or behind `img`, `image` or `frame`
+    (`img_00001.jpg`), jpg or png, in the order of their numbers; other files are ignored. The video is `truncated` if a number before the last is missing (the first is 0 or 1), or if an
     image cannot be decoded although another can. Missing images at the end, and damage inside an image that the JPEG
     decoder tolerates, go unnoticed.
 """
@@ -33,7 +33,7 @@ TwentyBN, later Qualcomm). Only time ranges and the rate of H.264 depend on it."
 
 _MOST_BYTES = 256_000_000
 """Bytes of a file; an image of 8192 x 8192 pixels has fewer even where it cannot be compressed."""
-_NAME = re.compile(r"(\d+)\.(jpe?g|png)", re.IGNORECASE)
+_NAME = re.compile(r"(?:(?:img|image|frame)[_-]?)?(\d+)\.(jpe?g|png)", re.IGNORECASE)
 _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
@@ -167,7 +167,7 @@ def _in_order(paths: list[str]) -> list[str]:
         if match and numbered.setdefault(int(match[1]), path) != path:
             raise VideoError("unreadable", f"{_name(path)} has the same number as {_name(numbered[int(match[1])])}")
     if not numbered:
-        raise VideoError("no_video", "the folder holds no images with numbers as names, such as 00001.jpg")
+        raise VideoError("no_video", "the folder holds no numbered images, such as 00001.jpg or img_00001.jpg")
     first = min(1, *numbered)
     missing = next((number for number in range(first, max(numbered)) if number not in numbered), None)
     if missing is not None:

@@ -74,6 +74,15 @@ def test_names_without_leading_zeros_and_other_files(tmp_path):
     assert numbers(decode(str(folder)).images) == list(range(12))
 
 
+@pytest.mark.parametrize("name", ["img_{:05d}.jpg", "image-{}.png", "frame{:06d}.JPG"])
+def test_names_that_other_tools_give(tmp_path, name):
+    folder = write(tmp_path / "video", numbered(12), [name.format(number) for number in range(1, 13)])
+    (folder / "flow_x_00001.jpg").write_bytes(b"x")
+    assert numbers(decode(str(folder)).images) == list(range(12))
+    shutil.copy(folder / name.format(3), folder / "3.jpg")
+    assert failure(folder) == ("unreadable", f"{name.format(3)} has the same number as 3.jpg")
+
+
 def test_png(tmp_path):
     import cv2
 
@@ -96,10 +105,10 @@ def test_other_file_systems(folder):
 
 
 def test_no_images(tmp_path):
-    (tmp_path / "img_00001.jpg").write_bytes(b"x")
+    (tmp_path / "flow_x_00001.jpg").write_bytes(b"x")
     kind, message = failure(tmp_path)
     assert kind == "no_video"
-    assert "with numbers as names, such as 00001.jpg" in message
+    assert "no numbered images, such as 00001.jpg or img_00001.jpg" in message
 
 
 @pytest.mark.parametrize(("gone", "message"), [(7, "image 7 of 24 is missing"), (1, "image 1 of 24 is missing")])
