@@ -103,17 +103,20 @@ def _has_manifest(root: str, manifest_digest: str) -> bool:
 
 
 def write_tables(root: str, manifest: pa.Table, splits: pa.Table, settings: PrepareSettings) -> dict[str, Any]:
-    """Write manifest.parquet, splits.parquet and dataset.json, before any shard; return the content of the last.
+    """Write dataset.json, manifest.parquet and splits.parquet, before any shard; return the content of the first.
+
+    That comes first, as it marks the folder as a dataset for the next call, whenever this one ends.
 
     Raises:
         UserError: as `check_output`.
     """
     description = describe(manifest, splits, settings)
     check_output(root, description["manifest"], settings)
+    storage.make_folder(root)
+    storage.publish(storage.join(root, "dataset.json"), description_bytes(description))
     storage.make_folder(storage.join(root, "shards"))
     storage.publish(table_path(root, "manifest"), to_bytes(manifest))
     storage.publish(table_path(root, "splits"), to_bytes(splits))
-    storage.publish(storage.join(root, "dataset.json"), description_bytes(description))
     return description
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import tarfile
 from dataclasses import replace
@@ -220,6 +221,25 @@ def test_another_dataset_or_setting_in_the_output_is_refused(made, tmp_path):
     (tmp_path / "thesis.pdf").touch()
     with pytest.raises(UserError, match=r"not empty \(it holds 'thesis.pdf'\)"):
         check_output(str(tmp_path), digest(manifest), SETTINGS)
+
+
+@pytest.mark.parametrize("survives", range(4))
+def test_a_call_that_ended_among_the_tables_is_followed_by_the_next(source, tmp_path, monkeypatch, survives):
+    manifest, splits = build(listing(source), SETTINGS)
+    publish, done = storage.publish, []
+
+    def deadly(path, content):
+        if len(done) == survives:
+            raise KeyboardInterrupt
+        done.append(path)
+        publish(path, content)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(storage, "publish", deadly)
+        write_tables(str(tmp_path / "out"), manifest, splits, SETTINGS)
+    assert len(done) == min(survives, 3)
+    write_tables(str(tmp_path / "out"), manifest, splits, SETTINGS)
+    assert read_table(str(tmp_path / "out"), "splits").equals(splits)
 
 
 def test_folders_that_are_no_dataset(tmp_path):
