@@ -191,7 +191,12 @@ def read_tables(root: str, description: dict[str, Any]) -> tuple[pa.Table, pa.Ta
     for name, table in zip(("manifest", "splits"), tables, strict=True):
         if digest(table) != description[name]:
             raise BadTable(table_path(root, name), "its content is not what dataset.json describes")
-    manifest, splits = tables
+    refuse_contradictions(root, description, *tables)
+    return tables
+
+
+def refuse_contradictions(root: str, description: dict[str, Any], manifest: pa.Table, splits: pa.Table) -> None:
+    """Raise BadTable where dataset.json, manifest and splits, each sound by itself, do not fit one another."""
     if description["videos"] != manifest.num_rows or description["classes"] != classes_of(manifest):
         raise BadTable(storage.join(root, "dataset.json"), "it does not describe manifest.parquet")
     labels = pc.index_in(manifest["label"], pa.array(description["classes"]))
@@ -201,7 +206,6 @@ def read_tables(root: str, description: dict[str, Any]) -> tuple[pa.Table, pa.Ta
         raise BadTable(table_path(root, "splits"), "it has other parts than train, val and test")
     if not pc.all(pc.is_in(splits["video_id"], manifest["video_id"])).as_py():
         raise BadTable(table_path(root, "splits"), "it has videos that manifest.parquet lacks")
-    return manifest, splits
 
 
 def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Table:

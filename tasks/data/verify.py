@@ -24,6 +24,7 @@ from tasks.data.tables import (
     read_table,
     read_tables,
     records_of,
+    refuse_contradictions,
     table_bytes,
     table_path,
 )
@@ -94,6 +95,11 @@ def verify_dataset(root: str) -> list[str]:
             continue
         tables[name] = table
         differences += _bytes_differ(root, name, table)
+    if description is not None and len(tables) == 2:
+        try:
+            refuse_contradictions(root, description, tables["manifest"], tables["splits"])
+        except BadTable as error:
+            differences.append(str(error))
     damaged: list[DamagedSidecar] = []
     sidecars = {sidecar["shard"]: sidecar for sidecar in read_sidecars(root, damaged)}
     differences += map(str, damaged)

@@ -2,9 +2,9 @@
 
 What "whole" means
     The frames are the files whose names are a number, alone (`00001.jpg`) or behind `img`, `image` or `frame`
-    (`img_00001.jpg`), jpg or png, in the order of their numbers; other files are ignored. The video is `truncated` if a number before the last is missing (the first is 0 or 1), or if an
-    image cannot be decoded although another can. Missing images at the end, and damage inside an image that the JPEG
-    decoder tolerates, go unnoticed.
+    (`img_00001.jpg`), jpg or png, in the order of their numbers; other files are ignored. The video is `truncated` if a
+    number before the last is missing (the first is 0 or 1), or if an image cannot be decoded although another can.
+    Missing images at the end, and damage inside an image that the JPEG decoder tolerates, go unnoticed.
 """
 
 from __future__ import annotations
