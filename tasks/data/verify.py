@@ -110,7 +110,8 @@ def verify_dataset(root: str) -> list[str]:
     except BadTable as error:
         return [*differences, str(error)]
     if damaged:
-        return differences  # records.parquet has more than the sidecars that can be read
+        # It has more than the sidecars that can be read.
+        return differences + _bytes_differ(root, "records", records)
     made = [record for sidecar in sidecars.values() for record in sidecar["records"]]
     return differences + (_compare_records(made, records) or _bytes_differ(root, "records", records_of(made)))
 

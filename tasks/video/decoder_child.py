@@ -29,7 +29,7 @@ from tasks.video.errors import VideoError
 from tasks.video.stack import FrameStack, resize
 
 _NO_MEMORY = ("cannot allocate memory", "bad_alloc", "insufficient memory", "unable to allocate", "out of memory")
-_NO_ROOM = (errno.ENOMEM, errno.EFBIG)
+_NO_ROOM = (errno.ENOMEM, errno.EFBIG, errno.EAGAIN)  # the last for a thread without room for its stack
 
 
 def serve(descriptor: int, shrink: bool) -> None:

@@ -20,6 +20,8 @@ from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
 from tasks.video import TVL1
 
+trains = pytest.mark.campaign  # two streams on two splits: two minutes
+
 
 @pytest.fixture(scope="module")
 def listed(videos, tmp_path_factory):
@@ -63,6 +65,7 @@ def result(ray, streams, tmp_path_factory):
         yield average(streams, splits=["all"], progress=False)
 
 
+@trains
 def test_every_split_is_trained_scored_and_fused_from_one_preparation(result):
     assert result.divisions == ["split1", "split2"]
     names = [[one.trained.run_name for one in runs] for runs in result.runs]
@@ -73,6 +76,7 @@ def test_every_split_is_trained_scored_and_fused_from_one_preparation(result):
     assert not tested[0] & tested[1]
 
 
+@trains
 def test_means_are_those_of_the_splits(result):
     for index, name in enumerate(["rgb", "flow"]):
         alone = [runs[index].evaluation.metrics["test/2view/top1_percent"] for runs in result.runs]
@@ -86,6 +90,7 @@ def test_means_are_those_of_the_splits(result):
     assert f"{sum(sums) / 2:.2f}" in to_text(result).splitlines()[3]
 
 
+@trains
 def test_the_mean_is_a_run_of_its_own_in_mlflow(result):
     told = json.loads((result.folder / "average.json").read_text())
     run = client(tracking_uri(workspace())).get_run(told["run_id"])
@@ -95,6 +100,7 @@ def test_the_mean_is_a_run_of_its_own_in_mlflow(result):
     assert set(run.data.tags["average.runs"].split()) == {one.trained.run_id for runs in result.runs for one in runs}
 
 
+@trains
 def test_the_same_call_by_the_command_does_nothing_twice(result, streams, listed, capsys):
     paths = [listed.with_name(f"{recipe.name}.yaml") for recipe in streams]
     for path, recipe in zip(paths, streams, strict=True):

@@ -10,6 +10,7 @@ from pipelines.recipe import load
 from pipelines.tracking import RunFolder
 
 
+@pytest.mark.campaign  # every verb: a minute
 @pytest.mark.usefixtures("ray", "unregistered")
 def test_every_verb_finds_what_lies_beside_its_folder(tmp_path, monkeypatch, capsys):
     here = lay_out(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shlex
@@ -91,6 +92,9 @@ def test_every_command_of_the_readme_works(folder, environment, joining):
     command = [*MAREY, "ui", "--port", "0"]
     with started(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as ui:
         address = find_line(ui.stdout, r"http://\S+")[0]
-        assert urllib.request.urlopen(address, timeout=60).status == 200
+        login = folder / "marey-work" / "ui-login"  # asked for where other accounts of this machine can log in
+        secret = base64.b64encode(login.read_bytes().strip() if login.exists() else b"").decode()
+        page = urllib.request.Request(address, headers={"Authorization": f"Basic {secret}"})
+        assert urllib.request.urlopen(page, timeout=60).status == 200
         ui.send_signal(signal.SIGINT)
         assert ui.wait(60) == 0
