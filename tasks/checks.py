@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 
 def at_least(settings: object, low: float, *fields: str) -> None:
     """Raise ValueError naming the first of the fields that is below `low`."""
@@ -22,6 +25,14 @@ def within(settings: object, low: float, high: float, *fields: str) -> None:
     for name, value in _given(settings, fields):
         if not low <= value <= high:
             raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def floats(settings: Any) -> None:
+    """Make every field of type float one, so that 1 and 1.0 are the same setting and give the same digest."""
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if one.type == "float" and type(value) is int:
+            object.__setattr__(settings, one.name, float(value))
 
 
 def _given(settings: object, fields: tuple[str, ...]) -> list[tuple[str, float]]:

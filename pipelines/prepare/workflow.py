@@ -174,7 +174,7 @@ def _tables(found: manifest.Listing, settings: PrepareSettings) -> tuple[pa.Tabl
             manifest.SEEDED,
             "group" if grouped else "video",
             settings.seed,
-            "" if grouped else _BY_VIDEO,
+            "" if grouped or len(splits["part"].unique()) == 1 else _BY_VIDEO,
         )
     trained = splits.filter(pc.equal(splits["part"], "train"))["split"].unique().to_pylist()
     for name in sorted(set(names) - set(trained)):

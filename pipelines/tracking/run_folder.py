@@ -77,7 +77,7 @@ class _Folder:
         path = self.path / name
         try:
             content = json.loads(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # whether it can be made is for whoever writes it to say
             return None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {reason(error)}") from error

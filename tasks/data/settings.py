@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tasks.checks import above, at_least, within
+from tasks.checks import above, at_least, floats, within
 from tasks.video.settings import TVL1
 
 
@@ -66,6 +66,7 @@ class PrepareSettings:
     """Fraction of the videos in `test` if the source has no split."""
 
     def __post_init__(self) -> None:
+        floats(self)
         at_least(self, 16, "short_side")
         above(self, 0, "flow_bound")
         within(self, 1, 100, "rgb_quality", "flow_quality")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.checks import above, at_least
+from tasks.checks import above, at_least, floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class TVL1:
     """Window of the median filter in pixels: 1 (off), 3 or 5."""
 
     def __post_init__(self) -> None:
+        floats(self)
         above(self, 0, "tau", "lambda_", "theta", "epsilon")
         at_least(self, 1, "scales", "warps", "inner_iterations", "outer_iterations")
         if not 0 < self.scale_step < 1:

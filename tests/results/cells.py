@@ -52,7 +52,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of its file: another network, input or schedule is another cell; a new field at its default is not."""
-        usual = recipes.to_dict(recipes.parse({"name": "cell", "data": {"dataset": ""}, "model": {"name": "tsn"}}))
+        usual = recipes.to_dict(recipes.parse({"name": "cell", "data": {"dataset": "data"}, "model": {"name": "tsn"}}))
         own = recipes.to_dict(self.recipe)
         told = {
             f"{section}.{name}": value

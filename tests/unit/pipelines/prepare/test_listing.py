@@ -1,6 +1,7 @@
 """What `marey prepare` says about a source. The videos are prepared already, so that no Ray is started."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,12 @@ def test_a_split_by_video_says_what_it_risks(source, tmp_path, caplog, capsys):
     assert "by video, with seed 0; a person or scene of several videos may be in train and test alike" in text
     assert "name groups by --group PATTERN" in text
     assert "6 of 6 ok" in capsys.readouterr().out
+
+
+def test_a_split_of_one_part_risks_nothing(source, tmp_path, caplog, capsys):
+    settings = replace(SETTINGS, val_fraction=0, test_fraction=0)
+    out = prepare_here(source, tmp_path / "out", settings, "csv")  # with 0 for 0.0, which is the same
+    assert "alike" not in said(caplog, source, out, "--val-fraction", "0", "--test-fraction", "0")
 
 
 def test_a_column_of_the_table_names_the_groups(source, tmp_path, caplog, capsys):

@@ -61,6 +61,7 @@ def test_a_file_in_its_place_is_one_sentence(work, where):
         UserError, match=rf"the workspace {work} cannot be used .*: set MAREY_WORK to a folder of yours"
     ):
         make_folder(work / "runs")
+    assert RunFolder.of("waves").read_state() is None  # a verb that looks for an earlier start is not stopped before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
