@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime  ## Run the whole workflow on built-in videos: two traine
 # Order matters for time alone: tests/conftest.py puts the longest chain of tests first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## Run the tests: real Ray, MLflow and videos (about 16 minutes on two cores)
+test: $(VENV)/.dev  ## Run the tests: real Ray, MLflow and videos (about 15 minutes on two cores)
 	@$(PYTEST) -m 'not campaign'
 
 test-quick: $(VENV)/.dev  ## Run only the tests that need neither Ray nor MLflow (under 3 minutes)

@@ -93,6 +93,7 @@ def test_forged_offsets_end_no_process(dataset: str, tmp_path: Path, capsys) -> 
 
 
 @pytest.mark.usefixtures("unregistered")
+@pytest.mark.campaign  # half a minute; the reader's part is a unit test
 def test_a_training_on_a_cut_shard_is_one_line(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -54,6 +54,7 @@ def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, 
     assert "test/3view/top1_percent" not in first.evaluation.metrics
 
 
+@pytest.mark.campaign  # as the wheel's, which runs the demo too
 def test_demo_draws_trains_both_networks_and_knows_its_videos_again(ray, tmp_path, monkeypatch):
     monkeypatch.setenv("MAREY_WORK", str(tmp_path))
     settings = FigureSettings(train_clips=1, val_clips=1, test_clips=1, train_people=1, size=48, frames=12)
