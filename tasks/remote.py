@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.errors import UserError
+
+Result = TypeVar("Result")
 
 # In a chain of addresses, as in zip://a.mp4::https://host/b.zip, each is one.
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<rest>(?:(?!::[A-Za-z][\w+.-]*://)\S)+)")
@@ -93,3 +97,26 @@ def os_errors() -> Iterator[None]:
 def reason(error: OSError) -> str:
     """Return why an operation failed, as the end of a message."""
     return (error.strerror or str(error) or type(error).__name__).rstrip(".")
+
+
+class LateError(Exception):
+    """A call has not ended in time; its thread is left to itself."""
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return what a call that may hang returns, or raise what it raises; LateError if it takes longer."""
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # not a pool's, for whose end the interpreter would wait
+    try:
+        return outcome.result(seconds)
+    except TimeoutError as error:
+        if outcome.done():  # the call's own
+            raise
+        raise LateError from error

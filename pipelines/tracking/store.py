@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipelines.tracking import schema
 from pipelines.tracking.address import VARIABLE, database_file, shown, tracking_uri
 from pipelines.tracking.failures import no_answer, one_line
 from pipelines.tracking.workspace import make_file, make_folder, shared
-from tasks.remote import without_credentials
+from tasks.remote import LateError, within, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -223,20 +222,7 @@ def _within(seconds: float, call: Callable[[], T], uri: str) -> T:
     Raises:
         ClusterError: it has not ended in time; its thread is left to itself.
     """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="marey-store")
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise no_answer(uri)
-    return results[0]
+    try:
+        return within(seconds, call)
+    except LateError as error:
+        raise no_answer(uri) from error

@@ -7,13 +7,12 @@ import os
 import re
 import stat
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TypeVar
 
+from tasks import remote
 from tasks.errors import UserError
 from tasks.remote import open_url, os_errors, reason
 from tasks.video.errors import VideoError
@@ -134,20 +133,9 @@ def within(timeout_s: float | None, uri: str, fetch: Callable[[], Result]) -> Re
     """Return what `fetch` returns, or raises; VideoError (timeout) if it takes longer."""
     if timeout_s is None:
         return fetch()
-    outcome: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(fetch())
-        except BaseException as error:  # noqa: BLE001 - raised below
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()  # not a pool's, for whose end the interpreter would wait
     try:
-        return outcome.result(timeout_s)
-    except TimeoutError as error:
-        if outcome.done():
-            raise
+        return remote.within(timeout_s, fetch)
+    except remote.LateError as error:
         raise VideoError("timeout", f"{uri} was not fetched within {timeout_s:g} s") from error
 
 
@@ -197,9 +185,9 @@ def unopened(error: UserError) -> VideoError:
 
 def _copy(uri: str, path: str) -> None:
     try:
-        system, remote = open_url(uri)
+        system, place = open_url(uri)
         with os_errors():
-            system.get_file(remote, path)
+            system.get_file(place, path)
     except FileNotFoundError:
         raise VideoError("missing", f"{uri} does not exist") from None
     except ValueError as error:  # not an address of that protocol
