@@ -14,6 +14,8 @@ from pipelines.recipe.strict_yaml import DEEPEST, MOST_VALUES
 
 SPACE = "search.space"
 """The section whose names hold dots: they are fields of the recipe."""
+_SHOWN = 80
+"""Characters of a word that are shown."""
 
 
 def copied(value: Any, where: str, field: str = "") -> Any:
@@ -24,10 +26,6 @@ def copied(value: Any, where: str, field: str = "") -> Any:
             the field.
     """
     return _Copy(where).of(value, field, 1)
-
-
-_SHOWN = 80
-"""Characters of a word that are shown."""
 
 
 class _Copy:

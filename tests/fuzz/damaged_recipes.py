@@ -1,4 +1,4 @@
-"""Damaged recipes and words of the command line, by number: each must be a recipe or a sentence, at once.
+"""Damaged recipes and words of the command line, by number: each must become a recipe or a one-line error, at once.
 
 A number always makes the same file and the same word. What is damaged are the built-in recipes.
 """
@@ -97,10 +97,10 @@ def word(number: int) -> str:
 
 
 def hold(number: int, folder: Path) -> str:
-    """Read the recipe and the word of this number; return what became of them.
+    """Read the recipe and the `--set` word with this number; return what became of them.
 
     Raises:
-        AssertionError: one ended otherwise than as a recipe or a sentence, or took too long.
+        AssertionError: one became neither a recipe nor a one-line error, or took too long.
     """
     file = folder / f"recipe-{number:06d}.yaml"
     file.write_bytes(text(number))
