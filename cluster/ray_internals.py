@@ -50,6 +50,9 @@ def start_node() -> None:
 
     # For this process by the function, since `ray start` does not start a second node on a desktop.
     services.get_node_ip_address = lambda address=None: LOOPBACK
+    # A node that gets a job deletes the job's code and unpacks it anew, under the driver that runs from it if the two
+    # share the folder, as all nodes of a cluster on one machine do by default.
+    ray_constants.DEFAULT_RUNTIME_ENV_DIR_NAME += f"-{os.getpid()}"
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     main()  # type: ignore[no-untyped-call]
 

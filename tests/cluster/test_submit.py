@@ -85,6 +85,9 @@ def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
     (tmp_path / "stage" / "driver.py").write_text(
         textwrap.dedent(
             f"""
+            import os
+            from pathlib import Path
+
             import models.marker, ray, ray.train
             from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
             from cluster.attach import attach
@@ -94,15 +97,19 @@ def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
             @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
             def task():
                 import marey, models.marker, tasks
-                assert marey.__file__.startswith(tasks.__file__.removesuffix("tasks/__init__.py")), marey.__file__
-                return tasks.__file__
+                assert Path(marey.__file__).parent == Path(tasks.__file__).parents[1], marey.__file__
+                return ray.get_runtime_context().get_node_id(), Path(marey.__file__).parent.name
 
             def loop():
                 import models.marker, tasks
-                assert tasks.__file__.startswith(sent), tasks.__file__
+                assert Path(tasks.__file__).parents[1].name == sent.name, tasks.__file__
 
-            sent = models.__file__.removesuffix("models/__init__.py")
-            assert all(file.startswith(sent) for file in ray.get([task.remote() for _ in range(3)]))
+            sent = Path(models.__file__).parents[1]
+            unpacked = os.stat(sent).st_ino
+            places = ray.get([task.remote() for _ in range(3)])
+            assert len(set(node for node, _ in places)) > 1
+            assert set(name for _, name in places) == {{sent.name}}
+            assert os.stat(sent).st_ino == unpacked  # no node has deleted it and unpacked it anew under this driver
             scaling = ray.train.ScalingConfig(num_workers=2)
             run = ray.train.RunConfig(storage_path="{tmp_path / "runs"}", name="sent")
             DataParallelTrainer(loop, scaling_config=scaling, run_config=run).fit()
