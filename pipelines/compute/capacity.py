@@ -35,11 +35,14 @@ def max_gpus() -> int:
 
 
 def count_machines() -> int:
-    """Return on how many machines the cluster runs; several of its nodes may share one."""
+    """Return on how many machines the cluster runs; several of its nodes may share one.
+
+    Machines are told apart by address: those of many clusters, and containers, have one name.
+    """
     import ray
 
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return len({node["NodeManagerHostname"] for node in nodes if node["Alive"]})
+    return len({node["NodeManagerAddress"] for node in nodes if node["Alive"]})
 
 
 def worker_resources(compute: ComputeSettings) -> dict[str, float]:
