@@ -27,6 +27,14 @@ def within(settings: object, low: float, high: float, *fields: str) -> None:
             raise ValueError(f"{name} must be from {low} to {high}, not {value}")
 
 
+def ordered(settings: object, *fields: str) -> None:
+    """Raise ValueError naming the first of the fields that is not a pair of numbers above 0, the smaller one first."""
+    for name in fields:
+        low, high = getattr(settings, name)
+        if not 0 < low <= high:
+            raise ValueError(f"{name} must be two numbers above 0, the smaller one first, not {low} and {high}")
+
+
 def floats(settings: Any) -> None:
     """Make every field of type float one, so that 1 and 1.0 are the same setting and give the same digest."""
     for one in fields(settings):

@@ -64,11 +64,27 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
     for name in ("stride", "short"):
         if clip.sampling == "segments" and name in given:
             raise UserError(f"input.{name} applies to dense clips, and these are segments: set input.sampling=dense")
+    _refuse_idle(clip, given)
     if clip.target == "flow" and clip.snippet != 2:
         raise UserError(
             f"input.snippet={clip.snippet}: {network.name} learns the flow between two frames; leave it out"
         )
     return clip
+
+
+def _refuse_idle(clip: ClipSettings, given: Mapping[str, Any]) -> None:
+    """Raise UserError for a field of `input` that changes nothing, or that would part a clip from its flow."""
+    for crop, names in (("scales", ("scales", "max_distort")), ("area", ("area", "aspect"))):
+        for name in names:
+            if clip.crop != crop and name in given:
+                raise UserError(f"input.{name} applies to crops by {crop}: set input.crop={crop}, or leave it out")
+    if "rand_magnitude" in given and not clip.rand_augment:
+        raise UserError("input.rand_magnitude applies to RandAugment: set input.rand_augment, or leave it out")
+    for name in ("color_jitter", "degrade", "rand_augment", "erase"):
+        if getattr(clip, name) and clip.stream == "flow":
+            raise UserError(f"input.{name} applies to rgb clips, and these are of flow: leave it out")
+        if getattr(clip, name) and clip.target == "flow" and name in ("degrade", "rand_augment"):
+            raise UserError(f"input.{name} moves frames but not the flow between them, which is learned: leave it out")
 
 
 def view_settings(clip: ClipSettings, network: Description, snippet: int | None = None) -> ClipSettings:

@@ -15,6 +15,8 @@ from tasks.clips.settings import ClipSettings
 
 CENTRE_FRACTION = 0.875
 """Side of the squares of 1 and 10 crops, as a fraction of the frame's shorter side: 224 of 256."""
+AREA_DRAWS = 10
+"""Draws of a box's area and aspect before the fall-back."""
 _PLACES = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
 """Positions in quarters of the free width and height: the corners, the centre, and eight between."""
 
@@ -82,10 +84,30 @@ def crop_sizes(width: int, height: int, clip: ClipSettings) -> list[tuple[int, i
 
 def train_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Generator) -> tuple[Box, bool]:
     """Return a random box and whether to flip."""
+    if clip.crop == "area":
+        return area_crop(width, height, clip, rng), bool(rng.random() < clip.flip)
     sizes = crop_sizes(width, height, clip)
     box_width, box_height = sizes[rng.integers(len(sizes))]
     box = places(width, height, box_width, box_height)[rng.integers(len(_PLACES))]
     return box, bool(rng.random() < clip.flip)
+
+
+def area_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Generator) -> Box:
+    """Return a box of random area and aspect at a random place (docs/papers/augmentation.md, section 1).
+
+    Where none of ten draws fits the frame, it is the largest centred one within the limits of the aspect.
+    """
+    low, high = np.log(clip.aspect)
+    for area, aspect in zip(
+        rng.uniform(*clip.area, AREA_DRAWS), np.exp(rng.uniform(low, high, AREA_DRAWS)), strict=True
+    ):
+        box_width, box_height = (round(float(np.sqrt(width * height * area * r))) for r in (aspect, 1 / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            x, y = rng.integers(0, (width - box_width + 1, height - box_height + 1))
+            return Box(int(x), int(y), box_width, box_height)
+    box_width = min(width, max(1, round(height * clip.aspect[1])))
+    box_height = min(height, max(1, round(width / clip.aspect[0])))
+    return Box((width - box_width) // 2, (height - box_height) // 2, box_width, box_height)
 
 
 def train_tone(clip: ClipSettings, rng: np.random.Generator) -> Tone:
@@ -128,6 +150,17 @@ def clip_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
 def flow_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
     """Return (2, K, H, W) of the flow that comes along with a training clip of K pairs."""
     return 2, clip.segments, clip.size, clip.size
+
+
+def cut(items: np.ndarray, box: Box, flip: bool, size: int) -> np.ndarray:
+    """Crop, resize (bilinear) and flip frames, uint8 [n, H, W, 3]: return uint8 [n, size, size, 3]."""
+    frames = np.empty((len(items), size, size, 3), np.uint8)
+    for frame, item in zip(frames, items, strict=True):
+        image = item[box.y : box.y + box.height, box.x : box.x + box.width]
+        if image.shape[:2] != (size, size):
+            image = cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=cv2.INTER_LINEAR)
+        frame[:] = image[:, ::-1] if flip else image
+    return frames
 
 
 def make_clip(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.clips.augment import Box, View, flow_shape, make_clip, train_crop, train_tone, view_crop
+from tasks.clips.augment import Box, View, cut, flow_shape, make_clip, train_crop, train_tone, view_crop
+from tasks.clips.changes import train_changes
 from tasks.clips.sampling import train_indices, view_indices
 from tasks.clips.settings import ClipSettings
 from tasks.seeds import generator
@@ -51,7 +52,13 @@ def train_clip(
     box, flip = train_crop(*_frame_size(items, clip), clip, rng)
     if flow is not None:
         flow[:] = _pair_flow(dataset, sample, clip, indices, box, flip)
-    return make_clip(items, box, flip, clip, out, train_tone(clip, rng))
+    tone = train_tone(clip, rng)
+    if changes := train_changes(clip, rng):
+        items = cut(items, box, flip, clip.size)
+        for change in changes:
+            items = change(items)
+        box, flip = Box(0, 0, clip.size, clip.size), False
+    return make_clip(items, box, flip, clip, out, tone)
 
 
 def _pair_flow(

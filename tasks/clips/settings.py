@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.checks import at_least, within
+from tasks.checks import at_least, ordered, within
+
+RAND_OPERATIONS = 18
+"""Operations that RandAugment chooses from."""
+RAND_MAGNITUDE = 30
+"""Largest magnitude of RandAugment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +42,41 @@ class ClipSettings:
     """Subtracted from values in [0, 1]: one per colour (rgb), or one for all channels (flow)."""
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     """Divided by after `mean`."""
+    crop: Literal["scales", "area"] = "scales"
+    """How a training crop is drawn: sides from `scales` at fixed places, as in TSN, or any `area` and `aspect`
+    anywhere, as in Inception (RandomResizedCrop)."""
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     """Sides of the multi-scale training crop, as fractions of the frame's shorter side."""
     max_distort: int = 1
     """How many places of `scales` the width and the height of a crop may lie apart; 0 crops squares."""
+    area: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest area of the training crop `area`, as fractions of the frame."""
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width over height of the training crop `area`."""
     flip: float = 0.5
     """Probability of a horizontal flip in training (x-flow is inverted with it)."""
     color: float = 0.0
     """Strength of the colour change of rgb clips in training, 0 to 1; 0 is none, as in TSN. It helps where few people,
     in few clothes and lights, stand for all."""
+    color_jitter: float = 0.0
+    """Strength of TPN's changes of brightness, contrast, saturation and hue of rgb clips in training; 1 is its own."""
+    degrade: float = 0.0
+    """Probability that an rgb clip is degraded in training as in MTNet's code: blur, noise, colours, a slight turn."""
+    rand_augment: int = 0
+    """Operations of RandAugment on each rgb clip in training; 0 is none."""
+    rand_magnitude: float = 9.0
+    """Magnitude of these operations, 0 to 30."""
+    erase: float = 0.0
+    """Probability that a random rectangle of an rgb clip is erased in training, in all its frames."""
     seed: int = 0
     """Decides what is drawn in training, with the epoch and the video."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "segments", "snippet", "snippet_step", "stride", "size")
         at_least(self, 0, "max_distort")
-        within(self, 0, 1, "flip", "color")
+        within(self, 0, 1, "flip", "color", "color_jitter", "degrade", "erase")
+        within(self, 0, RAND_OPERATIONS, "rand_augment")
+        within(self, 0, RAND_MAGNITUDE, "rand_magnitude")
+        ordered(self, "area", "aspect")
+        if self.area[1] > 1:
+            raise ValueError(f"area must be at most 1, not {self.area[1]}")

@@ -71,7 +71,7 @@ def apply(diff: str, root: Path) -> set[str]:
     return changed
 
 
-ERASES = """
+NEGATIVES = """
 import sys
 from dataclasses import replace
 
@@ -87,12 +87,14 @@ dataset = open_dataset(sys.argv[1])
 sample = dataset.samples("train")[0]
 content = {"name": "x", "data": {"dataset": sys.argv[1]}, "model": {"name": "stm"}}
 content["input"] = {"size": 32, "segments": 2}
-plain, erased = (recipe.clip_settings(recipe.parse(content, {"input.erase": p}), dataset.classes) for p in (None, 1.0))
-a, b = (train_clip(dataset, sample, clip, epoch=0) for clip in (plain, erased))
-gone = (b == 0) & (a != b)
-print(gone.any((0, 1)).sum(), (a[~gone] == b[~gone]).all())
-print(recipe.published_clip(replace(describe("stm"), clip={"segments": 8, "erase": 0.5}), "rgb").erase)
-for field, value in (("erase", 2), ("earse", 1)):
+recipes = (recipe.parse(content, {"input.negative": p}) for p in (None, 1.0))
+plain, turned = (recipe.clip_settings(one, dataset.classes) for one in recipes)
+a, b = (train_clip(dataset, sample, clip, epoch=0) for clip in (plain, turned))
+mean, std = (np.reshape(value, (3, 1, 1, 1)) for value in (plain.mean, plain.std))
+a, b = (np.rint((clip * std + mean) * 255) for clip in (a, b))
+print((a != b).any(), (b == 255 - a).all())
+print(recipe.published_clip(replace(describe("stm"), clip={"segments": 8, "negative": 0.5}), "rgb").negative)
+for field, value in (("negative", 2), ("nevative", 1)):
     try:
         recipe.parse(content, {f"input.{field}": value})
     except UserError as error:
@@ -103,10 +105,10 @@ for field, value in (("erase", 2), ("earse", 1)):
 def test_the_augmentation_example_is_all_that_an_augmentation_takes(tmp_path):
     for name in ("models", "tasks", "pipelines", "cluster"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    assert apply(DIFF, tmp_path) == {"tasks/clips/settings.py", "tasks/clips/clips.py"}
+    assert apply(DIFF, tmp_path) == {"tasks/clips/settings.py", "tasks/clips/changes.py"}
     dataset = write_dataset(tmp_path / "dataset")
     done = subprocess.run(
-        [sys.executable, "-c", ERASES, dataset],
+        [sys.executable, "-c", NEGATIVES, dataset],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -114,8 +116,8 @@ def test_the_augmentation_example_is_all_that_an_augmentation_takes(tmp_path):
         check=False,
     )
     assert done.stdout.splitlines() == [
-        "256 True",
+        "True True",
         "0.5",
-        "recipe: input.erase must be from 0 to 1, not 2.0",
-        "--set input.earse: unknown field 'input.earse'; did you mean 'input.erase'?",
+        "recipe: input.negative must be from 0 to 1, not 2.0",
+        "--set input.nevative: unknown field 'input.nevative'; did you mean 'input.negative'?",
     ], done.stderr

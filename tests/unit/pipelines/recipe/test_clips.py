@@ -148,6 +148,50 @@ def test_a_recipe_chooses_the_sampling() -> None:
         of(input__sampling="sparse")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"area": [0.2, 1.0]}, r"input\.area applies to crops by area: set input\.crop=area, or leave it out"),
+        ({"aspect": [1.0, 1.0]}, r"input\.aspect applies to crops by area"),
+        ({"crop": "area", "scales": [1.0]}, r"input\.scales applies to crops by scales"),
+        ({"crop": "area", "max_distort": 0}, r"input\.max_distort applies to crops by scales"),
+        ({"rand_magnitude": 5.0}, r"input\.rand_magnitude applies to RandAugment: set input\.rand_augment"),
+    ],
+)
+def test_a_field_that_would_change_nothing_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        clip_settings(of(**{f"input__{name}": value for name, value in given.items()}), ["a"])
+
+
+@pytest.mark.parametrize("name", ["color_jitter", "degrade", "rand_augment", "erase"])
+def test_changes_of_pictures_are_refused_for_flow(name: str) -> None:
+    flow = of(model__name="tsn", model__stream="flow", **{f"input__{name}": 1})
+    with pytest.raises(UserError, match=rf"input\.{name} applies to rgb clips, and these are of flow: leave it out"):
+        clip_settings(flow, ["a"])
+    learns = {"model__name": "stin_spatial", "model__options": {"ad_target": "flow"}, f"input__{name}": 1}
+    if name in ("degrade", "rand_augment"):
+        with pytest.raises(UserError, match=rf"input\.{name} moves frames but not the flow between them"):
+            clip_settings(of(**learns), ["a"])
+    else:
+        assert getattr(clip_settings(of(**learns), ["a"]), name) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("area", [0.5, 0.2], "area must be two numbers above 0, the smaller one first, not 0.5 and 0.2"),
+        ("area", [0.5, 1.5], "area must be at most 1, not 1.5"),
+        ("aspect", [0.0, 1.0], "aspect must be two numbers above 0"),
+        ("rand_augment", 19, "rand_augment must be from 0 to 18, not 19"),
+        ("rand_magnitude", 31.0, "rand_magnitude must be from 0 to 30, not 31.0"),
+        ("erase", 1.5, "erase must be from 0 to 1, not 1.5"),
+    ],
+)
+def test_fields_of_changes_are_checked(field: str, value: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        of(**{f"input__{field}": value})
+
+
 def test_a_clip_of_an_older_checkpoint_is_read() -> None:
     """It lacks what came later; so did its training."""
     later = ("snippet_step", "short", "target")
