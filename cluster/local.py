@@ -50,8 +50,9 @@ def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCl
     folder = _folder(workspace)
     with _lock(folder / "lock"):
         if running := current(workspace):
+            number = len(running.nodes)
             raise ClusterError(
-                f"a local cluster of {len(running.nodes)} nodes is already running at {running.address}: "
+                f"a local cluster of {number} node{'s' * (number > 1)} is already running at {running.address}: "
                 "use it, or stop it first (`marey cluster down`)"
             )
         state.forget(workspace)

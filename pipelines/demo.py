@@ -17,6 +17,7 @@ from pipelines.run import RunResult, run
 from pipelines.tracking import open_store, workspace
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures import videos as figures
+from tasks.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,10 @@ def draw(settings: FigureSettings, root: Path) -> Path:
         log.info("the videos have been drawn before")
         return root
     videos = figures.list_videos(settings)
-    log.info("drawing %d videos of %d actions", len(videos), len({video.label for video in videos}))
+    actions = len({video.label for video in videos})
+    log.info("drawing %s of %s", counted(len(videos), "video"), counted(actions, "action"))
     calls = ((videos[first : first + CHUNK], settings, root) for first in range(0, len(videos), CHUNK))
-    with Progress(len(videos), "videos") as progress:
+    with Progress(len(videos), "video") as progress:
         for _, drawn in bounded(ray.remote(_draw), calls, 2 * capacity.max_cpus(), progress.tick):
             progress.update(drawn)
     done.write_text(json.dumps(wanted))

@@ -10,6 +10,7 @@ from pipelines.compute import Progress, bounded, capacity
 from pipelines.text import printable
 from tasks.data import storage, tables
 from tasks.data.verify import shards_of, verify_dataset, verify_shard
+from tasks.words import counted
 
 SHARDS_PER_CPU = 2
 
@@ -44,7 +45,7 @@ def verify(dataset: str | Path, *, address: str | None = None, progress: bool = 
     import ray
 
     calls = ((root, index) for index in shards)
-    with Progress(len(shards), "shards", shown=progress) as bar:
+    with Progress(len(shards), "shard", shown=progress) as bar:
         for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.max_cpus(), bar.tick):
             differences[index] = found
             bar.update()
@@ -67,8 +68,8 @@ def _videos(root: str) -> int | None:
 
 def to_text(result: VerifyResult) -> str:
     """Return every difference, a line each, and what was compared."""
-    found = f"{len(result.differences)} differences" if result.differences else "no difference"
-    videos = "" if result.videos is None else f" of {result.videos} videos"
+    found = counted(len(result.differences), "difference") if result.differences else "no difference"
+    videos = "" if result.videos is None else f" of {counted(result.videos, 'video')}"
     return "\n".join(
-        [*map(printable, result.differences), f"{found} in {result.shards} shards{videos}: {result.dataset}"]
+        [*map(printable, result.differences), f"{found} in {counted(result.shards, 'shard')}{videos}: {result.dataset}"]
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from pipelines.shared_arguments import WithJSON
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +52,11 @@ def main(args: Args) -> int:
     folder = workspace()
     if args.action == "up":
         cluster = local.up(folder, args.local, args.cpus_per_node)
-        text = f"a cluster of {len(cluster.nodes)} nodes runs at {cluster.address}\n{how_to_use(cluster)}"
+        text = f"a cluster of {counted(len(cluster.nodes), 'node')} runs at {cluster.address}\n{how_to_use(cluster)}"
         show(to_json(cluster) if args.json else text)
     elif args.action == "down":
         ended = local.down(folder)
-        text = f"ended {ended} nodes" if ended else "no local cluster was running"
+        text = f"ended {counted(ended, 'node')}" if ended else "no local cluster was running"
         show(to_json({"ended": ended}) if args.json else text)
     else:
         found = status(folder)

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from pipelines.places import RecipeName
 from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
+from tasks.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def main(args: Args) -> int:
             )
         )
         return 0
-    show(f"best of {result.trials} trials ({result.failed} failed): {result.metric} {result.score:.4g}")
+    show(f"best of {counted(result.trials, 'trial')} ({result.failed} failed): {result.metric} {result.score:.4g}")
     for field, value in result.values.items():
         show(f"  {field}: {value}")
     show(f"its recipe: {result.best}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cluster import ray_internals
 from pipelines.errors import UserError
 from pipelines.recipe import ComputeSettings
+from tasks.words import counted
 
 
 def current_resources() -> dict[str, float]:
@@ -62,6 +63,6 @@ def refuse_too_large(compute: ComputeSettings) -> None:
     for kind, need in training_resources(compute).items():
         if need > have.get(kind, 0):
             raise UserError(
-                f"the training takes {need:g} {kind}s ({compute.workers} workers) and the cluster has "
+                f"the training takes {need:g} {kind}s ({counted(compute.workers, 'worker')}) and the cluster has "
                 f"{have.get(kind, 0):g}: lower compute.workers or compute.{kind.lower()}s_per_worker"
             )

@@ -20,13 +20,14 @@ class Progress:
     """A bar that counts units of work; a context manager."""
 
     def __init__(self, total: int, unit: str, *, shown: bool = True) -> None:
-        """Start counting to `total`, silently unless `shown`; `unit` is a plural such as `videos`."""
-        self.total, self.unit, self.shown = total, unit, shown
+        """Start counting to `total`, silently unless `shown`; `unit` is a noun such as `video`."""
+        self.total, self.shown = total, shown
+        self.unit = unit if total == 1 else f"{unit}s"
         self.done = 0
         self._note = ""
         self.started = self._logged = time.monotonic()
         terminal = shown and sys.stderr.isatty()
-        self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, smoothing=0.05) if terminal else None
+        self._bar = tqdm(total=total, unit=f" {self.unit}", dynamic_ncols=True, smoothing=0.05) if terminal else None
 
     @property
     def seconds(self) -> float:

@@ -16,6 +16,7 @@ from pipelines.evaluate.result import EvaluateResult, joined, per_class_csv, per
 from pipelines.evaluate.workflow import Plan, carry_out, plan
 from pipelines.text import columns
 from pipelines.tracking import make_folder, workspace
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.learn import Metrics
@@ -112,7 +113,9 @@ def choose_weights(streams: Sequence[str], score_weights: Sequence[float] | None
     """
     chosen = list(score_weights) if score_weights else [SCORE_WEIGHTS[stream] for stream in streams]
     if len(chosen) != len(streams):
-        raise UserError(f"{len(chosen)} weights for {len(streams)} runs: give one per run, in the same order")
+        raise UserError(
+            f"{counted(len(chosen), 'weight')} for {counted(len(streams), 'run')}: give one per run, in the same order"
+        )
     if not any(chosen) or not all(0 <= weight < math.inf for weight in chosen):
         raise UserError(f"the weights must be at least 0, and one of them above 0, not {chosen}")
     return chosen
@@ -189,7 +192,7 @@ def to_text(result: FusedResult) -> str:
         rows.append((run.run_name, f"{weight:g}", str(run.views[protocol]), *percentages(metrics)))
     rows.append(("together", "", "", *percentages(result.fused)))
     lines = columns(rows, right=range(1, 6))
-    footer = f"weighted sums of mean {result.score_space} of {result.videos} videos: {result.folder}"
+    footer = f"weighted sums of mean {result.score_space} of {counted(result.videos, 'video')}: {result.folder}"
     return "\n".join([*lines, "", footer])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.text import columns, write_csv
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.learn import Metrics
@@ -93,7 +94,7 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     confusion(
         metrics.confusion,
         result.classes,
-        f"{title}\n{result.protocol}: top-1 {metrics.top1_percent:.1f} % of {result.videos} videos",
+        f"{title}\n{result.protocol}: top-1 {metrics.top1_percent:.1f} % of {counted(result.videos, 'video')}",
         result.folder / "confusion.png",
     )
     (result.folder / "result.json").write_text(json.dumps(to_dict(result), indent=1) + "\n")
@@ -157,7 +158,8 @@ def to_text(result: EvaluateResult) -> str:
     """Return the result as text."""
     head = (
         f"{result.run_name}: {result.model}, {result.stream}, on {Path(result.dataset).name} "
-        f"({result.division}, {result.part}): {result.videos} videos, {len(result.classes)} classes"
+        f"({result.division}, {result.part}): {counted(result.videos, 'video')}, "
+        f"{counted(len(result.classes), 'class')}"
     )
     rows = [("protocol", "views", "mean of", "top-1 %", "top-5 %", "mean class %")]
     for protocol, metrics in result.results.items():

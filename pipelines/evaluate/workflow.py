@@ -22,6 +22,7 @@ from pipelines.recipe.dataset import warn_if_enlarged
 from pipelines.tracking import ResolvedRun, Tracker, load_network, make_folder, resolve, tracking_uri, workspace
 from tasks.clips import ClipSettings
 from tasks.data import storage
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
@@ -54,10 +55,10 @@ class Protocol:
 
     def __str__(self) -> str:
         random = "random " if self.seed is not None else ""
-        crops = "centre crop" if self.crops == 1 else f"{self.crops} crops"
+        crops = "centre crop" if self.crops == 1 else counted(self.crops, "crop")
         parts = "segments" if self.stride is None else f"frames at stride {self.stride}"
         pixels = f", {self.size} pixels" if self.size != self.trained_size else ""
-        return f"{self.clips} {random}clip{'s' * (self.clips > 1)} x {crops}, {self.segments} {parts}{pixels}"
+        return f"{counted(self.clips, f'{random}clip')} x {crops}, {self.segments} {parts}{pixels}"
 
 
 def evaluate(
@@ -256,11 +257,11 @@ def _score(
     count = workers * SLICES
     calls = ((reference, part, protocol, space, index, count) for index in range(count))
     scores: dict[str, tuple[int, np.ndarray]] = {}
-    with Progress(count, "slices", shown=progress) as shown:
+    with Progress(count, "slice", shown=progress) as shown:
         for _, found in bounded(task, calls, workers, shown.tick):
             assert not scores.keys() & found.keys()
             scores |= found
-            shown.update(note=f"{protocol}: {len(scores)} videos")
+            shown.update(note=f"{protocol}: {counted(len(scores), 'video')}")
     return scores
 
 

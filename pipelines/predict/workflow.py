@@ -21,14 +21,14 @@ from pipelines.text import columns, write_csv
 from pipelines.tracking import load_network, resolve
 from tasks.clips import ClipSettings, views
 from tasks.clips.clips import clip_of
-from tasks.data.endings import is_no_video
+from tasks.data.endings import are_frames, is_no_video
 from tasks.data.process import frames_and_flow
 from tasks.data.settings import PrepareSettings
 from tasks.files import replacing
 from tasks.names import as_on_disk
 from tasks.remote import reason
 from tasks.video import DecoderProcess, VideoError
-from tasks.video.image_folder import is_frame
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.learn import Identity
@@ -89,7 +89,7 @@ class _Predictor:
                 if number:
                     return  # a rest too short for a piece of its own
                 raise VideoError(
-                    "too_short", f"{len(frames.images)} frames, at least {self.settings.min_frames} needed"
+                    "too_short", f"{counted(len(frames.images), 'frame')}, at least {self.settings.min_frames} needed"
                 )
             yield frames.images
 
@@ -144,7 +144,8 @@ def predict(
         inside, others = videos_at(str(video))
         files += inside
         if others:
-            log.info("ignored in %s: %d files that are not videos, such as %s", video, len(others), others[0])
+            what = counted(len(others), "file that is not a video", "files that are not videos")
+            log.info("ignored in %s: %s, such as %s", video, what, others[0])
     found = resolve(str(run))
     from tasks.learn import read_identity
 
@@ -175,7 +176,7 @@ def _predict_on_ray(
     calls = [(reference, files[first : first + CHUNK]) for first in range(0, len(files), CHUNK)]
     done: dict[int, list[Prediction]] = {}
     failed = 0
-    with Progress(len(files), "videos", shown=progress) as shown:
+    with Progress(len(files), "video", shown=progress) as shown:
         for index, predictions in bounded(task, calls, 2 * capacity.max_cpus(), shown.tick):
             done[index] = predictions
             failed += sum(bool(one.kind) for one in predictions)
@@ -208,10 +209,10 @@ def videos_at(path: str) -> tuple[list[str], list[str]]:
     for folder, inside, names in os.walk(path, onerror=_refuse_folder):
         inside[:] = (name for name in inside if not name.startswith("."))
         files = [os.path.join(folder, name) for name in names if not name.startswith(".")]
-        videos = [file for file in files if not is_no_video(file)]
-        if not videos and any(is_frame(os.path.basename(file)) for file in files):
+        if are_frames(files):
             found.append(folder)
         else:
+            videos = [file for file in files if not is_no_video(file)]
             found += videos
             others += set(files).difference(videos)
     if not found:

@@ -86,7 +86,7 @@ def estimate_preparation(
         (row, settings, Request(0, settings.decoder), None)
         for row in videos.take(pa.array([rows[i] for i in chosen], pa.int64())).to_pylist()
     )
-    with Progress(len(chosen), "videos", shown=progress) as bar:
+    with Progress(len(chosen), "video", shown=progress) as bar:
         for _, (part, _) in bounded(process_task(settings), calls, VIDEOS_PER_CPU * cpus, bar.tick):
             bar.update()
             if not isinstance(part, Piece):

@@ -19,6 +19,7 @@ from tasks.data import kept, layouts, manifest, shard, storage, tables
 from tasks.data.lock import Lock
 from tasks.data.settings import PrepareSettings, SourceSettings
 from tasks.video.errors import TRANSIENT
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from pipelines.prepare.scheduler import FinishedVideo
@@ -117,16 +118,18 @@ def prepare(
             # Workers of a killed driver live some seconds longer than it, and may have left files since the first one.
             _sweep(root)
         else:
-            log.info("all %d videos are already prepared", videos.num_rows)
+            log.info("nothing to do: %s already prepared", counted(videos.num_rows, "video"))
         lock.confirm()
         kept.remove(root)
         records = tables.write_records(root)
     result = _result(root, description["digest"], records, done, max_failed, time.monotonic() - started)
     if not result.ok:
         failure = records.slice(0, 1).to_pylist()[0]
+        none = f"none of the {result.failed} videos of {source} can"
+        if result.failed == 1:
+            none = f"the only video of {source} cannot"
         raise UserError(
-            f"none of the {result.failed} videos of {source} can be used ({_by_kind(result.kinds)}); the first, "
-            f"{failure['video_id']}: {failure['message']}"
+            f"{none} be used ({_by_kind(result.kinds)}); the first, {failure['video_id']}: {failure['message']}"
         )
     return result
 
@@ -147,7 +150,8 @@ def to_text(result: PrepareResult) -> str:
         rows.append(("failures", f"reasons per video in {storage.join(result.dataset, 'records.parquet')}"))
     lines = columns(rows)
     if result.provisional:
-        lines.append(f"{result.provisional} shards hold transient failures: the same command tries them again")
+        hold = counted(result.provisional, "shard holds", "shards hold")
+        lines.append(f"{hold} transient failures: the same command tries them again")
     if result.too_many_failed:
         lines.append(f"more than {result.max_failed:.1%} of the videos failed (--max-failed)")
     return "\n".join(lines)
@@ -159,13 +163,13 @@ def listing(layout: str, source: str, group: str | None = None, group_column: st
     for note in found.notes:
         log.info("%s", note)
     if found.ignored:
-        log.info("ignored in %s: %d files, such as %s", source, len(found.ignored), found.ignored[0])
+        log.info("ignored in %s: %s, such as %s", source, counted(len(found.ignored), "file"), found.ignored[0])
     return found
 
 
 def _tables(found: manifest.Listing, settings: PrepareSettings) -> tuple[pa.Table, pa.Table]:
     videos, splits = manifest.build(found, settings)
-    log.info("%d videos in %d classes", videos.num_rows, len(manifest.classes_of(videos)))
+    log.info("%s in %s", counted(videos.num_rows, "video"), counted(len(manifest.classes_of(videos)), "class"))
     names = splits["split"].unique().to_pylist()
     if manifest.SEEDED in names:
         grouped = videos["group"].null_count < videos.num_rows
@@ -200,12 +204,13 @@ def _make_shards(
     before = kept.finished(root, pending, videos, digest, settings.max_sample_frames, retry_failed)
     settled, passing = set(before), set[int]()  # rows whose outcome is final, and those with a failure that may pass
     committed = videos.num_rows - sum(len(plan.rows) for plan in pending)
+    all_are = counted(videos.num_rows, "video is", "videos are")
     if committed + len(before):
-        log.info("%d of %d videos are already prepared", committed + len(before), videos.num_rows)
+        log.info("%d of %s already prepared", committed + len(before), all_are)
     attach(address)
     cpus = capacity.current_cpus()
     done = Counter[str]()
-    with Progress(videos.num_rows - committed - len(before), "videos", shown=progress) as bar:
+    with Progress(videos.num_rows - committed - len(before), "video", shown=progress) as bar:
 
         def finished(pairs: int, video: FinishedVideo | None) -> None:
             lock.check()
@@ -223,8 +228,7 @@ def _make_shards(
         except KeyboardInterrupt:
             stay = committed + _count_staying(pending, settled, passing)
             raise KeyboardInterrupt(
-                f"interrupted; {stay} of {videos.num_rows} videos are prepared and kept, and the same command resumes "
-                "from there"
+                f"interrupted; {stay} of {all_are} prepared and kept, and the same command resumes from there"
             ) from None
     return done
 

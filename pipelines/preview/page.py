@@ -22,6 +22,7 @@ from tasks.data.overview import FAILED, Overview
 from tasks.data.reader import Reader
 from tasks.data.settings import PrepareSettings
 from tasks.video.colours import colour_wheel
+from tasks.words import counted
 
 WHEEL = 192
 COLUMNS = (*PARTS, "in no part", "failed")
@@ -179,7 +180,7 @@ def _figure(picture: Picture, label: str, scale: float) -> Figure:
         alt = f"Optical flow of {video_id}: {picture.speed:.1f} pixels per frame on average"
         images.append(Image(_data_uri(flow, "jpeg"), alt))
     facts = [] if picture.seconds is None else [f"{picture.seconds:.1f} s"]
-    facts += [f"{thousands(picture.frames)} frames", *([picture.part] if picture.part else [])]
+    facts += [counted(picture.frames, "frame"), *([picture.part] if picture.part else [])]
     return Figure(video_id, images, facts)
 
 

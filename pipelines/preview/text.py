@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tasks.words import counted
+
 
 def visible(text: str) -> str:
     r"""Write control characters and broken Unicode as `\x1b`, so that any text can be shown."""
@@ -17,7 +19,7 @@ def thousands(number: int) -> str:
 
 def videos(number: int) -> str:
     """Return a number of videos."""
-    return f"{number:,} video{'' if number == 1 else 's'}"
+    return counted(number, "video")
 
 
 def size(number: float) -> str:

@@ -11,6 +11,7 @@ from pipelines.preview.pictures import read_pictures
 from tasks.data import storage
 from tasks.data.overview import evenly, read_overview
 from tasks.data.reader import Reader
+from tasks.words import counted
 
 CLASSES, SAMPLES = 40, 4
 """Classes shown with pictures, and videos shown of each."""
@@ -32,8 +33,8 @@ class PreviewResult:
 
     def __str__(self) -> str:
         return (
-            f"{self.ok} videos ok, {self.failed} failed; {self.pictures} of them, in {self.classes} classes, are shown "
-            f"in {self.page} ({self.bytes / 1e6:.1f} MB)"
+            f"{counted(self.ok, 'video')} ok, {self.failed} failed; pictures of {self.pictures} of them, in "
+            f"{counted(self.classes, 'class')}: {self.page} ({self.bytes / 1e6:.1f} MB)"
         )
 
 

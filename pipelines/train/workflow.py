@@ -23,6 +23,7 @@ from pipelines.tracking.tracker import refuse_shared_sqlite
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.worker import SCORE, Job, work
+from tasks.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ def _note(job: Job, result: Result) -> str:
     lines = [
         f"**{recipe.model.name}** on {recipe.model.stream} of `{Path(recipe.data.dataset).name}`"
         + (f" ({split})" if split else "")
-        + f", {len(job.identity.classes)} classes, {recipe.train.epochs} epochs.",
+        + f", {counted(len(job.identity.classes), 'class')}, {counted(recipe.train.epochs, 'epoch')}.",
         f"Checkpoint: {result.chosen}.",
         "",
         "| | |",

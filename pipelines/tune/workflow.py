@@ -19,6 +19,7 @@ from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.train import train
 from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
 from pipelines.tune.space import parse_space, plain_values
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid, Tuner
@@ -232,7 +233,7 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
     tracker.log_metrics({f"best/{metric}": best.score, "trials": len(grid), "failed_trials": len(grid.errors)}, 0)
     tracker.set_tags({"best_run": best.name})
     lines = [
-        f"Sweep of {len(grid)} trials over {', '.join(fields)}; the best recipe is the artifact best.yaml.",
+        f"Sweep of {counted(len(grid), 'trial')} over {', '.join(fields)}; the best recipe is the artifact best.yaml.",
         "",
         f"| trial | {metric} | epochs | {' | '.join(fields)} |",
         "|---" * (len(fields) + 3) + "|",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from tasks.video.codecs import decode_gray, decode_rgb
+from tasks.words import counted
 
 CHECKSUM = "_xxh3"
 """End of the name of a column with the checksums of another, by XXH3 of 64 bits."""
@@ -88,7 +89,7 @@ class ArrowFile:
     def row(self, index: int) -> list[memoryview]:
         """Return the encoded images of a row: [jpeg] or [x, y]."""
         if not 0 <= index < self._rows:
-            raise DamagedMember(f"it has no row {index}, but {self._rows} rows")
+            raise DamagedMember(f"it has no row {index}, but {counted(self._rows, 'row')}")
         offset, metadata, body = self._block(index)
         # Rows follow one another, so that none can stand for its neighbour.
         after = self._block(index + 1)[0] if index + 1 < self._rows else self._end - _PREFIX
@@ -120,7 +121,7 @@ class ArrowFile:
     def _images(self, index: int, columns: int) -> list[memoryview]:
         images = self.row(int(index))
         if len(images) != columns:
-            raise DamagedMember(f"row {index} has {len(images)} images, not {columns}")
+            raise DamagedMember(f"row {index} has {counted(len(images), 'image')}, not {columns}")
         return images
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from collections.abc import Sequence
 
 from tasks.data import storage
 from tasks.errors import UserError
+from tasks.video.image_folder import is_frame
 
 _VIDEOS = """
 3g2 3gp asf avi divx f4v flv gif m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf ogg ogv rm rmvb ts vob webm wmv y4m
@@ -45,6 +47,11 @@ def is_no_video(path: str) -> bool:
     """Return whether a file is not a video by its ending or, where that is unknown, because its content is text."""
     own = ending(path)
     return own in COMPANIONS or (own not in VIDEOS and _is_text(path))
+
+
+def are_frames(paths: Sequence[str]) -> bool:
+    """Return whether the visible files of a folder are one video: numbered images, and nothing that may be a video."""
+    return any(is_frame(path.rpartition("/")[2]) for path in paths) and all(map(is_no_video, paths))
 
 
 def _is_text(path: str) -> bool:

@@ -20,6 +20,7 @@ from tasks.errors import UserError, first_ten
 from tasks.names import folded, nfc
 from tasks.remote import refuse_credentials
 from tasks.seeds import generator
+from tasks.words import counted
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -186,9 +187,9 @@ def seeded_split(rows: list[Row], settings: PrepareSettings) -> dict[str, Part]:
     for label in sorted(totals):
         if spread[label] < len(asked):
             raise UserError(
-                f"class {label!r} has {_count(totals[label], 'video')} in {_count(spread[label], 'group')}, too few to "
-                f"be divided into {', '.join(asked)}: add videos, supply a split, or set val_fraction or test_fraction "
-                "to 0"
+                f"class {label!r} has {counted(totals[label], 'video')} in {counted(spread[label], 'group')}, too "
+                f"few to be divided into {', '.join(asked)}: add videos, supply a split, or set val_fraction or "
+                "test_fraction to 0"
             )
     wanted: dict[str, Counter[str]] = {part: Counter() for part in asked}
     for label, total in totals.items():
@@ -250,7 +251,3 @@ def _refuse_untrained(name: str, split: dict[str, Part], rows: list[Row]) -> Non
             f"split {name!r} has no training video of {first_ten([repr(label) for label in missing])}: every class "
             "must be in train; add videos, or " + ("choose another seed" if name == SEEDED else "leave it out")
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

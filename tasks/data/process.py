@@ -26,6 +26,7 @@ from tasks.video import DecoderProcess, VideoError, quantize, tvl1
 from tasks.video.codecs import jpeg_gray, jpeg_rgb
 from tasks.video.flow import to_gray
 from tasks.video.reading import Decoder
+from tasks.words import counted
 
 _BLOCK = 16  # pairs whose real-valued flow is in memory at a time
 _LONGEST_SIDE = {"jpeg": 65_500, "h264": 16_384}  # of what the encoders take, in pixels
@@ -82,7 +83,7 @@ def process_piece(
     images = frames.images
     last = len(images) < limit + 2
     if last and first + len(images) < settings.min_frames:
-        raise VideoError("too_short", f"{len(images)} frames of at least {settings.min_frames}")
+        raise VideoError("too_short", f"{counted(len(images), 'frame')} of at least {settings.min_frames}")
     height, width = images.shape[1:3]
     facts = {"width": width, "height": height, "fps": round(frames.fps, 6), "decoder": frames.decoder}
     own = images if last else images[: limit + 1]

@@ -17,6 +17,7 @@ from tasks.data.shard import tar_path
 from tasks.data.sidecar import DamagedSidecar, read_sidecar
 from tasks.data.tables import read_description, read_settings
 from tasks.errors import UserError
+from tasks.words import counted
 
 _OPEN_SHARDS = 64
 """Shards open at once, each a file descriptor; the order of an epoch has far fewer of them in use at a time."""
@@ -95,7 +96,9 @@ class Reader:
             raise DamagedSidecar(self.uri, shard, f"it lacks frames or flow of {key!r}")
         # The flow to the first frame of the next piece is one more.
         if not 0 < frames <= rgb[1] - rgb[0] or flows not in ((frames - 1, frames) if has_flow else (0,)):
-            raise DamagedSidecar(self.uri, shard, f"it has {frames} frames and {flows} flows of {key!r}")
+            raise DamagedSidecar(
+                self.uri, shard, f"it has {counted(frames, 'frame')} and {counted(flows, 'flow')} of {key!r}"
+            )
         label_id, group = facts
         return Sample(
             video_id=record["video_id"],

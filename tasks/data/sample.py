@@ -31,6 +31,7 @@ from tasks.data.arrow_file import ArrowFile, DamagedMember, Sliceable, pack_imag
 from tasks.data.sealed import seal, unseal
 from tasks.errors import UserError
 from tasks.video.codecs import read_mp4, write_mp4
+from tasks.words import counted
 
 FLOW, JSON = "flow.arrow", "json"
 RGB = {"jpeg": "rgb.arrow", "h264": "rgb.mp4"}
@@ -94,7 +95,7 @@ def open_arrow(data: Sliceable, rows: int | None) -> ArrowFile:
     """Open a member; DamagedMember if it has another number of rows, where one is given."""
     file = ArrowFile(data)
     if rows is not None and len(file) != rows:
-        raise DamagedMember(f"it has {len(file)} rows, not {rows}")
+        raise DamagedMember(f"it has {counted(len(file), 'row')}, not {rows}")
     return file
 
 

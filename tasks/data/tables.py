@@ -20,6 +20,7 @@ from tasks.data.table_file import LARGEST, BadContent, from_bytes, to_bytes
 from tasks.errors import UserError
 from tasks.remote import reason
 from tasks.video.settings import TVL1
+from tasks.words import counted
 
 _RECORD_TYPES = {"video_id": pa.string(), "status": pa.string(), "kind": pa.string(), "message": pa.string()}
 _RECORD_TYPES |= {"decoder": pa.string(), "frames": pa.int64(), "flows": pa.int64(), "seconds": pa.float64()}
@@ -90,8 +91,8 @@ def check_output(root: str, manifest_digest: str, settings: PrepareSettings) -> 
             )
     if held["manifest"] != manifest_digest:
         raise UserError(
-            f"{root} holds another dataset ({held['videos']} videos; paths, labels, groups or ranges differ): choose "
-            "another output"
+            f"{root} holds another dataset ({counted(held['videos'], 'video')}; paths, labels, groups or ranges "
+            "differ): choose another output"
         )
 
 
@@ -278,7 +279,7 @@ def _wrong_description(description: dict[str, Any]) -> str:
     if not classes or set(map(type, classes)) != {str} or classes != sorted(set(classes)):
         return "its classes are not a sorted list of names"
     if videos < 1 or description["shards"] != num_shards(videos, settings):
-        return f"it states {videos} videos in {description['shards']} shards"
+        return f"it states {counted(videos, 'video')} in {counted(description['shards'], 'shard')}"
     return ""
 
 

@@ -31,6 +31,7 @@ from tasks.data.tables import (
 from tasks.errors import UserError
 from tasks.remote import reason
 from tasks.video.codecs import decode_gray, decode_rgb, mp4_frames, read_mp4
+from tasks.words import counted
 
 _AT_ONCE = 1 << 22  # bytes
 
@@ -190,7 +191,7 @@ def _check(
     if frames != record["frames"] or flows != record["flows"]:
         differences.append("its pieces do not add up to its frames and flows")
     if record["flows"] != (record["frames"] - 1 if flow else 0):
-        differences.append(f"{record['flows']} flows for {record['frames']} frames")
+        differences.append(f"{counted(record['flows'], 'flow')} for {counted(record['frames'], 'frame')}")
     lacking = sorted(_names(record, settings) - places.keys())
     if lacking:
         return [*differences, f"{lacking[0]} is missing"]
@@ -226,7 +227,7 @@ def _images(name: str, data: bytes | memoryview, count: int, record: dict[str, A
     try:
         file = ArrowFile(data)
         if len(file) != count:
-            return [f"{name} has {len(file)} rows, not {count} as its record says"]
+            return [f"{name} has {counted(len(file), 'row')}, not {count} as its record says"]
         metadata = file.texts
         rows = [file.row(row) for row in range(count)]
     except DamagedMember as error:
@@ -251,7 +252,7 @@ def _video(name: str, data: bytes | memoryview, count: int, record: dict[str, An
     try:
         found = mp4_frames(data)
         if found != count:
-            return [f"{name} has {found} frames, not {count} as its record says"]
+            return [f"{name} has {counted(found, 'frame')}, not {count} as its record says"]
         read_mp4(check_mp4(data), range(count), (height, width))
     except ValueError as error:
         return [f"{name}: {error}"]

@@ -15,6 +15,7 @@ from tasks.video.packets import open_file, packets, reason, stamp_of, video_stre
 from tasks.video.probe import Probe, lasts
 from tasks.video.reading import Reading, Window
 from tasks.video.stack import FrameStack
+from tasks.words import counted
 
 _ALIKE = 4.0
 """Mean difference of two thumbnails up to which they show one frame, converted by different versions of FFmpeg."""
@@ -121,7 +122,7 @@ def _exactly(path: str, probe: Probe, begin: int, stop: int) -> Iterator[Any]:
         number += 1
         yield frame
     if number < stop:
-        raise _Lost(f"{stop - begin} frames, of which {number - begin} can be decoded")
+        raise _Lost(f"{counted(stop - begin, 'frame')}, of which {number - begin} can be decoded")
 
 
 def _key_before(probe: Probe, number: int) -> int | None:
@@ -144,7 +145,7 @@ def check_whole(path: str, probe: Probe, reading: Reading) -> None:
     few = reading.frames < probe.frames - max(3, 0.02 * probe.frames)
     early = reading.end_s < probe.seconds - max(3 * step, 0.1, 0.02 * probe.seconds)
     if few and (early or not probe.edited):
-        raise VideoError("truncated", f"{reading.frames} frames of {probe.frames} promised")
+        raise VideoError("truncated", f"{counted(reading.frames, 'frame')} of {probe.frames} promised")
     if early and not probe.frames and not (probe.of_file and lasts(path, probe.seconds - 3 * step)):
         raise VideoError("truncated", f"{reading.end_s:.2f} s of {probe.seconds:.2f} s promised")
 

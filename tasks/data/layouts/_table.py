@@ -11,6 +11,7 @@ from tasks.data import storage
 from tasks.errors import UserError, did_you_mean, first_ten
 from tasks.names import nfc
 from tasks.remote import reason
+from tasks.words import counted
 
 LIMIT = 1 << 30
 """Bytes of a file: a million rows take a tenth."""
@@ -200,7 +201,7 @@ class Table:
         nameless = [number for number, name in enumerate(self.columns) if number > named and not name]
         for line, cells in self._rows:
             if len(cells) != len(self.columns):
-                values = f"{len(cells)} value{'s' * (len(cells) > 1)} in {len(self.columns)} columns"
+                values = f"{counted(len(cells), 'value')} in {counted(len(self.columns), 'column')}"
                 what = "put one that holds a comma in quotes" if len(cells) > len(self.columns) else "complete the row"
                 raise UserError(f"{self.path} line {line}: {values}; {what}")
             for number in nameless:

@@ -14,6 +14,7 @@ from tasks.data.layouts._table import Table
 from tasks.data.manifest import GIVEN, PARTS, Listing, Part, Row, video_id_of, video_ids_of
 from tasks.errors import UserError, first_ten
 from tasks.names import as_on_disk, nfc
+from tasks.words import counted
 
 _KNOWN = ("path", "label", "group", "start_s", "end_s", "video_id", "part")
 _MEANT = {
@@ -75,7 +76,8 @@ def read(source: str, group: str | None = None, *, group_column: str | None = No
         if storage.is_local(row.uri) and not os.path.exists(row.uri):
             absent.append(cells["path"])
     if absent:
-        raise UserError(f"{source} names {len(absent)} videos that do not exist: {first_ten(absent)}")
+        count = counted(len(absent), "video that does not exist", "videos that do not exist")
+        raise UserError(f"{source} names {count}: {first_ten(absent)}")
     if not listing.rows:
         raise UserError(f"{source} has no rows")
     ids = video_ids_of(path for path, row in zip(paths, listing.rows, strict=True) if not row.video_id)

@@ -91,18 +91,93 @@ def test_folder_refusals(tmp_path):
         layouts.read("folder", str(tmp_path))
 
 
-def test_folders_inside_class_folders_are_counted_in_files(tmp_path):
+def test_folders_inside_class_folders_are_counted_in_videos(tmp_path):
     half = touch(tmp_path / "half", *(f"{label}/{i}.mp4" for label in "ab" for i in range(2)))
-    touch(tmp_path / "half", *(f"{label}/p1/day 2/{i}.mp4" for label in "ab" for i in range(10)), "a/p1/.hidden")
+    touch(
+        tmp_path / "half",
+        *(f"{label}/p1/day 2/{i}.mp4" for label in "ab" for i in range(10)),
+        "a/p1/.hidden",
+        "a/p1/list.csv",
+    )
+    touch(tmp_path / "half", *(f"b/p2/day 1/img_{i:05d}.jpg" for i in range(1, 10)))
     listing = layouts.read("folder", half)
-    assert (len(listing.rows), len(listing.ignored)) == (4, 20)
+    assert (len(listing.rows), len(listing.ignored)) == (4, 22)
     (note,) = listing.notes
     assert note.startswith(
-        "4 videos lie in class folders; folders inside the class folders hold 20 more files, such as a/p1"
+        "4 videos lie in class folders; folders inside the class folders hold 21 more videos, such as a/p1"
     )
     whole = touch(tmp_path / "whole", *(f"{label}/p1/{i}.mp4" for label in "ab" for i in range(3)))
-    with pytest.raises(UserError, match=r"/<video>; folders inside .* hold 6 more files, such as a/p1/0\.mp4"):
+    with pytest.raises(UserError, match=r"/<video>, .*; folders inside .* hold 6 more videos, such as a/p1/0\.mp4"):
         layouts.read("folder", whole)
+
+
+def frames(*folders, name="img_{:05d}.jpg", first=1):
+    return [f"{folder}/{name.format(number)}" for folder in folders for number in range(first, first + 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("img_{:05d}.jpg", 1), ("{:05d}.jpg", 1), ("frame{:06d}.png", 0), ("image-{}.JPEG", 1)]
+)
+def test_a_folder_of_frames_in_a_class_folder_is_a_video(tmp_path, name, first):
+    source = touch(tmp_path, *frames("jump/v_1.a", "jump/v_1.b", "run/v_1", name=name, first=first))
+    touch(tmp_path, "jump/v_1.a/flow_x_00001.jpg", "run/v_1/Thumbs.txt", "run/v_1/.hidden")
+    listing = layouts.read("folder", source, r"v_(\d)")
+    assert seen(listing) == {"jump%2Fv_1%2Ea": ("jump", {}), "jump%2Fv_1%2Eb": ("jump", {}), "run%2Fv_1": ("run", {})}
+    assert [row.uri for row in listing.rows] == [str(tmp_path / p) for p in ("jump/v_1.a", "jump/v_1.b", "run/v_1")]
+    assert {row.group for row in listing.rows} == {"1"}
+    assert not listing.ignored + listing.notes
+
+
+def test_files_and_folders_of_frames_are_videos_side_by_side(tmp_path):
+    source = touch(tmp_path, "jump/1.mp4", "jump/3.avi", "jump/2.json", *frames("jump/2", "jump/3"), "run/1.mp4")
+    touch(tmp_path, *frames("run/both"), "run/both/clip.mp4", "run/other/out_1.jpg")
+    listing = layouts.read("folder", source)
+    assert set(seen(listing)) == {"jump%2F1", "jump%2F2", "jump%2F3", "jump%2F3%2Eavi", "run%2F1"}
+    assert sorted(listing.ignored) == [
+        "jump/2.json",
+        "run/both/clip.mp4",
+        *frames("run/both"),
+        "run/other/out_1.jpg",
+    ]
+    nested, twice = listing.notes
+    assert (
+        "5 videos lie in class folders; folders inside the class folders hold 1 more video, such as run/both/clip.mp4"
+        in nested
+    )
+    assert "1 folder of frames has the name of a file beside it, such as jump/3:" in twice
+
+
+def test_frames_below_parts(tmp_path):
+    source = touch(tmp_path, *frames("train/jump/1", "train/run/1", "val/jump/2"), "test/run/3.mp4")
+    assert seen(layouts.read("folder", source)) == {
+        "train%2Fjump%2F1": ("jump", {"given": "train"}),
+        "train%2Frun%2F1": ("run", {"given": "train"}),
+        "val%2Fjump%2F2": ("jump", {"given": "val"}),
+        "test%2Frun%2F3": ("run", {"given": "test"}),
+    }
+
+
+def test_frames_of_classes_that_are_called_like_parts(tmp_path):
+    source = touch(tmp_path / "vehicles", *frames("train/1", "plane/1"))
+    assert seen(layouts.read("folder", source)) == {"train%2F1": ("train", {}), "plane%2F1": ("plane", {})}
+    source = touch(tmp_path / "unlabelled", *frames("train/1", "test/1"))
+    with pytest.raises(UserError, match=r"the folders in .*/train hold frames, and no label: .*/train/<class>/<video>"):
+        layouts.read("folder", source)
+
+
+def test_thumbnails_of_videos_are_no_video(tmp_path):
+    source = touch(tmp_path, *(f"jump/{i}.mp4" for i in range(1, 6)), *(f"jump/thumbs/{i}.jpg" for i in range(1, 5)))
+    listing = layouts.read("folder", source)
+    assert len(listing.rows) == 5
+    assert "jump/thumbs" in listing.ignored
+
+
+def test_a_link_to_a_folder_of_frames_is_followed(tmp_path):
+    touch(tmp_path, *frames("elsewhere/1"), "set/run/1.mp4")
+    (tmp_path / "set" / "jump").mkdir()
+    (tmp_path / "set" / "jump" / "1").symlink_to(tmp_path / "elsewhere" / "1")
+    (tmp_path / "set" / "jump" / "loop").symlink_to(tmp_path / "set")
+    assert set(seen(layouts.read("folder", str(tmp_path / "set")))) == {"jump%2F1", "run%2F1"}
 
 
 BESIDE = ["1.json", "1.en.srt", "1.THM", "1.info.json", "1.mp4.md5", "1.LRV", "1.jpg", "1.wav", "1.unknown"]
@@ -163,8 +238,11 @@ def test_folder_on_another_file_system():
 
     memory = fsspec.filesystem("memory")
     memory.pipe({"/set/jump/1.mp4": b"x", "/set/run/1.mp4": b"x", "/set/notes": b"x"})
+    memory.pipe({f"/set/run/2/{number}.jpg": b"x" for number in range(3)})
     listing = layouts.read("folder", "memory://set")
-    assert [row.uri for row in listing.rows] == ["memory://set/jump/1.mp4", "memory://set/run/1.mp4"]
+    assert [row.uri for row in listing.rows] == [
+        f"memory://set/{name}" for name in ("jump/1.mp4", "run/1.mp4", "run/2")
+    ]
     assert listing.ignored == ["notes"]
 
 
