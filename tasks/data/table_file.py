@@ -60,12 +60,13 @@ def differs_from_written(content: bytes, table: pa.Table) -> bool:
 
 
 def _read(content: bytes, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
-    found = pq.read_schema(pa.BufferReader(content))
+    owned = pa.BufferReader(_owned_by_arrow(content))
+    found = pq.read_schema(owned)
     if [(field.name, _plain(field.type)) for field in found] != [(field.name, field.type) for field in schema]:
         raise BadContent("it has other columns")
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     # As dictionaries, strings that stand for a billion rows cost no more than they do in the file.
-    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, page_checksum_verification=True)
+    file = pq.ParquetFile(owned, read_dictionary=texts, page_checksum_verification=True)
     rows = file.metadata.num_rows
     if not 0 <= rows <= _ROWS_PER_BYTE * len(content):
         raise BadContent(f"it claims {rows} rows in {len(content)} bytes")
@@ -81,6 +82,16 @@ def _read(content: bytes, schema: pa.Schema, columns: list[str] | None) -> pa.Ta
     table = table.cast(pa.schema(fields)).replace_schema_metadata(None)
     table.validate(full=True)  # strings are UTF-8
     return table
+
+
+def _owned_by_arrow(content: bytes) -> pa.Buffer:
+    """Return a copy that a thread of Arrow can let go of at any time.
+
+    To let go of memory of Python's it takes Python's lock, and a process that ends meanwhile is aborted.
+    """
+    copy = pa.allocate_buffer(len(content))
+    memoryview(copy).cast("B")[:] = content
+    return copy
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
