@@ -73,9 +73,9 @@ def sees_folder(target: Target, shared: Sequence[str] = ()) -> bool:
     return _below(Path.cwd(), _seen(target, shared))
 
 
-def forwarded(workspace: Path) -> dict[str, str]:
+def forwarded(workspace: str) -> dict[str, str]:
     """Return the variables that a job inherits from this process: the workspace and the address of MLflow, absolute."""
-    variables = {"MAREY_WORK": str(workspace)}
+    variables = {"MAREY_WORK": workspace}
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(match[1]).absolute()}" if match else uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.run import RunResult, run
 from pipelines.tracking import open_store, workspace
+from tasks.data import folders, storage
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures import videos as figures
 from tasks.words import counted
@@ -47,8 +49,8 @@ class DemoResult:
     """The closing table, and where everything lies."""
 
     rows: list[Row]
-    folder: Path
-    """Holds the videos and the prepared dataset."""
+    folder: str
+    """Path or address of the folder that holds the videos and the prepared dataset."""
 
 
 def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: str | None = None) -> DemoResult:
@@ -59,9 +61,9 @@ def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: st
         overrides: `field=value`, for both recipes.
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
     """
-    folder = workspace() / "demo"
-    source = folder / "videos"
-    places = [f"data.source={source}", f"data.dataset={folder / 'dataset'}"]
+    folder = storage.join(workspace(), "demo")
+    source = storage.join(folder, "videos")
+    places = [f"data.source={source}", f"data.dataset={storage.join(folder, 'dataset')}"]
     loaded = [recipes.load(name, [*places, *overrides]) for name in RECIPES]
     open_store(workspace())
     attach(address)
@@ -70,15 +72,15 @@ def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: st
     return DemoResult(rows, folder)
 
 
-def draw(settings: FigureSettings, root: Path) -> Path:
-    """Write the built-in videos by Ray tasks; videos of the same settings are left as they are."""
+def draw(settings: FigureSettings, root: str) -> None:
+    """Write the built-in videos to a folder or address, by Ray tasks; those of the same settings stay as they are."""
     import ray
 
-    done = root.parent / "videos.json"
+    done = storage.join(root.rpartition("/")[0], "videos.json")
     wanted = asdict(settings)
-    if done.exists() and json.loads(done.read_text()) == wanted:
+    if storage.exists(done) and json.loads(storage.read_bytes(done)) == wanted:
         log.info("the videos have been drawn before")
-        return root
+        return
     videos = figures.list_videos(settings)
     actions = len({video.label for video in videos})
     log.info("drawing %s of %s", counted(len(videos), "video"), counted(actions, "action"))
@@ -86,13 +88,16 @@ def draw(settings: FigureSettings, root: Path) -> Path:
     with Progress(len(videos), "video") as progress:
         for _, drawn in bounded(ray.remote(_draw), calls, 2 * capacity.max_cpus(), progress.tick):
             progress.update(drawn)
-    done.write_text(json.dumps(wanted))
-    return root
+    storage.publish(done, json.dumps(wanted).encode())
 
 
-def _draw(videos: list[figures.FigureVideo], settings: FigureSettings, root: Path) -> int:
-    for video in videos:
-        figures.write(video, settings, root)
+def _draw(videos: list[figures.FigureVideo], settings: FigureSettings, root: str) -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(root if storage.is_local(root) else scratch)
+        for video in videos:
+            figures.write(video, settings, here)
+        if not storage.is_local(root):
+            folders.upload(here, root)
     return len(videos)
 
 

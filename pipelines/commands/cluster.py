@@ -47,9 +47,9 @@ def main(args: Args) -> int:
     """Start, show or stop the cluster, and print where things are."""
     from cluster import local
     from pipelines.text import show, to_json
-    from pipelines.tracking import workspace
+    from pipelines.tracking import local_folder
 
-    folder = workspace()
+    folder = local_folder()
     if args.action == "up":
         cluster = local.up(folder, args.local, args.cpus_per_node)
         text = f"a cluster of {counted(len(cluster.nodes), 'node')} runs at {cluster.address}\n{how_to_use(cluster)}"

@@ -22,9 +22,9 @@ def main(args: Args) -> int:
 
     from cluster import jobs
     from pipelines.text import columns, show, to_json
-    from pipelines.tracking import workspace
+    from pipelines.tracking import local_folder
 
-    found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client())
+    found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), local_folder()).client())
     if args.json:
         show(to_json(found))
     elif found:

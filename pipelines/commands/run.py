@@ -68,6 +68,7 @@ def to_dict(result: AverageResult) -> dict[str, Any]:
     from pipelines.evaluate import fusion
     from pipelines.evaluate import result as evaluation
     from pipelines.run import every_split
+    from pipelines.tracking.workspace import address_of
 
     runs = [
         {
@@ -81,4 +82,5 @@ def to_dict(result: AverageResult) -> dict[str, Any]:
         for one in row
     ]
     fused = [fusion.to_dict(each) for each in result.fused]
-    return {**every_split.to_dict(result), "runs": runs, "fused": fused, "folder": result.folder}
+    folder = address_of(result.folder) if result.folder else None
+    return {**every_split.to_dict(result), "runs": runs, "fused": fused, "folder": folder}

@@ -23,9 +23,9 @@ def main(args: Args) -> int:
 
     from cluster import jobs
     from pipelines.text import show, to_json
-    from pipelines.tracking import workspace
+    from pipelines.tracking import local_folder
 
-    client = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace()).client()
+    client = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), local_folder()).client()
     job = jobs.stop(client, args.job)
     show(to_json(job) if args.json else f"job {job.job_id}: {job.status}")
     return 0

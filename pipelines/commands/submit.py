@@ -35,11 +35,11 @@ def main(args: Args) -> int:
 
     from cluster import jobs, submit
     from pipelines.text import printable
-    from pipelines.tracking import workspace
+    from pipelines.tracking import local_folder, workspace
 
     parsed = check(args.command)
     refuse_password()
-    target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), workspace())
+    target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), local_folder())
     if not submit.sees_folder(target, args.shared):
         refuse_lost(parsed)
     client = target.client()

@@ -27,12 +27,13 @@ def main(args: Args) -> int:
     """Train and print where the result is."""
     from pipelines.recipe import load
     from pipelines.text import show, to_json
+    from pipelines.tracking.workspace import address_of
     from pipelines.train import train
 
     workers = [] if args.workers is None else [f"compute.workers={args.workers}"]
     result = train(load(args.recipe, [*args.set, *workers]), address=args.address)
     if args.json:
-        values = {"run_id": result.run_id, "run": result.run_name, "checkpoint": result.checkpoint}
+        values = {"run_id": result.run_id, "run": result.run_name, "checkpoint": address_of(result.checkpoint)}
         show(to_json({**values, "chosen": result.chosen, "metrics": result.metrics}))
         return 0
     scores = [f"{key} {value:.4g}" for key, value in result.metrics.items() if key.startswith("val/")]

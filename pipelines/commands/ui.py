@@ -37,13 +37,12 @@ def main(args: Args) -> int:
     from cluster.errors import ClusterError
     from cluster.login import keep, other_accounts
     from cluster.mlflow import serve
-    from pipelines.tracking import make_folder, tracking_uri, workspace
+    from pipelines.tracking import local_folder, make_folder, tracking_uri, workspace
     from pipelines.tracking.address import database_file, shown
     from pipelines.tracking.store import read_store
     from pipelines.tracking.tracker import runs_page
 
-    place = workspace()
-    uri = tracking_uri(place)
+    uri, place = tracking_uri(workspace()), local_folder()
     if uri.startswith(("http://", "https://")):
         print(f"the runs are on the server that MLFLOW_TRACKING_URI names: {shown(uri)}")
         return 0
@@ -53,7 +52,7 @@ def main(args: Args) -> int:
             signal.signal(number, lambda *_: sys.exit(0))
     others, file = other_accounts(), place / LOGIN_FILE
     try:
-        read_store(place)
+        read_store(workspace())
         database = database_file(uri)
         if database is None:
             make_folder(place)

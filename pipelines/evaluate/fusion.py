@@ -15,7 +15,8 @@ from pipelines.errors import UserError
 from pipelines.evaluate.result import EvaluateResult, joined, per_class_csv, percentages
 from pipelines.evaluate.workflow import Plan, carry_out, plan
 from pipelines.text import columns
-from pipelines.tracking import make_folder, workspace
+from pipelines.tracking import local_folder, make_folder
+from pipelines.tracking.workspace import address_of, upload
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def fuse(results: Sequence[EvaluateResult], score_weights: Sequence[float] | Non
     np.savez(folder / "scores.npz", video_ids=names, labels=labels, classes=first.classes, scores=total)
     per_class_csv(fused.confusion, first.classes, folder / "per_class.csv")
     (folder / "result.json").write_text(json.dumps(to_dict(done), indent=1) + "\n")
+    upload(folder)
     return done
 
 
@@ -163,7 +165,7 @@ def _check(members: Sequence[_Member], score_weights: Sequence[float] | None) ->
 
 def _folder(members: Sequence[_Member], first: Path) -> Path:
     """Make the folder of the fused result, named like that of the first run's."""
-    folder = workspace() / "evaluations" / joined([member.name for member in members]) / first.name
+    folder = local_folder() / "evaluations" / joined([member.name for member in members]) / first.name
     make_folder(folder)
     return folder
 
@@ -179,7 +181,7 @@ def to_dict(result: FusedResult) -> dict[str, Any]:
         "fused": _values(result.fused),
         "score_space": result.score_space,
         "videos": result.videos,
-        "folder": str(result.folder),
+        "folder": address_of(result.folder),
     }
 
 
@@ -192,7 +194,8 @@ def to_text(result: FusedResult) -> str:
         rows.append((run.run_name, f"{weight:g}", str(run.views[protocol]), *percentages(metrics)))
     rows.append(("together", "", "", *percentages(result.fused)))
     lines = columns(rows, right=range(1, 6))
-    footer = f"weighted sums of mean {result.score_space} of {counted(result.videos, 'video')}: {result.folder}"
+    videos = counted(result.videos, "video")
+    footer = f"weighted sums of mean {result.score_space} of {videos}: {address_of(result.folder)}"
     return "\n".join([*lines, "", footer])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.text import columns, write_csv
+from pipelines.tracking.workspace import address_of
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PER_CLASS = ("class", "videos", "correct", "recall_percent", "predicted", "precision_percent", "mistaken_for")
 """Columns of per_class.csv."""
+RESULT = "result.json"
+"""File of the metrics, in the folder of an evaluation."""
 LONGEST_NAME = 120
 """Bytes of a folder's name that is joined of others; file systems take 255."""
 
@@ -48,7 +51,8 @@ class EvaluateResult:
     majority_percent: float | None
     """Top-1 of always answering the class that is most frequent in the train part; None if there is no such part."""
     folder: Path
-    """Holds confusion.csv, confusion.png, per_class.csv, result.json and `scores`."""
+    """Folder on this machine with confusion.csv, confusion.png, per_class.csv, result.json and `scores`; where the
+    workspace is at an address, the copy of what is there."""
 
     @property
     def protocol(self) -> str:
@@ -97,7 +101,7 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
         f"{title}\n{result.protocol}: top-1 {metrics.top1_percent:.1f} % of {counted(result.videos, 'video')}",
         result.folder / "confusion.png",
     )
-    (result.folder / "result.json").write_text(json.dumps(to_dict(result), indent=1) + "\n")
+    (result.folder / RESULT).write_text(json.dumps(to_dict(result), indent=1) + "\n")
 
 
 def read(folder: Path) -> EvaluateResult:
@@ -111,7 +115,7 @@ def read(folder: Path) -> EvaluateResult:
 def _read(folder: Path) -> EvaluateResult:
     from tasks.learn import measure
 
-    stored = json.loads((folder / "result.json").read_text())
+    stored = json.loads((folder / RESULT).read_text())
     table = np.load(folder / "scores.npz")
     names, labels, space = table["video_ids"].tolist(), table["labels"].tolist(), stored["score_space"]
     results = {}
@@ -167,7 +171,8 @@ def to_text(result: EvaluateResult) -> str:
     if result.majority_percent is not None:
         rows.append(("always the most frequent class", "", "", f"{result.majority_percent:.2f}", "", ""))
     lines = columns(rows, right=(1, 3, 4, 5))
-    return "\n".join([head, "", *lines, "", f"confusion matrix, per-class table, scores: {result.folder}"])
+    footer = f"confusion matrix, per-class table, scores: {address_of(result.folder)}"
+    return "\n".join([head, "", *lines, "", footer])
 
 
 def percentages(metrics: Metrics) -> tuple[str, str, str]:
@@ -178,7 +183,8 @@ def percentages(metrics: Metrics) -> tuple[str, str, str]:
 def to_dict(result: EvaluateResult) -> dict[str, Any]:
     """Return the result as JSON takes it, without the confusion matrix."""
     values = {key: value for key, value in asdict(result).items() if key != "results"}
-    return {**values, "folder": str(result.folder), "scores": str(result.scores), "metrics": result.metrics}
+    places = {"folder": address_of(result.folder), "scores": address_of(result.scores)}
+    return {**values, **places, "metrics": result.metrics}
 
 
 def slug(text: str) -> str:

@@ -19,7 +19,17 @@ from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluate.result import EvaluateResult, slug, write
 from pipelines.recipe import EvaluateSettings, Recipe, published_clip, view_settings
 from pipelines.recipe.dataset import warn_if_enlarged
-from pipelines.tracking import ResolvedRun, Tracker, load_network, make_folder, resolve, tracking_uri, workspace
+from pipelines.tracking import (
+    ResolvedRun,
+    Tracker,
+    load_network,
+    local_folder,
+    make_folder,
+    resolve,
+    tracking_uri,
+    workspace,
+)
+from pipelines.tracking.workspace import upload
 from tasks.clips import ClipSettings
 from tasks.data import storage
 from tasks.words import counted
@@ -122,9 +132,9 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Folder of the result."""
+        """Folder of the result, on this machine."""
         name = f"{Path(self.data.uri).name}-{self.division}-{self.settings.part}"
-        return workspace() / "evaluations" / self.run.name / slug(name)
+        return local_folder() / "evaluations" / self.run.name / slug(name)
 
 
 def plan(
@@ -194,6 +204,7 @@ def carry_out(
         folder=chosen.folder,
     )
     write(result, {protocol.views: scores for protocol, scores in scored.items()})
+    upload(result.folder)
     if chosen.run.run_id is not None:
         _track(result, own=uri == chosen.trained.data.dataset)
     return result

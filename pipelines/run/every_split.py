@@ -20,7 +20,8 @@ from pipelines.evaluate.result import joined
 from pipelines.recipe import Recipe
 from pipelines.run.one_recipe import RunResult, prepare_source, refuse_missing, refuse_other, run
 from pipelines.text import columns
-from pipelines.tracking import Tracker, make_folder, open_store, workspace
+from pipelines.tracking import Tracker, open_store, workspace
+from pipelines.tracking.copies import local_path
 from pipelines.tracking.run_folder import AverageFolder
 from tasks.names import nfc
 
@@ -57,7 +58,7 @@ class AverageResult:
     fused: list[FusedResult]
     """By division; empty for one recipe."""
     folder: Path | None
-    """Folder of the average in the workspace; None where there is one division."""
+    """Folder of the average, on this machine; None where there is one division."""
 
     @property
     def rows(self) -> dict[str, list[Metrics]]:
@@ -121,7 +122,7 @@ def average(
     folder = None
     if len(divisions) > 1:
         folder = AverageFolder.of(f"{joined(names)}-{joined([one.name for one in divisions])}")
-        make_folder(folder.path)
+        folder.make()
     runs, fused = [], []
     for division in divisions:
         own = [run(_divided(recipe, division), address=address, progress=progress) for recipe in loaded]
@@ -129,7 +130,7 @@ def average(
         if len(own) > 1:
             fused.append(fusion.fuse([result.evaluation for result in own], score_weights))
     shown = [runs[0][0].evaluation.division] if divisions == [Division()] else [one.name for one in divisions]
-    result = AverageResult(names, shown, runs, fused, folder.path if folder else None)
+    result = AverageResult(names, shown, runs, fused, local_path(folder.address) if folder else None)
     if folder is not None:
         _track(result, folder)
     return result
@@ -196,7 +197,7 @@ def _track(result: AverageResult, folder: AverageFolder) -> None:
         for name, row in content["rows"].items():
             tracker.log_metrics({f"mean/{name}/{measure}": row["mean"][measure] for measure in MEASURES}, step=0)
         tracker.set_note(f"```\n{to_text(result)}\n```")
-        tracker.log_artifact(folder.write(content, tracker.run_id))
+        tracker.log_artifact(folder.write_means(content, tracker.run_id))
 
 
 def to_dict(result: AverageResult) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipelines.prepare.workflow import to_text
 from pipelines.recipe import Recipe, load, open_data, to_dict
 from pipelines.recipe.dataset import not_there
 from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
+from pipelines.tracking.copies import fetch_folder
 from pipelines.train import TrainResult, train
 from tasks.data import storage
 
@@ -115,8 +116,8 @@ def _evaluation(recipe: Recipe, trained: TrainResult, address: str | None, progr
     before = folder.read_evaluation()
     if before is not None:
         kept = before["evaluation"]
-        if before["inputs"] == inputs and Path(kept["folder"]).is_dir():
-            found = evaluations.read(Path(kept["folder"]))
+        if before["inputs"] == inputs and storage.exists(kept["folder"]):
+            found = evaluations.read(fetch_folder(kept["folder"], evaluations.RESULT))
             # `marey evaluate` with other settings leaves its files in the same folder.
             if (found.views, found.score_space) == (kept["views"], kept["score_space"]):
                 log.info("run %s has already been evaluated; this is its result", recipe.name)

@@ -7,5 +7,6 @@ from pipelines.tracking.find_run import resolve as resolve
 from pipelines.tracking.run_folder import RunFolder as RunFolder
 from pipelines.tracking.store import open_store as open_store
 from pipelines.tracking.tracker import Tracker as Tracker
+from pipelines.tracking.workspace import local_folder as local_folder
 from pipelines.tracking.workspace import make_folder as make_folder
 from pipelines.tracking.workspace import workspace as workspace

@@ -8,13 +8,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipelines.errors import UserError
+from tasks.data import storage
 from tasks.remote import without_credentials
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = re.compile(r"(?P<dialect>sqlite(?:\+\w+)?)://(?:/(?P<path>[^?]*))?(?P<query>\?.*)?")
 
 
-def tracking_uri(workspace: Path) -> str:
+def tracking_uri(workspace: str | Path) -> str:
     """Return MLFLOW_TRACKING_URI, or else the workspace's own database; the path of a database file is absolute.
 
     Raises:
@@ -22,10 +23,16 @@ def tracking_uri(workspace: Path) -> str:
     """
     given = os.environ.get(VARIABLE, "").strip()
     if not given:
-        default = str(workspace.resolve() / "mlflow.db")
+        if not storage.is_local(str(workspace)):
+            raise UserError(
+                f"the workspace {workspace} cannot hold MLflow's own database: start a server (`mlflow "
+                f"server`) and set {VARIABLE} to it"
+            )
+        folder = Path(workspace).resolve()
+        default = str(folder / "mlflow.db")
         if "?" in default or unquote(default) != default:
             raise UserError(
-                f"the workspace {workspace.resolve()} has a ? or a % in its path, which the address of MLflow's "
+                f"the workspace {folder} has a ? or a % in its path, which the address of MLflow's "
                 f"database cannot hold: set MAREY_WORK to another folder, or {VARIABLE} to a server"
             )
         return f"sqlite:///{default}"

@@ -9,10 +9,11 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from pipelines.errors import UserError, did_you_mean
-from pipelines.places import is_checkpoint
+from pipelines.places import CHECKPOINT_DOCUMENT, is_checkpoint
 from pipelines.tracking.address import database_file
+from pipelines.tracking.copies import fetch_folder
 from pipelines.tracking.store import client, read_store
-from pipelines.tracking.workspace import make_folder, workspace
+from pipelines.tracking.workspace import local_folder, make_folder, workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,6 +42,8 @@ def resolve(run: str) -> ResolvedRun:
         UserError: no run or more than one has that name, or the run has no checkpoint.
         ClusterError: MLflow's store fails.
     """
+    if "://" in run:
+        return _from_folder(fetch_folder(run.rstrip("/"), CHECKPOINT_DOCUMENT))
     folder = Path(run)
     if is_checkpoint(folder) or ("/" in run and folder.is_dir()):
         return _from_folder(folder)
@@ -138,7 +141,7 @@ def _local(store: MlflowClient, info: RunInfo) -> Path:
     uri = urlparse(info.artifact_uri)
     if uri.scheme == "file":
         return Path(url2pathname(uri.path)) / CHECKPOINT
-    place: Path = workspace() / "downloads" / info.run_id
+    place: Path = local_folder() / "downloads" / info.run_id
     if not (place / CHECKPOINT).exists():
         make_folder(place)
         store.download_artifacts(info.run_id, CHECKPOINT, str(place))

@@ -15,7 +15,8 @@ from pipelines.errors import UserError
 from pipelines.tracking import schema
 from pipelines.tracking.address import VARIABLE, database_file, shown, tracking_uri
 from pipelines.tracking.failures import no_answer, one_line
-from pipelines.tracking.workspace import make_file, make_folder, shared
+from pipelines.tracking.workspace import make_file, make_folder, make_workspace, shared
+from tasks.data import storage
 from tasks.remote import LateError, within, without_credentials
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _client_class() -> type[MlflowClient]:
     return Client
 
 
-def open_store(workspace: Path) -> str:
+def open_store(workspace: str | Path) -> str:
     """Return the address of a store that runs can be written to, in a workspace that can be written.
 
     Makes workspace and database where they are missing. Drivers call it before they start Ray.
@@ -93,12 +94,12 @@ def open_store(workspace: Path) -> str:
         ClusterError: the store does not answer, is locked or damaged.
     """
     uri = tracking_uri(workspace)
-    make_folder(workspace, workspace)
+    make_workspace(workspace)
     experiment_id(uri, workspace)
     return uri
 
 
-def read_store(workspace: Path) -> str:
+def read_store(workspace: str | Path) -> str:
     """Return the address of a store that answers; a database that does not exist is not made.
 
     Raises:
@@ -113,7 +114,7 @@ def read_store(workspace: Path) -> str:
     return uri
 
 
-def experiment_id(uri: str, workspace: Path) -> str:
+def experiment_id(uri: str, workspace: str | Path) -> str:
     """Return the id of our experiment; it and the database are made where they are missing.
 
     Raises:
@@ -122,11 +123,11 @@ def experiment_id(uri: str, workspace: Path) -> str:
     """
     file = database_file(uri)
     if file:
-        make_folder(file.parent, workspace)
+        make_folder(file.parent, Path(workspace))
     _client_class()  # its import takes longer than anything below, and others may wait
     with _alone(file):
         if file:
-            make_file(file, tighten=file.is_relative_to(workspace.resolve()))
+            make_file(file, tighten=file.is_relative_to(Path(workspace).resolve()))
         experiment = _ask(uri, write=True) or _make_experiment(uri, workspace)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
@@ -137,13 +138,16 @@ def experiment_id(uri: str, workspace: Path) -> str:
     return str(experiment.experiment_id)
 
 
-def _make_experiment(uri: str, workspace: Path) -> Experiment:
+def _make_experiment(uri: str, workspace: str | Path) -> Experiment:
     from mlflow.exceptions import MlflowException
 
     store, place = client(uri), None
     if not uri.startswith(("http://", "https://", "databricks")):
         # A database leaves artifacts in ./mlruns unless told; a server knows its own place.
-        place = make_folder(workspace.resolve() / "mlartifacts", workspace).as_uri()
+        if storage.is_local(str(workspace)):
+            place = make_folder(Path(workspace).resolve() / "mlartifacts", Path(workspace)).as_uri()
+        else:
+            place = storage.join(str(workspace), "mlartifacts")
     try:
         return store.get_experiment(store.create_experiment(experiment_name(), artifact_location=place))
     except MlflowException as error:

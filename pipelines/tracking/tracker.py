@@ -18,7 +18,6 @@ from pipelines.errors import UserError, user_error
 from pipelines.tracking.address import database_file, shown, tracking_uri
 from pipelines.tracking.revision import git_tags
 from pipelines.tracking.store import client, experiment_id, experiment_name
-from pipelines.tracking.workspace import make_folder
 from tasks.remote import without_credentials
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Tracker:
     @classmethod
     def start(
         cls,
-        workspace: Path,
+        workspace: str | Path,
         name: str,
         *,
         params: Mapping[str, Any],
@@ -83,7 +82,7 @@ class Tracker:
         """Open a run in the driver.
 
         Args:
-            workspace: folder of the database and artifacts where MLFLOW_TRACKING_URI names no server.
+            workspace: what holds database and artifacts where MLFLOW_TRACKING_URI names no server.
             name: name of the run.
             params: nested settings, logged flattened.
             tags: tags to set beside the commit of this code.
@@ -94,7 +93,6 @@ class Tracker:
             UserError, ClusterError: as `open_store`, or the run is gone.
         """
         uri = tracking_uri(workspace)
-        make_folder(workspace, workspace)
         experiment = experiment_id(uri, workspace)
         if run_id is None:
             run_id = _create_run(uri, experiment, name, parent_run_id)

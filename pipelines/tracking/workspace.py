@@ -1,29 +1,103 @@
-"""Where runs, checkpoints and `mlflow.db` live by default, and who may read them."""
+"""The workspace: where runs, checkpoints and `mlflow.db` live by default, and who may read them.
+
+It is a folder, or an address of any file system that fsspec and Ray's storage path take, such as `s3://bucket/path`.
+Then each machine has a folder in its cache in which files have the same names as in the workspace: what is made of
+several files is written there and uploaded, and what is read as files is fetched to there.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import secrets
 import stat
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import UserError
-from tasks.data import storage
-from tasks.remote import reason
+from tasks.cache_folder import VARIABLE as CACHE
+from tasks.cache_folder import cache_folder
+from tasks.data import folders, storage
+from tasks.remote import open_url, reason, refuse_credentials
+
+PRIVATE = ("http", "https", "memory", "data")
+"""File systems that cannot be written, or that each process has for itself."""
 
 
-def workspace() -> Path:
-    """Return the absolute path of the workspace: MAREY_WORK, else `marey-work` in the current folder.
+def workspace() -> str:
+    """Return the workspace, MAREY_WORK, else `marey-work` in the current folder: an absolute path, or an address.
 
     Raises:
-        UserError: the current folder has been deleted.
+        UserError: the current folder has been deleted, or the address cannot be that of a workspace.
     """
     given = os.environ.get("MAREY_WORK") or "marey-work"
     try:
-        return Path(storage.absolute(given)).absolute()
+        place = storage.absolute(given)
     except OSError as error:
         raise UserError(
             f"the workspace {given} cannot be found ({error}): set MAREY_WORK to an absolute path"
         ) from error
+    if storage.is_local(place):
+        return place
+    refuse_credentials(place)
+    if place.partition("://")[0] in PRIVATE:
+        raise UserError(
+            f"the workspace {place} cannot be written by several machines: set MAREY_WORK to a folder, or to s3://..."
+        )
+    return place
+
+
+def local_folder() -> Path:
+    """Return the workspace if it is a folder, else this machine's folder of it in the cache; nothing is made."""
+    place = workspace()
+    if storage.is_local(place):
+        return Path(place)
+    name = re.sub(r"[^\w.-]+", "-", place.partition("://")[2])[-40:].strip("-")
+    return cache_folder() / "workspaces" / f"{hashlib.sha256(place.encode()).hexdigest()[:12]}-{name}"
+
+
+def address_of(file: Path) -> str:
+    """Return where the workspace keeps a file or folder below `local_folder()`; in a folder this is the same."""
+    if storage.is_local(workspace()):
+        return str(file)
+    return storage.join(workspace(), file.relative_to(local_folder()).as_posix())
+
+
+def upload(folder: Path) -> None:
+    """Store a finished folder below `local_folder()` in the workspace, where that is another place."""
+    if not storage.is_local(workspace()):
+        folders.upload(folder, address_of(folder))
+
+
+def make_workspace(place: str | Path) -> None:
+    """Make the folder of a workspace where it is missing, or write to its address.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    if storage.is_local(str(place)):
+        make_folder(Path(place), Path(place))
+        return
+    probe = storage.join(str(place), f".probe-{secrets.token_hex(4)}")
+    try:
+        storage.publish(probe, b"")
+    except NotImplementedError:
+        raise UserError(f"the workspace {place} cannot be written: set MAREY_WORK to another") from None
+    storage.remove(probe)
+
+
+def ray_storage(folder: str) -> dict[str, Any]:
+    """Return the settings by which Ray Train and Tune store below a folder or address; loads pyarrow.
+
+    A remote file system is the one that all of marey uses, so that its settings are the same for both.
+    """
+    if storage.is_local(folder):
+        return {"storage_path": folder}
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    system, path = open_url(folder)
+    return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(system))}
 
 
 def make_folder(folder: Path, root: Path | None = None) -> Path:
@@ -31,13 +105,13 @@ def make_folder(folder: Path, root: Path | None = None) -> Path:
 
     Args:
         folder: the workspace or a folder in it.
-        root: the workspace; None for the one of the environment. Where its owner made it writable for its group, so are
-            the folders in it.
+        root: the workspace; None for `local_folder()`. Where its owner made it writable for its group, so are the
+            folders in it.
 
     Raises:
         UserError: it cannot be made or written.
     """
-    root = root or workspace()
+    root = root or local_folder()
     missing = []
     for place in (folder, *folder.parents):
         if os.path.lexists(place):
@@ -52,8 +126,9 @@ def make_folder(folder: Path, root: Path | None = None) -> Path:
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("no permission, or a disk that is read-only")
     except OSError as error:
+        variable = "MAREY_WORK" if storage.is_local(workspace()) else CACHE
         raise UserError(
-            f"the workspace {root} cannot be used ({folder}: {reason(error)}): set MAREY_WORK to a folder of yours"
+            f"the workspace {root} cannot be used ({folder}: {reason(error)}): set {variable} to a folder of yours"
         ) from error
     return folder
 

@@ -45,7 +45,7 @@ class Console:
         stopping = False
         while not stopping:
             stopping = self._stop.wait(POLL_S)  # reports from before the stop are still shown
-            for report in self._progress.new_reports():
+            for report in self._progress.new_reports(last=stopping):
                 self._show(report)
 
     def _show(self, report: Mapping[str, float | str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError
 from pipelines.recipe import ModelSettings
 from pipelines.recipe.settings import WEIGHT_FILES
-from pipelines.tracking import make_folder, resolve, workspace
+from pipelines.tracking import local_folder, make_folder, resolve
 from pipelines.train.download import download, refuse_unsafe
 from tasks.remote import reason
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER = "weights"
-"""Folder of the workspace that keeps downloaded weights."""
+"""Folder of the workspace, on this machine, that keeps downloaded weights."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _find(source: str, sha256: str | None) -> Path:
 def _downloaded(url: str, sha256: str | None) -> Path:
     refuse_unsafe(url, sha256)
     name = url.partition("?")[0].rpartition("/")[2][-100:] or "weights"
-    place = workspace() / FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
+    place = local_folder() / FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if not place.exists():
         log.info("downloading %s", url)
         make_folder(place.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder, Tracker
+from pipelines.tracking.progress import ProgressWriter
 from tasks.clips import ClipSettings
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ def work(config: dict[str, Any]) -> None:
     if context.get_world_rank() == 0:
         job.folder.write_rank_0(os.getpid())
         reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
-    with tempfile.TemporaryDirectory() as scratch:
+        reporter.progress = job.folder.write_progress()
+    with tempfile.TemporaryDirectory() as scratch, reporter.progress or nullcontext():
         try:
             fit(
                 network,
@@ -121,6 +124,7 @@ class _Reporter:
         self.job = job
         self.steps = steps
         self.tracker: Any = None
+        self.progress: ProgressWriter | None = None
 
     def __call__(self, report: Report) -> None:
         import ray.train
@@ -128,7 +132,8 @@ class _Reporter:
         values = {name: value + 0.0 for name, value in report.metrics.items()}  # without the sign of a zero
         if self.tracker is not None:
             self.tracker.log_metrics(values, report.step)
-            self._tell_driver(report, values)
+        if self.progress is not None:
+            self.progress.add(self._line(report, values))
         if report.kind == "epoch":
             metrics = {**values, "step": report.step, SCORE: values.get("val/top1_percent", -1.0)}
             checkpoint = None
@@ -141,8 +146,9 @@ class _Reporter:
                 delete_local_checkpoint_after_upload=True,
             )
 
-    def _tell_driver(self, report: Report, values: dict[str, float]) -> None:
-        line = {
+    def _line(self, report: Report, values: dict[str, float]) -> dict[str, float | str]:
+        """Return what the driver shows of a report."""
+        return {
             "kind": report.kind,
             "time": time.time(),
             "epochs": self.job.recipe.train.epochs,
@@ -150,4 +156,3 @@ class _Reporter:
             "steps": self.steps,
             **values,
         }
-        self.job.folder.append_progress(line)

@@ -17,9 +17,10 @@ from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
-from pipelines.tracking import RunFolder, Tracker, load_network, make_folder, open_store, workspace
+from pipelines.tracking import RunFolder, Tracker, load_network, open_store, workspace
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.tracker import refuse_shared_sqlite
+from pipelines.tracking.workspace import ray_storage
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.worker import SCORE, Job, work
@@ -47,6 +48,7 @@ class TrainResult:
     run_id: str
     run_name: str
     checkpoint: Path
+    """Its folder on this machine: where the workspace is at an address, a copy in the cache."""
     metrics: dict[str, float]
     """Metrics of the checkpoint."""
     chosen: str
@@ -90,7 +92,7 @@ def train(
     attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
     refuse_shared_sqlite(uri, capacity.count_machines())
-    make_folder(folder.path)
+    folder.make()
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
     if state:
@@ -131,17 +133,17 @@ def train(
         job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.put())
         checkpoint, metrics = _fit(job, has_val, callbacks, progress)
         result = Result(
-            checkpoint=checkpoint.name,
+            checkpoint=checkpoint,
             metrics=metrics,
             chosen=f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
         )
-        _publish(tracker, job, checkpoint, result, register=parent_run_id is None)
+        _publish(tracker, job, result, register=parent_run_id is None)
         folder.write_state(state.with_result(result))
     return _train_result(folder, state, result)
 
 
-def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[Path, dict[str, float]]:
-    """Run the workers to the end; return the chosen checkpoint and its metrics."""
+def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[str, dict[str, float]]:
+    """Run the workers to the end; return the name of the chosen checkpoint and its metrics."""
     # Ray Train polls its workers every two seconds by default, and each report waits for that.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     if capacity.count_machines() == 1:
@@ -164,7 +166,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
         ),
         run_config=ray.train.RunConfig(
             name=job.folder.name,
-            storage_path=str(job.folder.path.parent),
+            **ray_storage(job.folder.address.rpartition("/")[0]),
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=job.recipe.train.keep_checkpoints + 1,
@@ -187,7 +189,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
     else:
         assert result.checkpoint is not None  # every epoch reports one
         chosen, metrics = result.checkpoint, result.metrics or {}
-    return Path(chosen.path), {key: value for key, value in metrics.items() if key != SCORE}
+    return chosen.path.rpartition("/")[2], {key: value for key, value in metrics.items() if key != SCORE}
 
 
 @contextmanager
@@ -202,13 +204,13 @@ def _own_interrupt() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _publish(tracker: Tracker, job: Job, checkpoint: Path, result: Result, *, register: bool) -> None:
+def _publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> None:
     """Store recipe, curves and network with the run."""
     from pipelines.tracking.plots import curves
     from tasks.clips.augment import clip_shape
     from tasks.learn.checkpoint import DOCUMENT_FILE, WEIGHTS_FILE
 
-    recipe = job.recipe
+    recipe, checkpoint = job.recipe, job.folder.checkpoint(result.checkpoint)
     with tempfile.TemporaryDirectory() as scratch:
         text, picture = Path(scratch, "recipe.yaml"), Path(scratch, "curves.png")
         text.write_text(recipes.dump(recipe))

@@ -24,34 +24,35 @@ class PlacementGroupCleaner:
     """Removes the placement groups of stopped trials."""
 
     def __init__(self) -> None:
-        self._folders: list[RunFolder] = []
+        self._controllers: dict[str, str] = {}
 
     def watch(self, folder: RunFolder) -> None:
         """Remove the groups of this run, which has been told to stop, once its controller is dead."""
-        if folder.read_controller() is not None:
-            self._folders.append(folder)
+        controller = folder.read_controller()
+        if controller is not None:
+            self._controllers[folder.name] = controller
 
     def remove_orphans(self) -> None:
         """Remove the groups of those trials whose controller is dead; a live one would start its workers anew."""
-        self._folders = [folder for folder in self._folders if not self._remove_if_dead(folder)]
+        self._controllers = {name: one for name, one in self._controllers.items() if not _remove_if_dead(one)}
 
     def remove_remaining(self) -> None:
         """Remove the groups of all that are watched, at the end of a sweep: a driver may go on to other work."""
         deadline = time.monotonic() + CONTROLLER_ENDS_S
         self.remove_orphans()
-        while self._folders and time.monotonic() < deadline:
+        while self._controllers and time.monotonic() < deadline:
             time.sleep(0.1)
             self.remove_orphans()
-        for folder in self._folders:
-            log.warning("%s still holds the CPUs of its workers; they are free when this program ends", folder.name)
+        for name in self._controllers:
+            log.warning("%s still holds the CPUs of its workers; they are free when this program ends", name)
 
-    def _remove_if_dead(self, folder: RunFolder) -> bool:
-        import ray
-        from ray.util.placement_group import PlacementGroup
 
-        controller = folder.read_controller() or ""
-        if not ray_internals.is_actor_dead(controller):
-            return False
-        for group in ray_internals.groups_created_by(controller):
-            ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
-        return True
+def _remove_if_dead(controller: str) -> bool:
+    import ray
+    from ray.util.placement_group import PlacementGroup
+
+    if not ray_internals.is_actor_dead(controller):
+        return False
+    for group in ray_internals.groups_created_by(controller):
+        ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+    return True

@@ -14,8 +14,9 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, open_data
-from pipelines.tracking import RunFolder, Tracker, make_folder, open_store, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
 from pipelines.tracking.run_folder import State, SweepFolder
+from pipelines.tracking.workspace import ray_storage
 from pipelines.train import train
 from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
 from pipelines.tune.space import parse_space, plain_values
@@ -41,7 +42,7 @@ class TuneResult:
     run_id: str
     """The parent run in MLflow."""
     best: Path
-    """Recipe file of the best trial."""
+    """Recipe file of the best trial, on this machine."""
     best_run: str
     """Name of the best trial's run."""
     values: dict[str, Any]
@@ -83,7 +84,7 @@ def tune(
     open_store(workspace())
     attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
-    make_folder(folder.path)
+    folder.make()
     tracker = Tracker.start(
         workspace(),
         recipe.name,
@@ -122,7 +123,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
 
     search = recipe.search
     # A worker has another working folder and not our environment.
-    environment = {"MAREY_WORK": str(workspace()), "MLFLOW_TRACKING_URI": tracking_uri(workspace())}
+    environment = {"MAREY_WORK": workspace(), "MLFLOW_TRACKING_URI": tracking_uri(workspace())}
     parent = tracker.run_id
 
     def trial(point: dict[str, Any]) -> None:
@@ -132,10 +133,13 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
     # an empty request, hence one byte of memory.
     trainable = ray_tune.with_resources(trial, {"cpu": 0, "memory": 1})
     distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
-    path = str(folder.path)
-    if ray_tune.Tuner.can_restore(path):
+    place = ray_storage(folder.address)
+    path, system = place["storage_path"], place.get("storage_filesystem")
+    if ray_tune.Tuner.can_restore(path, system):
         log.info("resuming sweep %s", recipe.name)
-        return ray_tune.Tuner.restore(path, trainable, resume_errored=True, param_space=distributions)
+        return ray_tune.Tuner.restore(
+            path, trainable, resume_errored=True, param_space=distributions, storage_filesystem=system
+        )
     searcher = ConcurrencyLimiter(
         OptunaSearch(seed=search.seed), max_concurrent=concurrent_trials(recipe, capacity.max_resources())
     )
@@ -152,7 +156,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
         ),
         run_config=ray_tune.RunConfig(
             name=folder.name,
-            storage_path=str(folder.path.parent),
+            **ray_storage(folder.address.rpartition("/")[0]),
             verbose=0,
             callbacks=[sweep_callback(recipe, tracker.uri)],
         ),
@@ -206,8 +210,12 @@ def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, envi
     class Report(TuneReportCallback):
         """Passes on the reports that hold the metric; those within an epoch do not. Runs in the controller."""
 
+        noted = False
+
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            folder.write_controller(str(ray.get_runtime_context().get_actor_id()))
+            if not self.noted:
+                folder.write_controller(str(ray.get_runtime_context().get_actor_id()))
+                self.noted = True
             if metric in metrics[0]:
                 super().after_report(run_context, metrics, checkpoint)
 

@@ -268,8 +268,23 @@ def _conditional(path: str) -> bool:
     return path.partition("://")[0] in CONDITIONAL
 
 
+def fetch(path: str, local: str | os.PathLike[str]) -> None:
+    """Copy a remote file to a local one, of which a part stays if that is interrupted; errors as `read_bytes`."""
+    with _remote(path, "read") as (system, remote):
+        system.get_file(remote, os.fspath(local))
+
+
 def remove(path: str) -> None:
-    """Remove a remote file if it exists."""
+    """Remove a file if it exists.
+
+    Raises:
+        OSError: a local file cannot be removed.
+        UserError: a remote file cannot be removed.
+    """
+    if is_local(path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
+        return
     with suppress(FileNotFoundError), _remote(path, "removed") as (system, remote):
         system.rm_file(remote)
 

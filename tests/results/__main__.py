@@ -24,7 +24,7 @@ from cells import Cell, Study
 from studies import STUDIES
 
 from pipelines import recipe as recipes
-from pipelines.tracking import workspace
+from pipelines.tracking import local_folder
 
 HERE = Path(__file__).parent
 VIDEOS = Path(os.environ.get("MAREY_TEST_VIDEOS", HERE.parents[2] / "shared" / "videos"))
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--videos", default="{}", help="JSON: settings of the built-in videos to change")
     parser.add_argument("--report", type=Path, help="Markdown file whose section of results is replaced")
     arguments = parser.parse_args()
-    root = workspace() / "results"
+    root = local_folder() / "results"
     for name in arguments.study:
         study = STUDIES[name]
         dataset = prepare(study, root / (study.data_of or name), json.loads(arguments.videos))
@@ -74,7 +74,8 @@ def prepare(study: Study, folder: Path, videos: dict[str, Any]) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     if study.drawn is not None:
         attach()
-        source = draw(replace(study.drawn, **videos), folder / "videos")
+        source = folder / "videos"
+        draw(replace(study.drawn, **videos), str(source))
     else:
         source = VIDEOS / "arm_gestures"
         if not source.is_dir():

@@ -58,12 +58,12 @@ def test_who_sees_the_current_folder(stage, tmp_path):
 
 def test_forwarded_addresses_are_absolute(stage, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
-    assert forwarded(tmp_path) == {
+    assert forwarded(str(tmp_path)) == {
         "MAREY_WORK": str(tmp_path),
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'work' / 'runs.db'}",
     }
     for uri in ("sqlite:////a/runs.db", "http://server:5000"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        assert forwarded(tmp_path)["MLFLOW_TRACKING_URI"] == uri
+        assert forwarded(str(tmp_path))["MLFLOW_TRACKING_URI"] == uri
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert "MLFLOW_TRACKING_URI" not in forwarded(tmp_path)
+    assert "MLFLOW_TRACKING_URI" not in forwarded(str(tmp_path))

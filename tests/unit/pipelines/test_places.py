@@ -74,9 +74,9 @@ def test_a_folder_that_is_gone_is_one_sentence(here: Path) -> None:
 
 def test_the_workspace_has_one_name_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAREY_WORK", "../c/../work")
-    assert workspace() == here.parent / "work"
+    assert workspace() == str(here.parent / "work")
     monkeypatch.delenv("MAREY_WORK")
-    assert workspace() == here / "marey-work"
+    assert workspace() == str(here / "marey-work")
 
 
 def test_a_run_may_be_a_folder_or_a_name(here: Path) -> None:

@@ -71,9 +71,10 @@ def test_progress_is_read_from_now_on_and_line_by_line(tmp_path):
     folder = RunFolder(tmp_path)
     early = folder.follow_progress()
     assert list(early.new_reports()) == []
-    folder.append_progress({"step": 1})
+    writer = folder.write_progress()
+    writer.add({"step": 1})
     late = folder.follow_progress()
-    folder.append_progress({"step": 2})
+    writer.add({"step": 2})
     with (tmp_path / "progress.jsonl").open("a") as file:
         file.write('{"step"')
         file.flush()
@@ -86,6 +87,6 @@ def test_progress_is_read_from_now_on_and_line_by_line(tmp_path):
 def test_an_average_keeps_its_run(tmp_path):
     folder = AverageFolder(tmp_path / "a+b-all")
     assert folder.read_run_id() is None
-    file = folder.write({"divisions": ["1"]}, "7")
+    file = folder.write_means({"divisions": ["1"]}, "7")
     assert json.loads(file.read_text()) == {"divisions": ["1"], "run_id": "7"}
     assert folder.read_run_id() == "7"

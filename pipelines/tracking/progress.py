@@ -1,0 +1,151 @@
+"""What rank 0 of a training reports, for the driver to show: a file of lines, or at an address an object of the last.
+
+An object store has no file that grows, and each write takes a request: there a thread writes what has come, every few
+seconds, and the training never waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipelines.errors import UserError
+from tasks.data import storage
+
+EVERY_S = 5.0
+"""Seconds between two requests for an object."""
+KEPT = 200
+"""Reports in an object."""
+ENDING_S = 20.0
+"""Seconds that the last reports may take at the end of a training."""
+
+log = logging.getLogger(__name__)
+
+Report = Mapping[str, float | str]
+
+
+class ProgressWriter:
+    """Adds reports of rank 0, while its context is open."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._object = None if storage.is_local(address) else _ObjectWriter(address)
+
+    def add(self, report: Report) -> None:
+        """Add a report."""
+        line = json.dumps(report) + "\n"
+        if self._object is not None:
+            self._object.add(line)
+            return
+        with Path(self._address).open("a") as file:
+            file.write(line)
+
+    def __enter__(self) -> ProgressWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._object is not None:
+            self._object.close()
+
+
+class _ObjectWriter:
+    """Keeps the last reports in an object: a line with the number of the first, then the reports."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        first, lines = _read(address)
+        self._next = first + len(lines)
+        self._lines = deque(lines, KEPT)
+        self._changed = False
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="progress", daemon=True)
+        self._thread.start()
+
+    def add(self, line: str) -> None:
+        with self._lock:
+            self._lines.append(line)
+            self._next += 1
+            self._changed = True
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(ENDING_S)
+
+    def _keep(self) -> None:
+        closing = False
+        while not closing:
+            closing = self._closing.wait(EVERY_S)
+            with self._lock:
+                content = f"{self._next - len(self._lines)}\n{''.join(self._lines)}" if self._changed else ""
+                self._changed = False
+            if content:
+                try:
+                    storage.publish(self._address, content.encode())
+                except UserError as error:  # the console shows less; the training does not depend on it
+                    log.warning("the progress cannot be shown: %s", error)
+
+
+class ProgressFollower:
+    """Reads the reports of a run from where they stood when this was made."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._remote = not storage.is_local(address)
+        self._asked = 0.0
+        if self._remote:
+            first, lines = _read(address)
+            self._seen = first + len(lines)
+        else:
+            self._seen = Path(address).stat().st_size if Path(address).exists() else 0
+
+    def new_reports(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the reports since the last call; one still being written waits for the next.
+
+        Args:
+            last: whether no other call follows; before, an object is asked for every few seconds only.
+        """
+        if not self._remote:
+            yield from self._from_file()
+        elif last or time.monotonic() - self._asked >= EVERY_S:
+            self._asked = time.monotonic()
+            yield from self._from_object()
+
+    def _from_file(self) -> Iterator[dict[str, Any]]:
+        if not Path(self._address).exists():
+            return
+        with Path(self._address).open() as file:
+            file.seek(self._seen)
+            for line in iter(file.readline, ""):
+                if line.endswith("\n"):
+                    self._seen += len(line.encode())
+                    yield json.loads(line)
+
+    def _from_object(self) -> Iterator[dict[str, Any]]:
+        try:
+            first, lines = _read(self._address)
+        except UserError as error:
+            log.warning("the progress cannot be shown: %s", error)
+            return
+        new = lines[max(0, self._seen - first) :]
+        self._seen = max(self._seen, first + len(lines))
+        for line in new:
+            yield json.loads(line)
+
+
+def _read(address: str) -> tuple[int, list[str]]:
+    """Return the number of the first report in an object, and the lines of all in it."""
+    try:
+        head, *lines = storage.read_bytes(address).decode().splitlines(keepends=True)
+    except FileNotFoundError:
+        return 0, []
+    return int(head), lines
