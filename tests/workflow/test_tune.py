@@ -86,7 +86,6 @@ def test_a_stopped_trial_gives_back_also_what_its_controller_asked_for_last(work
     controller = Controller.remote()
     groups, actor_id = ray.get(controller.ask.remote(), timeout=60)
     folder = RunFolder(work / "runs" / "trial")
-    folder.path.mkdir(parents=True)
     folder.write_controller(actor_id)
     cleaner = PlacementGroupCleaner()
     cleaner.watch(folder)
