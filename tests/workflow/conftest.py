@@ -102,7 +102,7 @@ def dataset(videos, tmp_path_factory) -> str:
     return prepare_here(videos, tmp_path_factory.mktemp("prepared") / "squares", settings)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(dataset) -> Recipe:
     """Trains the smallest network on the squares: a few seconds."""
     return Recipe(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import conftest
 import numpy as np
 import pytest
 from s3 import Proxy
@@ -61,11 +61,9 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(ray, s3: Proxy, server, dataset, tmp_path_factory):
+def done(ray, s3: Proxy, server, recipe, tmp_path_factory):
     """Train on the squares; rank 0 is killed after the second epoch."""
-    import os
-
-    recipe = recipes.replaced(conftest.recipe.__wrapped__(dataset), {"name": "far", "train.epochs": 6})
+    recipe = recipes.replaced(recipe, {"name": "far", "train.epochs": 6})
     killed, over, lines = threading.Event(), threading.Event(), Lines()
 
     def kill_once() -> None:
