@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tasks.checks import above, at_least, within
@@ -24,6 +24,9 @@ class TrainSettings:
     """Base learning rate; it is not scaled by batch size or number of workers."""
     trunk_lr_factor: float = 1.0
     """Learning-rate multiplier for the backbone; below 1 to fine-tune a pretrained one."""
+    lr_factors: dict[str, float] = field(default_factory=dict)
+    """Further learning-rate multipliers by the names of parameters: `{"layer1.*": 0.1, "*.gate.*": 0.5}`; where several
+    patterns fit, each multiplies."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     """SGD momentum."""
@@ -60,3 +63,6 @@ class TrainSettings:
         above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "keep_checkpoints")
         within(self, 0, 1, "momentum")
+        for pattern, factor in self.lr_factors.items():
+            if not factor > 0:
+                raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")

@@ -2,6 +2,7 @@ import pytest
 from learn_toys import Toy
 
 from models.common.network import Group
+from tasks.errors import UserError
 from tasks.learn.optim import build_optimizer, set_lr
 from tasks.learn.settings import TrainSettings
 
@@ -72,3 +73,33 @@ def test_a_forgotten_parameter_is_named():
 
     with pytest.raises(ValueError, match=r"fc\.weight, norm\.bias, norm\.weight"):
         build_optimizer(Forgetful(), TrainSettings())
+
+
+def rates(settings):
+    network = Grouped()
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    return {names[id(p)]: g["lr"] for g in build_optimizer(network, settings).param_groups for p in g["params"]}
+
+
+def test_layers_have_factors_of_their_own():
+    plain = rates(TrainSettings(lr=1.0, trunk_lr_factor=0.1))
+    found = rates(TrainSettings(lr=1.0, trunk_lr_factor=0.1, lr_factors={"conv.*": 0.5, "*.bias": 3.0}))
+    factors = {name: found[name] / plain[name] for name in plain}
+    assert factors == pytest.approx(
+        {"conv.weight": 0.5, "conv.bias": 1.5, "norm.weight": 1, "norm.bias": 3, "fc.weight": 1, "fc.bias": 3}
+    )
+
+
+def test_factors_of_one_are_the_groups_without_any():
+    """Groups and their order are the same, and so are the bits of a norm over them."""
+    without, ones = (
+        build_optimizer(Grouped(), TrainSettings(lr_factors=factors)).param_groups for factors in ({}, {"*": 1.0})
+    )
+    assert [[p.shape for p in g["params"]] for g in without] == [[p.shape for p in g["params"]] for g in ones]
+    assert [g["lr"] for g in without] == [g["lr"] for g in ones]
+
+
+def test_a_pattern_that_fits_nothing_is_named():
+    said = r"train\.lr_factors: no parameter is named like 'layer1\.\*'; names are such as conv\.weight, "
+    with pytest.raises(UserError, match=said):
+        build_optimizer(Grouped(), TrainSettings(lr_factors={"layer1.*": 0.1}))
