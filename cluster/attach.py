@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PROBE_SECONDS = 5.0
 """Time that a cluster has to answer; Ray itself would try for minutes."""
 
+INHERITED = ("MAREY_CACHE_GB",)
+"""Variables that say how this process's work is to be done, not how a machine is."""
+
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"
 _own: private.PrivateFolder | None = None
 """What the local cluster of this process keeps its sockets, logs and code in."""
@@ -47,6 +50,11 @@ def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
         _start(num_cpus)
     else:
         _join(latest() if address == "auto" else address)
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables of this process that workers on all machines need too."""
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
 def probe(address: str) -> None:
@@ -112,7 +120,9 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
     ray_internals.use_loopback(loopback)
     # Ray puts the driver's folder before everything else on the workers' path, unless there is a working_dir. A job
     # has one (what was submitted); elsewhere it is the folder these packages lie in, used in place.
-    runtime_env = None if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else {"working_dir": f"local://{ROOT}"}
+    runtime_env: dict[str, Any] | None = {"working_dir": f"local://{ROOT}", "env_vars": inherited()}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        runtime_env = None
     try:
         ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # such as a full temporary folder

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.attach import ROOT
+from cluster.attach import ROOT, inherited
 from cluster.errors import ClusterError
 from cluster.jobs import Target
 
@@ -75,7 +75,7 @@ def sees_folder(target: Target, shared: Sequence[str] = ()) -> bool:
 
 def forwarded(workspace: str) -> dict[str, str]:
     """Return the variables that a job inherits from this process: the workspace and the address of MLflow, absolute."""
-    variables = {"MAREY_WORK": workspace}
+    variables = {"MAREY_WORK": workspace, **inherited()}
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(match[1]).absolute()}" if match else uri

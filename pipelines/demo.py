@@ -16,6 +16,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.run import RunResult, run
 from pipelines.tracking import open_store, workspace
+from pipelines.tracking.machines import refuse_unshared
 from tasks.data import folders, storage
 from tasks.stickfigures import FigureSettings
 from tasks.stickfigures import videos as figures
@@ -65,8 +66,9 @@ def demo(settings: FigureSettings, overrides: Sequence[str] = (), *, address: st
     source = storage.join(folder, "videos")
     places = [f"data.source={source}", f"data.dataset={storage.join(folder, 'dataset')}"]
     loaded = [recipes.load(name, [*places, *overrides]) for name in RECIPES]
-    open_store(workspace())
+    uri = open_store(workspace())
     attach(address)
+    refuse_unshared(uri)
     draw(settings, source)
     rows = [_row(name, run(recipe, address=address)) for name, recipe in zip(RECIPES, loaded, strict=True)]
     return DemoResult(rows, folder)

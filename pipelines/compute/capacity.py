@@ -40,10 +40,15 @@ def count_machines() -> int:
 
     Machines are told apart by address: those of many clusters, and containers, have one name.
     """
+    return len(set(nodes().values()))
+
+
+def nodes() -> dict[str, str]:
+    """Return the address of each node of the cluster, by its id."""
     import ray
 
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return len({node["NodeManagerAddress"] for node in nodes if node["Alive"]})
+    every = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in every if node["Alive"]}
 
 
 def worker_resources(compute: ComputeSettings) -> dict[str, float]:

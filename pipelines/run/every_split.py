@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.attach import attach
 from models import describe
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
@@ -22,6 +23,7 @@ from pipelines.run.one_recipe import RunResult, prepare_source, refuse_missing, 
 from pipelines.text import columns
 from pipelines.tracking import Tracker, open_store, workspace
 from pipelines.tracking.copies import local_path
+from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.run_folder import AverageFolder
 from tasks.names import nfc
 
@@ -114,7 +116,10 @@ def average(
     _refuse_unlike(loaded, score_weights)
     for recipe in loaded:
         refuse_missing(recipe)
-    open_store(workspace())
+    uri = open_store(workspace())
+    if ALL in (*splits, *folds):  # prepared first, to know them
+        attach(address)
+        refuse_unshared(uri)
     divisions = _divisions(loaded[0], splits, folds, address, progress)
     for division in divisions:
         for recipe in loaded:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.attach import attach
 from pipelines.errors import UserError
 from pipelines.evaluate import EvaluateResult, evaluate
 from pipelines.evaluate import result as evaluations
@@ -18,6 +19,7 @@ from pipelines.recipe import Recipe, load, open_data, to_dict
 from pipelines.recipe.dataset import not_there
 from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
 from pipelines.tracking.copies import fetch_folder
+from pipelines.tracking.machines import refuse_unshared
 from pipelines.train import TrainResult, train
 from tasks.data import storage
 
@@ -62,8 +64,11 @@ def run(
     """
     recipe = load(recipe, overrides)
     refuse_missing(recipe)
-    refuse_other(recipe)
-    open_store(workspace())
+    finished = refuse_other(recipe)
+    uri = open_store(workspace())
+    if not finished:
+        attach(address)
+        refuse_unshared(uri)  # before videos are prepared for hours
     prepared = prepare_source(recipe, address=address, progress=progress)
     log.info("training %s", recipe.name)
     trained = train(recipe, address=address, progress=progress)
@@ -82,9 +87,10 @@ def refuse_missing(recipe: Recipe) -> None:
         open_data(recipe)
 
 
-def refuse_other(recipe: Recipe) -> None:
-    """Raise UserError where a run of this name was started with another recipe, before anything is prepared."""
-    RunFolder.of(recipe.name).matching_state(to_dict(recipe), None, ("model", "input", "train"))
+def refuse_other(recipe: Recipe) -> bool:
+    """Raise UserError where a run of this name was started with another recipe; return whether it has finished."""
+    state = RunFolder.of(recipe.name).matching_state(to_dict(recipe), None, ("model", "input", "train"))
+    return state is not None and state.result is not None
 
 
 def prepare_source(recipe: Recipe, *, address: str | None = None, progress: bool = True) -> PrepareResult | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 import time
 from contextlib import nullcontext
@@ -58,6 +59,11 @@ def work(config: dict[str, Any]) -> None:
     refusal = job.folder.read_refusal()
     if refusal is not None:  # Ray Train restarts workers after any error; this one would come again
         raise UserError(refusal)
+    if job.folder.read_state() is None:  # of a node that has joined since the driver asked all of them
+        raise UserError(
+            f"{socket.gethostname()} does not see the workspace, where {job.folder.address} is: mount it there under the "
+            "same path, or give that machine the credentials"
+        )
     context = ray.train.get_context()
     host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
     try:

@@ -18,8 +18,8 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
 from pipelines.tracking import RunFolder, Tracker, load_network, open_store, workspace
+from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.run_folder import Result, State
-from pipelines.tracking.tracker import refuse_shared_sqlite
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
@@ -91,7 +91,7 @@ def train(
     uri = open_store(workspace())
     attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
-    refuse_shared_sqlite(uri, capacity.count_machines())
+    refuse_unshared(uri)
     folder.make()
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))

@@ -15,6 +15,7 @@ from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, open_data
 from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
+from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train import train
@@ -81,9 +82,10 @@ def tune(
     if state:
         _refuse_fewer(recipe, folder.read_trials())
     check_dataset(dataset, recipe)
-    open_store(workspace())
+    uri = open_store(workspace())
     attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
+    refuse_unshared(uri)
     folder.make()
     tracker = Tracker.start(
         workspace(),

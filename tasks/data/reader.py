@@ -14,6 +14,7 @@ from tasks.data.arrow_file import Sliceable
 from tasks.data.ranges import FileRange, OpenFile
 from tasks.data.sample import FLOW, RGB, open_arrow, read_rgb, sample_key
 from tasks.data.shard import tar_path
+from tasks.data.shard_cache import ShardCache, limit_bytes
 from tasks.data.sidecar import DamagedSidecar, read_sidecar
 from tasks.data.tables import read_description, read_settings
 from tasks.errors import UserError
@@ -54,6 +55,8 @@ class Reader:
         self.digest: str = self.description["digest"]
         self.settings = read_settings(self.description)
         self._shard = lru_cache(_OPEN_SHARDS)(self._open_shard)
+        limit = 0 if storage.is_local(self.uri) else limit_bytes()
+        self._cache = ShardCache(self.uri, limit) if limit else None
 
     def index(self, shard: int, facts: Mapping[str, tuple[int, str | None]]) -> list[Sample] | None:
         """Return the samples of a shard in their order; None if the shard was never finished.
@@ -158,7 +161,12 @@ class Reader:
     ) -> np.ndarray:
         wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
         try:
-            images = decode(self._bytes(sample.shard, *span), wanted.tolist())
+            try:
+                images = decode(self._bytes(sample.shard, *span), wanted.tolist())
+            except (ValueError, OSError):
+                if self._cache is None or not self._cache.is_damaged(sample.shard):
+                    raise
+                images = decode(self._bytes(sample.shard, *span), wanted.tolist())
         except (ValueError, OSError) as error:
             raise UserError(
                 f"video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): check the "
@@ -169,6 +177,8 @@ class Reader:
     def _bytes(self, shard: int, start: int, end: int) -> FileRange | bytes:
         if storage.is_local(self.uri):
             return FileRange(self._shard(shard), start, end)
+        if self._cache is not None and (copy := self._cache.open(shard)):
+            return FileRange(copy, start, end)
         return storage.read_bytes(tar_path(self.uri, shard), start, end)
 
     def _open_shard(self, shard: int) -> OpenFile:
