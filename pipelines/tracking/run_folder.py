@@ -17,6 +17,7 @@ from pipelines.tracking.copies import fetch_folder
 from pipelines.tracking.folder import Folder
 from pipelines.tracking.progress import ProgressFollower, ProgressWriter
 from pipelines.tracking.tracker import flatten
+from tasks.data import folders, storage
 
 FREE = ("train.log_every", "train.loader_threads", "train.keep_checkpoints")
 """Fields that may change from one start to the next, as `compute` may: they do not bear on the result."""
@@ -125,6 +126,17 @@ class RunFolder(_StatefulFolder):
     def checkpoint(self, name: str) -> Path:
         """Return the folder of a checkpoint on this machine, a copy where the workspace is at an address."""
         return fetch_folder(self.place(name), CHECKPOINT_DOCUMENT)
+
+    def store_checkpoint(self, local: Path, name: str) -> None:
+        """Store a finished checkpoint of this machine in a run that is at an address.
+
+        Ray Train would copy it by `pyarrow.fs.copy_files`, which says nothing of a store that refuses (pyarrow 25).
+
+        Raises:
+            UserError: it cannot be written; no later start takes what has been written of it for a checkpoint.
+        """
+        storage.remove(storage.join(self.place(name), CHECKPOINT_DOCUMENT))
+        folders.upload(local, self.place(name), last=CHECKPOINT_DOCUMENT)
 
     @staticmethod
     def checkpoint_name(step: int) -> str:

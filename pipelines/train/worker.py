@@ -15,7 +15,9 @@ from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.progress import ProgressWriter
+from pipelines.tracking.workspace import ray_storage
 from tasks.clips import ClipSettings
+from tasks.data import storage
 
 if TYPE_CHECKING:
     from tasks.learn import Identity, Report
@@ -61,8 +63,8 @@ def work(config: dict[str, Any]) -> None:
         raise UserError(refusal)
     if job.folder.read_state() is None:  # of a node that has joined since the driver asked all of them
         raise UserError(
-            f"{socket.gethostname()} does not see the workspace, where {job.folder.address} is: mount it there under the "
-            "same path, or give that machine the credentials"
+            f"{socket.gethostname()} does not see the workspace with {job.folder.address}: mount it there under "
+            "the same path, or give that machine the credentials"
         )
     context = ray.train.get_context()
     host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
@@ -150,7 +152,16 @@ class _Reporter:
                 checkpoint=checkpoint,
                 checkpoint_dir_name=self.job.folder.checkpoint_name(report.step),
                 delete_local_checkpoint_after_upload=True,
+                checkpoint_upload_fn=None if storage.is_local(self.job.folder.address) else self._store,
             )
+
+    def _store(self, checkpoint: Any, name: str) -> Any:
+        """Store a checkpoint at the run's address; return it as Ray Train finds it there."""
+        import ray.train
+
+        self.job.folder.store_checkpoint(Path(checkpoint.path), name)
+        there = ray_storage(self.job.folder.place(name))
+        return ray.train.Checkpoint(there["storage_path"], there["storage_filesystem"])
 
     def _line(self, report: Report, values: dict[str, float]) -> dict[str, float | str]:
         """Return what the driver shows of a report."""

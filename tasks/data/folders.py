@@ -9,13 +9,18 @@ from pathlib import Path
 from tasks.data import storage
 
 
-def upload(local: Path, folder: str) -> None:
+def upload(local: Path, folder: str, last: str = "") -> None:
     """Copy the files of a local folder, and of those in it, to a remote one; each appears whole.
+
+    Args:
+        local: the local folder.
+        folder: the remote one.
+        last: name of the file that comes last: who finds it finds all.
 
     Raises:
         UserError: one cannot be written.
     """
-    for file in sorted(local.rglob("*")):
+    for file in sorted(local.rglob("*"), key=lambda file: (file.name == last, file)):
         if file.is_file():
             storage.publish(storage.join(folder, file.relative_to(local).as_posix()), file)
 

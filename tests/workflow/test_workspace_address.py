@@ -151,6 +151,19 @@ def test_an_evaluation_is_stored_and_a_checkpoint_has_an_address(done, elsewhere
         predict(f"{WORK}/runs/near", [video])
 
 
+def test_a_store_that_refuses_a_checkpoint_is_told_and_half_of_one_is_none(done, elsewhere, s3):
+    folder = RunFolder.of("torn")
+    s3.fail(r"PUT /marey/work/runs/torn/.*weights", status=403)
+    with pytest.raises(UserError, match=r"weights\.safetensors cannot be written: Access Denied"):
+        folder.store_checkpoint(done.result.checkpoint, "checkpoint-00000001")
+    s3.heal()
+    with pytest.raises(UserError, match=r"there is no checkpoint\.json in s3://marey/work/runs/torn"):
+        folder.checkpoint("checkpoint-00000001")
+    folder.store_checkpoint(done.result.checkpoint, "checkpoint-00000001")
+    names = {file.name for file in done.result.checkpoint.iterdir()}
+    assert {file.name for file in folder.checkpoint("checkpoint-00000001").iterdir()} == names
+
+
 @pytest.mark.usefixtures("done")
 def test_it_is_refused_before_anything_starts(recipe, elsewhere, monkeypatch, s3):
     monkeypatch.setenv("MAREY_WORK", "s3://no-bucket/work")

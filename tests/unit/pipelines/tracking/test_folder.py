@@ -158,3 +158,15 @@ def test_a_copy_is_kept_until_its_document_changes(work, address):
     assert fetch_file(f"{address}/best.yaml").read_bytes() == b"b"
     with pytest.raises(FileNotFoundError):
         fetch_file(f"{address}/other")
+
+
+def test_a_checkpoint_is_there_once_its_document_is(work, address, tmp_path):
+    folder, local = RunFolder(address), tmp_path / "made"
+    local.mkdir()
+    for name, text in {"checkpoint.json": "{}", "weights.safetensors": "w", "zeta": "z"}.items():
+        (local / name).write_text(text)
+    folder.store_checkpoint(local, "checkpoint-00000001")
+    copy = folder.checkpoint("checkpoint-00000001")
+    assert {file.name: file.read_text() for file in copy.iterdir()} == {
+        file.name: file.read_text() for file in local.iterdir()
+    }
