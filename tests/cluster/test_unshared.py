@@ -3,6 +3,7 @@
 import sys
 
 import hosts
+import pytest
 from small_dataset import write_dataset
 
 RECIPE = """
@@ -15,7 +16,8 @@ search: {{space: {{train.lr: {{choice: [0.01, 0.1]}}}}}}
 """
 
 
-def test_a_workspace_or_a_database_of_one_machine(request):
+@pytest.mark.campaign
+def test_a_workspace_or_a_database_of_one_machine():
     with hosts.network(2) as network:
         write_dataset(network.folder / "data")
         recipe = network.folder / "apart.yaml"
