@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,7 +130,8 @@ class Plan:
     @property
     def videos(self) -> dict[str, int]:
         """Label of each video that is scored."""
-        return {sample.video_id: sample.label_id for sample in self.data.samples(self.settings.part)}
+        videos = self.data.samples(self.settings.part).first_pieces
+        return dict(zip(videos.video_ids, videos.label_ids.tolist(), strict=True))
 
     @property
     def folder(self) -> Path:
@@ -147,7 +150,7 @@ def plan(
     fold: str | None = None,
 ) -> Plan:
     """Return what `evaluate` does with these arguments, having refused what it would refuse; starts nothing."""
-    from tasks.data import open_dataset
+    from tasks.data.dataset import open_once
 
     found = resolve(str(run))
     from tasks.learn import read_identity
@@ -161,7 +164,7 @@ def plan(
         split, fold = trained.data.split, trained.data.fold
     if dataset is None and storage.is_local(uri) and not Path(uri).exists():
         raise UserError(f"run {found.name} was trained on {uri}, which does not exist: name a dataset after the run")
-    data = open_dataset(uri, split=split, fold=fold)
+    data = open_once(uri, split=split, fold=fold)
     _check(data, identity, settings.part, found.name)
     about = describe(identity.model, identity.options)
     clip = view_settings(ClipSettings(**identity.clip), about, settings.snippet)
@@ -181,10 +184,10 @@ def carry_out(
     make_folder(chosen.folder)
     attach(address)
     network = load_network(chosen.identity, chosen.run.checkpoint)
-    scored = {}
+    scored, name = {}, uuid.uuid4().hex
     for protocol in chosen.protocols:
         own = replace(chosen.clip, segments=protocol.segments, size=protocol.size)
-        part = _Part(uri, chosen.split, chosen.fold, settings.part, own, settings.batch_size)
+        part = _Part(uri, chosen.split, chosen.fold, settings.part, own, settings.batch_size, name)
         scored[protocol] = _score(network, part, protocol, chosen.space, workers, progress)
     assert all(set(scores) == chosen.videos.keys() for scores in scored.values())
     result = EvaluateResult(
@@ -252,6 +255,8 @@ class _Part:
     part: str
     clip: ClipSettings
     batch_size: int
+    evaluation: str
+    """Random name of the evaluation, within which each process opens the dataset once."""
 
 
 def _score(
@@ -280,21 +285,27 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
     import ray
 
     from tasks.clips import ViewLoader, views
-    from tasks.data import open_dataset
     from tasks.learn import host
     from tasks.learn.score import score
 
     host.tune_allocator(threads=1)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
-    dataset = open_dataset(part.uri, split=part.split, fold=part.fold)
+    dataset = _open(part.uri, part.split, part.fold, part.evaluation)
     shown = views(protocol.clips, protocol.crops, protocol.seed)
     loader = ViewLoader(dataset, part.part, part.clip, shown, part.batch_size, 1)
     return score(network.to(device), loader.batches(index, count), device, space=space)
 
 
+@lru_cache(maxsize=1)
+def _open(uri: str, split: str | None, fold: str | None, evaluation: str) -> Dataset:
+    from tasks.data import open_dataset
+
+    return open_dataset(uri, split=split, fold=fold)
+
+
 def _majority(data: Dataset, part: str) -> float | None:
-    train = Counter(label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples("train")})
-    labels = [label for _, label in {(sample.video_id, sample.label_id) for sample in data.samples(part)}]
+    train = Counter(data.samples("train").first_pieces.label_ids.tolist())
+    labels: list[int] = data.samples(part).first_pieces.label_ids.tolist()
     if not train:
         return None
     most = min(label for label, videos in train.items() if videos == max(train.values()))

@@ -15,9 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from tasks.data.index import read_index
 from tasks.data.manifest import PARTS
 from tasks.data.overview import Overview
 from tasks.data.reader import Reader, Sample
+from tasks.data.samples import Samples, Videos
 from tasks.video import dequantize
 from tasks.video.codecs import jpeg_rgb
 from tasks.video.colours import flow_colours
@@ -59,12 +61,14 @@ class Picture:
 def read_pictures(reader: Reader, overview: Overview, places: list[int]) -> list[Picture]:
     """Read the middle frame and its flow of each video at these places of the overview."""
     wanted = overview.videos.take(pa.array(places, pa.int64())).to_pylist()
-    facts = overview.facts({row["shard"] for row in wanted})
+    inside = overview.inside({row["shard"] for row in wanted})
+    videos = Videos(overview.videos, reader.classes)
     with ThreadPoolExecutor(READERS, thread_name_prefix="marey-preview") as pool:
         parts: defaultdict[str, list[Sample]] = defaultdict(list)
-        for samples in pool.map(lambda shard: reader.index(shard, facts[shard]), sorted(facts)):
-            for sample in samples or []:
-                parts[sample.video_id].append(sample)
+        for rows in pool.map(lambda shard: read_index(reader, shard, inside[shard]), sorted(inside)):
+            if rows is not None:
+                for sample in Samples(rows[np.isin(rows["video"], places)], videos):
+                    parts[sample.video_id].append(sample)
         return list(
             pool.map(
                 lambda place, row: _picture(reader, parts[row["video_id"]], row, int(overview.part[place])),

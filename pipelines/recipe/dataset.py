@@ -27,14 +27,14 @@ def open_data(recipe: Recipe) -> Dataset:
     Raises:
         UserError: there is no such dataset, split, group or file; or as `tasks.data.open_dataset`.
     """
-    from tasks.data import open_dataset
+    from tasks.data.dataset import open_once
 
     uri, weights = recipe.data.dataset, recipe.model.weights
     if storage.is_local(uri) and not Path(uri).exists():
         raise UserError(f"data.dataset: {not_there(uri)}; `marey prepare` makes it")
     if weights and weights.endswith(WEIGHT_FILES) and storage.is_local(weights) and not Path(weights).is_file():
         raise UserError(f"model.weights: there is no file {not_there(weights)}")
-    return open_dataset(uri, split=recipe.data.split, fold=recipe.data.fold)
+    return open_once(uri, split=recipe.data.split, fold=recipe.data.fold)
 
 
 def not_there(path: str) -> str:
@@ -53,7 +53,7 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
     stream, flow = recipe.model.stream, dataset.settings.flow != "none"
     if stream == "flow" and not flow:
         raise UserError(f"{where} holds no flow: prepare it with --flow tvl1, or set model.stream=rgb")
-    seen = {sample.label_id for sample in dataset.samples("train")}
+    seen = set(dataset.samples("train").label_ids.tolist())
     missing = [name for label_id, name in enumerate(dataset.classes) if label_id not in seen]
     if missing:
         raise UserError(

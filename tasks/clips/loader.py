@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -186,7 +186,7 @@ def _finish(batch: _PlannedBatch, clips: Tensor, flow: Tensor | None, reads: lis
     )
 
 
-def _samples(dataset: Dataset, part: str, clip: ClipSettings) -> list[Sample]:
+def _samples(dataset: Dataset, part: str, clip: ClipSettings) -> Sequence[Sample]:
     if clip.stream == "flow" and dataset.settings.flow == "none":
         raise dataset.no_flow()
     samples = dataset.samples(part)

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from tasks.data.dataset import open_dataset as open_dataset
     from tasks.data.reader import Sample as Sample
     from tasks.data.sample import decode_sample as decode_sample
+    from tasks.data.samples import Samples as Samples
     from tasks.data.settings import PrepareSettings as PrepareSettings
 
 _MODULES = {
     "Dataset": "dataset",
     "PrepareSettings": "settings",
     "Sample": "reader",
+    "Samples": "samples",
     "decode_sample": "sample",
     "open_dataset": "dataset",
 }

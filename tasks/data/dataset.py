@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from os import PathLike, fspath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data import storage
-from tasks.data.manifest import PARTS
-from tasks.data.reader import Reader, Sample
-from tasks.data.shard import plan
+from tasks.data.index import read_index
+from tasks.data.manifest import PARTS, part_numbers
+from tasks.data.reader import Reader
+from tasks.data.samples import COLUMNS, Samples, Videos
+from tasks.data.shard import deal
 from tasks.data.tables import read_tables
 from tasks.errors import UserError, did_you_mean, first_ten
 from tasks.names import nfc
+
+LOCAL_READERS = 2
+"""Threads that read the sidecars of a local dataset: one waits for the disk while the other parses."""
 
 
 class Dataset(Reader):
@@ -22,30 +30,35 @@ class Dataset(Reader):
 
     def __init__(self, uri: str, split: str | None, fold: str | None) -> None:
         super().__init__(uri)
-        manifest, splits = read_tables(self.uri, self.description)
-        self.splits: list[str] = sorted(set(splits["split"].to_pylist()))
-        self.groups: list[str] = sorted({group for group in manifest["group"].to_pylist() if group is not None})
+        manifest, splits = read_tables(self.uri, self.description, COLUMNS)
+        self.splits: list[str] = sorted(splits["split"].unique().to_pylist())
+        self._videos = Videos(manifest, self.classes)
+        del manifest
+        pa.default_memory_pool().release_unused()
         split, fold = split and nfc(split), fold and nfc(fold)
         if fold is None:
             self.split = self._choose(split)
-            chosen = splits.filter(pc.equal(splits["split"], self.split))
-            part_of = dict(zip(chosen["video_id"].to_pylist(), chosen["part"].to_pylist(), strict=True))
+            part_of = part_numbers(splits.filter(pc.equal(splits["split"], self.split)), self._videos.ids)
         else:
             if split is not None:
                 raise UserError(f"split ({split}) and fold ({fold}) exclude each other: give one of them")
             self.split = fold
-            part_of = self._divide(manifest, fold)
-        self._samples: dict[str, list[Sample]] = {part: [] for part in PARTS}
-        for sample in self._read_index(manifest):
-            if sample.video_id in part_of:
-                self._samples[part_of[sample.video_id]].append(sample)
+            part_of = self._divide(fold)
+        del splits
+        pa.default_memory_pool().release_unused()  # before the samples take their place
+        self._samples = self._read_index(part_of)
+
+    @property
+    def groups(self) -> list[str]:
+        """All groups of its videos, sorted."""
+        return sorted(self._videos.groups.dictionary.to_pylist())
 
     @property
     def parts(self) -> dict[str, int]:
         """Number of readable videos in each part; a video in several pieces counts once."""
-        return {part: len({sample.video_id for sample in samples}) for part, samples in self._samples.items()}
+        return {part: len(samples.first_pieces) for part, samples in self._samples.items()}
 
-    def samples(self, part: str) -> list[Sample]:
+    def samples(self, part: str) -> Samples:
         """Return the samples of `train`, `val` or `test` in the order in which they are stored."""
         return self._samples[part]
 
@@ -56,30 +69,43 @@ class Dataset(Reader):
             raise UserError(f"{self.uri} has no split {split!r}{did_you_mean(split, self.splits)}")
         return split
 
-    def _divide(self, manifest: pa.Table, fold: str) -> dict[str, str]:
+    def _divide(self, fold: str) -> np.ndarray:
         """Test on one group, train on all others; nothing is left to validate on."""
         key, _, name = fold.partition("=")
         if key != "group" or not name:
             raise UserError(f"unknown fold {fold!r}: write group=NAME")
-        if name not in self.groups:
+        groups = self._videos.groups
+        number = groups.dictionary.index(name).as_py()
+        if number < 0:
             listed = f"its groups are: {first_ten(self.groups)}" if self.groups else "its videos have no groups"
             raise UserError(f"{self.uri} has no group {name!r}; {listed}")
-        video_ids, groups = manifest["video_id"].to_pylist(), manifest["group"].to_pylist()
-        return {v: "test" if group == name else "train" for v, group in zip(video_ids, groups, strict=True)}
+        left_out = np.asarray(groups.indices.fill_null(-1)) == number
+        return np.where(left_out, PARTS.index("test"), PARTS.index("train"))
 
-    def _read_index(self, manifest: pa.Table) -> list[Sample]:
-        columns = [manifest[name].to_pylist() for name in ("video_id", "label_id", "group")]
-        facts = [(video_id, (label_id, group)) for video_id, label_id, group in zip(*columns, strict=True)]
-        plans = plan(manifest, self.settings)
-        with ThreadPoolExecutor(storage.READERS, thread_name_prefix="marey-sidecars") as pool:
-            shards = list(pool.map(lambda one: self.index(one.index, dict(facts[row] for row in one.rows)), plans))
-        missing = sum(samples is None for samples in shards)
+    def _read_index(self, part_of: np.ndarray) -> dict[str, Samples]:
+        """Read the samples of all shards, and divide them by the part of their videos."""
+        shards = deal(len(part_of), self.settings)
+        rows: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+        missing = 0
+        threads = LOCAL_READERS if storage.is_local(self.uri) else storage.READERS
+        with ThreadPoolExecutor(threads, thread_name_prefix="marey-sidecars") as pool:
+            for found in pool.map(self._read_shard, range(len(shards)), shards):
+                if found is None:
+                    missing += 1
+                else:
+                    parts = part_of[found["video"]]
+                    for number, part in enumerate(PARTS):
+                        rows[part].append(found[parts == number])
         if missing:
             raise UserError(
-                f"{self.uri} is not finished, {missing} of {len(plans)} shards are missing: run the same "
+                f"{self.uri} is not finished, {missing} of {len(shards)} shards are missing: run the same "
                 "`marey prepare` again"
             )
-        return [sample for samples in shards if samples for sample in samples]
+        return {part: Samples(np.concatenate(rows.pop(part)), self._videos) for part in PARTS}
+
+    def _read_shard(self, shard: int, videos: np.ndarray) -> np.ndarray | None:
+        video_ids = self._videos.ids.take(pa.array(videos)).to_pylist()
+        return read_index(self, shard, dict(zip(video_ids, videos.tolist(), strict=True)))
 
 
 def open_dataset(uri: str | PathLike[str], split: str | None = None, fold: str | None = None) -> Dataset:
@@ -95,3 +121,28 @@ def open_dataset(uri: str | PathLike[str], split: str | None = None, fold: str |
             not as `marey prepare` wrote it: tables and sidecars are compared with their checksums.
     """
     return Dataset(fspath(uri), split, fold)
+
+
+def open_once(uri: str | PathLike[str], split: str | None = None, fold: str | None = None) -> Dataset:
+    """Return what this process opened last, where none of its local files has changed since; else `open_dataset`."""
+    root = storage.absolute(fspath(uri))
+    files = _files(root) if storage.is_local(root) else None
+    return open_dataset(root, split, fold) if not files else _opened(root, split, fold, files)
+
+
+@lru_cache(maxsize=1)
+def _opened(root: str, split: str | None, fold: str | None, files: frozenset[tuple[str, int, int, int]]) -> Dataset:
+    return open_dataset(root, split, fold)
+
+
+def _files(root: str) -> frozenset[tuple[str, int, int, int]]:
+    """Return name, inode, size and time of change of each file of a dataset; none where there is no dataset."""
+    found = set()
+    for folder in (root, storage.join(root, "shards")):
+        if os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith((".json", ".parquet", ".tar")):
+                        state = entry.stat()
+                        found.add((entry.path, state.st_ino, state.st_size, state.st_mtime_ns))
+    return frozenset(found)

@@ -137,6 +137,17 @@ def classes_of(manifest: pa.Table) -> list[str]:
     return sorted(manifest["label"].unique().to_pylist())
 
 
+def part_numbers(split: pa.Table, video_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return the part of each video in a split, int8 [n]: an index of PARTS, or their number where it is in none.
+
+    `split` are the rows of the splits that have its name.
+    """
+    parts = np.full(len(video_ids), len(PARTS), np.int8)
+    places = pc.index_in(split["video_id"], video_ids)
+    parts[np.asarray(places)] = np.asarray(pc.index_in(split["part"], pa.array(PARTS)))
+    return parts
+
+
 def digest(table: pa.Table) -> str:
     """Return the sha256 (hex) of the content of a table of strings and numbers, whatever wrote its file.
 

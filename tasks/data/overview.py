@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data import storage
-from tasks.data.manifest import PARTS
+from tasks.data.manifest import PARTS, part_numbers
 from tasks.data.reader import Reader
 from tasks.data.shard import tar_bytes
 from tasks.data.tables import read_table, read_tables
@@ -71,13 +71,15 @@ class Overview:
         kinds = Counter(row["kind"] for row in rows)
         return sorted(rows, key=lambda row: (-kinds[row["kind"]], row["kind"]))
 
-    def facts(self, shards: set[int]) -> dict[int, dict[str, tuple[int, str | None]]]:
-        """Return what `Reader.index` needs for each of these shards: video_id -> (label_id, group)."""
-        facts: dict[int, dict[str, tuple[int, str | None]]] = {shard: {} for shard in shards}
-        inside = self.videos.filter(pc.is_in(self.videos["shard"], pa.array(sorted(shards), pa.int32())))
-        for row in inside.select(["shard", "video_id", "label_id", "group"]).to_pylist():
-            facts[row["shard"]][row["video_id"]] = (row["label_id"], row["group"])
-        return facts
+    def inside(self, shards: set[int]) -> dict[int, dict[str, int]]:
+        """Return what `read_index` needs for each of these shards: the place of each of its videos."""
+        inside: dict[int, dict[str, int]] = {shard: {} for shard in shards}
+        found = np.isin(self.column("shard"), list(shards))
+        ids = self.videos["video_id"].filter(pa.array(found)).to_pylist()
+        places = np.flatnonzero(found)
+        for shard, video_id, place in zip(self.column("shard")[places].tolist(), ids, places.tolist(), strict=True):
+            inside[shard][video_id] = place
+        return inside
 
     def spread(self, label_id: int, number: int) -> list[int]:
         """Return the places of up to `number` readable videos of a class, evenly spread over it, ascending."""
@@ -122,7 +124,7 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
     if split is not None and split not in names:
         raise UserError(f"{root} has no split {split!r}{did_you_mean(split, names)}")
     readable = np.asarray(pc.equal(records["status"], "ok"))
-    parts = {name: _parts(table.filter(pc.equal(table["split"], name)), manifest["video_id"]) for name in names}
+    parts = {name: part_numbers(table.filter(pc.equal(table["split"], name)), manifest["video_id"]) for name in names}
     return Overview(
         videos=pa.table({name: (manifest if name in _MANIFEST else records)[name] for name in [*_MANIFEST, *_RECORDS]}),
         split=split or names[0],
@@ -131,10 +133,3 @@ def read_overview(reader: Reader, split: str | None = None) -> Overview:
         num_classes=len(reader.classes),
         bytes=tar_bytes(root),
     )
-
-
-def _parts(split: pa.Table, video_ids: pa.ChunkedArray) -> np.ndarray:
-    part = np.full(len(video_ids), NO_PART)
-    places = np.asarray(pc.index_in(split["video_id"], video_ids.combine_chunks()))
-    part[places] = np.asarray(pc.index_in(split["part"], pa.array(PARTS)))
-    return part

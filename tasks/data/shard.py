@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.data import storage
@@ -49,9 +50,13 @@ class ShardPlan:
 
 def plan(manifest: pa.Table, settings: PrepareSettings) -> list[ShardPlan]:
     """Deal the videos to shards by seed, as a function of manifest and settings alone."""
-    order = generator("shards", settings.seed).permutation(manifest.num_rows).tolist()
-    size = settings.shard_videos
-    return [ShardPlan(i, tuple(order[first : first + size])) for i, first in enumerate(range(0, len(order), size))]
+    return [ShardPlan(i, tuple(rows.tolist())) for i, rows in enumerate(deal(manifest.num_rows, settings))]
+
+
+def deal(videos: int, settings: PrepareSettings) -> list[np.ndarray]:
+    """Return the videos of each shard, as row numbers of the manifest."""
+    order, size = generator("shards", settings.seed).permutation(videos), settings.shard_videos
+    return [order[first : first + size] for first in range(0, videos, size)]
 
 
 def num_shards(videos: int, settings: PrepareSettings) -> int:

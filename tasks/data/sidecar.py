@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
 
 from tasks.data import storage
 from tasks.data.sample import MOST_PIXELS
@@ -18,14 +20,47 @@ from tasks.video.errors import TRANSIENT
 FORMAT = 2
 """Version of everything in a prepared dataset; rises at most once between releases."""
 BLOCK = tarfile.BLOCKSIZE
-_FIELDS = {"format": int, "shard": int, "sha256": str, "bytes": int, "settings": str, "provisional": bool}
-_FIELDS |= {"records": list, "members": list}
-_RECORD = {"video_id": str, "status": str, "kind": str, "message": str, "decoder": str, "shard": int, "pieces": list}
-_RECORD |= {"frames": int, "flows": int, "width": int, "height": int, "fps": float, "seconds": float}
-_PIECE = {"first": int, "frames": int, "flows": int}
 _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.(json|tar)")
 _AHEAD = 128  # sidecars in memory
 _MOST = 2**62  # bytes of a tar, frames of a video: sums of some stay below 64 bits
+_Whole = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+_Real = Annotated[float, msgspec.Meta(ge=0, le=_MOST)]
+
+
+class _Piece(TypedDict):
+    first: _Whole
+    frames: _Whole
+    flows: _Whole
+
+
+class _Record(TypedDict):
+    video_id: str
+    status: Literal["ok", "failed"]
+    kind: str
+    message: str
+    decoder: str
+    shard: _Whole
+    pieces: list[_Piece]
+    frames: _Whole
+    flows: _Whole
+    width: _Whole
+    height: _Whole
+    fps: _Real
+    seconds: _Real
+
+
+class _Sidecar(TypedDict):
+    format: _Whole
+    shard: _Whole
+    sha256: str
+    bytes: _Whole
+    settings: str
+    provisional: bool
+    records: list[_Record]
+    members: list[tuple[str, _Whole, _Whole]]
+
+
+_DECODER = msgspec.json.Decoder(_Sidecar)
 
 
 class DamagedSidecar(UserError):
@@ -56,12 +91,12 @@ def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
         DamagedSidecar: it does not match its checksum, or what it says cannot be.
     """
     try:
-        sidecar = unseal(storage.read_small(sidecar_path(root, index)))
+        sidecar = unseal(storage.read_small(sidecar_path(root, index)), _DECODER)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DamagedSidecar(root, index, reason(error)) from error
-    except ValueError as error:  # too large, or a broken seal
+    except ValueError as error:  # too large, a broken seal, or other fields and types than those of a sidecar
         raise DamagedSidecar(root, index, str(error)) from error
     wrong = _wrong_sidecar(sidecar, index)
     if wrong:
@@ -109,56 +144,29 @@ def _try_sidecar(root: str, index: int) -> dict[str, Any] | DamagedSidecar | Non
 
 
 def _wrong_sidecar(sidecar: dict[str, Any], index: int) -> str:
-    """Return what is wrong with a sidecar, nothing if all is well."""
-    wrong = _wrong_fields(sidecar, _FIELDS)
-    if wrong:
-        return wrong
+    """Return what contradicts itself in a sidecar, nothing if all is well."""
     if sidecar["format"] != FORMAT or sidecar["shard"] != index:
         return f"it says format {sidecar['format']}, shard {sidecar['shard']}"
     for record in sidecar["records"]:
-        wrong = _wrong_record(record, index)
-        if wrong:
-            return f"record of video {record.get('video_id')!r}: {wrong}" if isinstance(record, dict) else wrong
+        ok = record["status"] == "ok"
+        if record["shard"] != index or ok == bool(record["kind"]) or ok != bool(record["pieces"]):
+            return f"record of video {record['video_id']!r}: its fields contradict each other"
+        width, height = record["width"], record["height"]
+        if not ok <= width * height <= MOST_PIXELS:
+            return f"record of video {record['video_id']!r}: its frames have {width} x {height} pixels"
     if sidecar["provisional"] != any(record["kind"] in TRANSIENT for record in sidecar["records"]):
         return "its field provisional does not match its records"
     return _wrong_members(sidecar["members"], sidecar["bytes"])
 
 
-def _wrong_fields(found: Any, types: Mapping[str, type]) -> str:
-    if not isinstance(found, dict):
-        return f"{type(found).__name__} instead of fields"
-    for name, kind in types.items():
-        value = found.get(name)
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            return f"its field {name} is {'missing' if value is None else f'not of type {kind.__name__}'}"
-        if isinstance(value, int | float) and not 0 <= value <= _MOST:
-            return f"its field {name} is {value}"
-    return ""
-
-
-def _wrong_record(record: Any, index: int) -> str:
-    wrong = _wrong_fields(record, _RECORD)
-    if wrong:
-        return wrong
-    ok = record["status"] == "ok"
-    if not ok and record["status"] != "failed":
-        return f"its status is {record['status']!r}"
-    if record["shard"] != index or ok == bool(record["kind"]) or ok != bool(record["pieces"]):
-        return "its fields contradict each other"
-    if not int(ok) <= record["width"] * record["height"] <= MOST_PIXELS:
-        return f"its frames have {record['width']} x {record['height']} pixels"
-    return next(filter(None, (_wrong_fields(piece, _PIECE) for piece in record["pieces"])), "")
-
-
-def _wrong_members(members: list[Any], size: int) -> str:
+def _wrong_members(members: list[tuple[str, int, int]], size: int) -> str:
     """Members lie one after the other between their headers, and no two have one name."""
-    end, names = 0, set()
-    for member in members:
-        if not (isinstance(member, list) and list(map(type, member)) == [str, int, int]):
-            return f"a member is {member!r:.80}"
-        name, offset, length = member
-        if offset % BLOCK or offset < end + BLOCK or length < 0 or offset + length > size or name in names:
+    end = 0
+    for name, offset, length in members:
+        if offset % BLOCK or offset < end + BLOCK or offset + length > size:
             return f"member {name!r:.80} lies at {offset} to {offset + length} of {size} bytes"
         end = offset + length
-        names.add(name)
+    names = [name for name, _, _ in members]
+    if len(set(names)) < len(names):
+        return f"it has two members {next(name for name in names if names.count(name) > 1)!r:.80}"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -182,31 +182,54 @@ def read_settings(description: dict[str, Any]) -> PrepareSettings:
     return PrepareSettings(**{**values, "tvl1": TVL1(**values["tvl1"])})
 
 
-def read_tables(root: str, description: dict[str, Any]) -> tuple[pa.Table, pa.Table]:
-    """Read manifest and splits, which must be those that dataset.json describes.
+def read_tables(
+    root: str, description: dict[str, Any], columns: Sequence[str] = MANIFEST.names
+) -> tuple[pa.Table, pa.Table]:
+    """Read manifest and splits, which must be those that dataset.json describes; of the manifest, return `columns`.
 
     Raises:
         BadTable: one is missing, damaged, or was changed since.
     """
-    tables = read_table(root, "manifest"), read_table(root, "splits")
-    for name, table in zip(("manifest", "splits"), tables, strict=True):
-        if digest(table) != description[name]:
-            raise BadTable(table_path(root, name), "its content is not what dataset.json describes")
-    refuse_contradictions(root, description, *tables)
-    return tables
+    manifest = _read_described(root, "manifest", description)
+    _refuse_manifest(root, description, manifest)
+    manifest = manifest.select(columns)  # the others leave memory before the splits are read
+    splits = _read_described(root, "splits", description)
+    _refuse_splits(root, manifest, splits)
+    return manifest, splits
+
+
+def _read_described(root: str, name: str, description: dict[str, Any]) -> pa.Table:
+    table = read_table(root, name)
+    if digest(table) != description[name]:
+        raise BadTable(table_path(root, name), "its content is not what dataset.json describes")
+    return table
 
 
 def refuse_contradictions(root: str, description: dict[str, Any], manifest: pa.Table, splits: pa.Table) -> None:
     """Raise BadTable where dataset.json, manifest and splits, each sound by itself, do not fit one another."""
+    _refuse_manifest(root, description, manifest)
+    _refuse_splits(root, manifest, splits)
+
+
+def _refuse_manifest(root: str, description: dict[str, Any], manifest: pa.Table) -> None:
     if description["videos"] != manifest.num_rows or description["classes"] != classes_of(manifest):
         raise BadTable(storage.join(root, "dataset.json"), "it does not describe manifest.parquet")
     labels = pc.index_in(manifest["label"], pa.array(description["classes"]))
-    if not labels.equals(manifest["label_id"]) or pc.count_distinct(manifest["video_id"]).as_py() != len(manifest):
+    if not labels.equals(manifest["label_id"]) or not _distinct(manifest["video_id"]):
         raise BadTable(table_path(root, "manifest"), "its columns contradict each other")
+
+
+def _refuse_splits(root: str, manifest: pa.Table, splits: pa.Table) -> None:
     if not splits.num_rows or not set(splits["part"].unique().to_pylist()) <= set(PARTS):
         raise BadTable(table_path(root, "splits"), "it has other parts than train, val and test")
     if not pc.all(pc.is_in(splits["video_id"], manifest["video_id"])).as_py():
         raise BadTable(table_path(root, "splits"), "it has videos that manifest.parquet lacks")
+
+
+def _distinct(column: pa.ChunkedArray) -> bool:
+    """Return whether no value of a column comes twice; a sorted one, as marey writes it, needs no table of them."""
+    ascends = pc.all(pc.less(column.slice(0, len(column) - 1), column.slice(1))).as_py()
+    return bool(ascends) or pc.count_distinct(column).as_py() == len(column)
 
 
 def read_table(root: str, name: str, columns: list[str] | None = None) -> pa.Table:

@@ -1,3 +1,4 @@
+import gc
 import json
 import re
 import shutil
@@ -12,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from changed import change_tables
+from many_samples import write_many
 from small_dataset import FAILED, FRAMES, LONG, SIZE, write_dataset
 
 from tasks.data import PrepareSettings, open_dataset
 from tasks.data.arrow_file import ArrowFile
+from tasks.data.dataset import open_once
 from tasks.data.shard import tar_path
 from tasks.data.sidecar import read_sidecar
 from tasks.data.tables import check_output, read_table
@@ -46,6 +49,46 @@ def test_samples_come_as_they_are_stored(small_root):
     assert [(s.piece_index, s.frames, s.flows) for s in pieces] == [(0, 7, 7), (1, 5, 4)]
     whole = next(s for s in everything if s.video_id == "run%2F3")
     assert (whole.frames, whole.flows, whole.label, whole.label_id, whole.group) == (12, 11, "run", 1, "P0")
+
+
+def test_samples_are_a_sequence(small_root):
+    train = open_dataset(small_root).samples("train")
+    everyone = list(train)
+    assert [train[i] for i in range(-len(train), len(train))] == everyone * 2
+    assert list(train[1:-1:2]) == everyone[1:-1:2]
+    assert list(reversed(train)) == everyone[::-1]
+    assert train.video_ids == [sample.video_id for sample in everyone]
+    assert train.shards.tolist() == [sample.shard for sample in everyone]
+    assert train.label_ids.tolist() == [sample.label_id for sample in everyone]
+    assert [sample.piece_index for sample in train.first_pieces] == [0] * 7
+    with pytest.raises(IndexError):
+        train[len(train)]
+
+
+def test_an_opened_dataset_holds_columns_and_not_objects(tmp_path):
+    """Otherwise a million samples take a gigabyte in every process that opens them."""
+    roots = [write_many(str(tmp_path / str(videos)), videos, shard_videos=64) for videos in (200, 1000)]
+    open_dataset(roots[0])  # imports
+    blocks = []
+    for root in roots:
+        gc.collect()
+        before = sys.getallocatedblocks()
+        dataset = open_dataset(root)
+        gc.collect()
+        blocks.append(sys.getallocatedblocks() - before)
+        assert dataset.parts == {"train": len(dataset.samples("train")), "val": len(dataset.samples("val")), "test": 0}
+    assert blocks[1] - blocks[0] < 400  # a half of an object for each of 800 samples more
+
+
+def test_a_process_opens_a_dataset_once_until_it_changes(small_root, tmp_path):
+    root = shutil.copytree(small_root, tmp_path / "data")
+    first = open_once(root)
+    assert open_once(str(root)) is first
+    assert open_once(root, split="second").split == "second"
+    sidecar = root / "shards" / "000001.json"
+    sidecar.write_bytes(sidecar.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is damaged"):
+        open_once(root, split="second")
 
 
 def test_a_fold_leaves_one_group_out(small_root):

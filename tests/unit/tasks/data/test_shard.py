@@ -115,7 +115,7 @@ def test_tar_is_plain_and_the_sidecar_points_into_it(made):
         assert len(data) == sidecar["bytes"]
         with tarfile.open(tar_path(str(root), sidecar["shard"])) as tar:
             members = tar.getmembers()
-            assert [[m.name, m.offset_data, m.size] for m in members] == sidecar["members"]
+            assert [(m.name, m.offset_data, m.size) for m in members] == sidecar["members"]
             assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
             for member in members:
                 assert tar.extractfile(member).read() == data[member.offset_data : member.offset_data + member.size]

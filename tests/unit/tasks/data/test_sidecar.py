@@ -149,7 +149,7 @@ def test_what_cannot_be_behind_a_right_checksum(root, kind):
     ("changes", "words"),
     [
         ({"video_id": "../../other"}, "its shard holds other videos than planned"),
-        ({"pieces": [{"first": 0, "frames": 10**9, "flows": 10**9 - 1}]}, "it has 1000000000 frames"),
+        ({"pieces": [{"first": 0, "frames": 10**9, "flows": 10**9 - 1}]}, "it has 1,000,000,000 frames"),
         ({"pieces": [{"first": 0, "frames": 12, "flows": 5}]}, "it has 12 frames and 5 flows"),
         ({"pieces": [{"first": 0, "frames": 0, "flows": 0}]}, "it has 0 frames"),
         ({"pieces": [{"first": 0, "frames": 6, "flows": 6}] * 2}, "it lacks frames or flow"),
