@@ -5,8 +5,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cluster import private, ray_internals, token
@@ -123,11 +126,18 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
     runtime_env: dict[str, Any] | None = {"working_dir": f"local://{ROOT}", "env_vars": inherited()}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         runtime_env = None
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # such as a full temporary folder
         reason = str(error).strip().splitlines()[0]
         raise ClusterError(f"cannot {doing}: {reason}") from error
+    if before is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)  # Ray's own ends in a traceback
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("stopped by SIGTERM; what was finished is kept, and the same command resumes from there")
 
 
 def _end() -> None:

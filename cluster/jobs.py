@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-END_SECONDS = 60.0
+END_SECONDS = 90.0
 """Time that a job has to end once its log has, or once it is told to stop."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 

@@ -64,6 +64,33 @@ def max_resources() -> dict[str, int] | None:
     return state.get_max_resources_from_cluster_config()
 
 
+def has_placed_group() -> bool:
+    """Tell whether this job holds a placement group, as the workers of a training do."""
+    import ray
+    from ray._private.state import state
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData as Group  # type: ignore[attr-defined]
+
+    job = ray.get_runtime_context().get_job_id()
+    groups = map(Group.FromString, state._connect_and_get_accessor().get_placement_group_table())
+    return any(group.creator_job_id.hex() == job and group.state == Group.CREATED for group in groups)
+
+
+def end_actors(kind: str) -> None:
+    """End this job's actors of a class at once, with the placement groups that they have created."""
+    import ray
+    from ray._private.state import actors
+    from ray._private.worker import global_worker
+    from ray.util.placement_group import PlacementGroup
+
+    job = ray.get_runtime_context().get_job_id()
+    for actor_id, actor in actors().items():
+        if actor["ActorClassName"] == kind and actor["JobID"] == job and actor["State"] != "DEAD":
+            core: Any = global_worker.core_worker  # type: ignore[attr-defined]
+            core.kill_actor(ray.ActorID(bytes.fromhex(actor_id)), True)
+            for group in groups_created_by(actor_id):
+                ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+
+
 def is_actor_dead(actor_id: str) -> bool:
     """Tell whether an actor has ended, or is not known any more."""
     from ray._private.state import actors

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("models", "tasks", "pipelines", "cluster")
 SURFACE = "marey.py"
+STOP_SECONDS = 75.0
+"""Time that a stopped job has to end by itself, as a training does with a checkpoint; Ray's default is 3 s."""
 LARGEST_FILE = 10 * 2**20
 """Size in bytes of the largest file that is sent along; Ray keeps what is sent in the memory of the head."""
 
@@ -74,8 +76,8 @@ def sees_folder(target: Target, shared: Sequence[str] = ()) -> bool:
 
 
 def forwarded(workspace: str) -> dict[str, str]:
-    """Return the variables that a job inherits from this process: the workspace and the address of MLflow, absolute."""
-    variables = {"MAREY_WORK": workspace, **inherited()}
+    """Return the variables of a job: the workspace and the address of MLflow, absolute, and the time it has to end."""
+    variables = {"MAREY_WORK": workspace, "RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", **inherited()}
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(match[1]).absolute()}" if match else uri

@@ -15,6 +15,13 @@ def current_resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
+def free_resources() -> dict[str, float]:
+    """Return CPU, GPU and so on of the cluster that nothing holds."""
+    import ray
+
+    return dict(ray.available_resources())  # type: ignore[no-untyped-call]
+
+
 def max_resources() -> dict[str, float]:
     """Return CPU, GPU and so on of the cluster, or of what it may grow to where it scales itself."""
     return dict(ray_internals.max_resources() or current_resources())
@@ -36,11 +43,13 @@ def max_gpus() -> int:
 
 
 def count_machines() -> int:
-    """Return on how many machines the cluster runs; several of its nodes may share one.
+    """Return on how many machines the cluster runs; several of its nodes may share one."""
+    return len(machines())
 
-    Machines are told apart by address: those of many clusters, and containers, have one name.
-    """
-    return len(set(nodes().values()))
+
+def machines() -> set[str]:
+    """Return the addresses of the cluster's machines: their names do not tell those of many clusters apart."""
+    return set(nodes().values())
 
 
 def nodes() -> dict[str, str]:
@@ -58,8 +67,8 @@ def worker_resources(compute: ComputeSettings) -> dict[str, float]:
 
 
 def training_resources(compute: ComputeSettings) -> dict[str, float]:
-    """Return what one training takes."""
-    return {kind: compute.workers * number for kind, number in worker_resources(compute).items()}
+    """Return what one training takes at least."""
+    return {kind: compute.fewest * number for kind, number in worker_resources(compute).items()}
 
 
 def refuse_too_large(compute: ComputeSettings) -> None:
@@ -68,6 +77,6 @@ def refuse_too_large(compute: ComputeSettings) -> None:
     for kind, need in training_resources(compute).items():
         if need > have.get(kind, 0):
             raise UserError(
-                f"the training takes {need:g} {kind}s ({counted(compute.workers, 'worker')}) and the cluster has "
+                f"the training takes {need:g} {kind}s ({counted(compute.fewest, 'worker')}) and the cluster has "
                 f"{have.get(kind, 0):g}: lower compute.workers or compute.{kind.lower()}s_per_worker"
             )

@@ -108,16 +108,32 @@ class EvaluateSettings(ProtocolSettings):
 class ComputeSettings:
     """Resources that a training takes of the cluster."""
 
-    workers: int = 1
+    workers: int | tuple[int, int] = 1
+    """Workers that share each step; `[2, 8]` trains on as many as there is room for, at least 2 and at most 8."""
+    resize_every_s: float = 300
+    """Seconds between two looks for room for more workers, where `workers` is a range; taking it costs a restart."""
     cpus_per_worker: float = 1
     gpus_per_worker: float = 0
     max_failures: int = 3
-    """Restarts of a failed worker group before the training gives up."""
+    """Restarts of a failed worker group before the training gives up; machines taken away do not count."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "workers")
-        above(self, 0, "cpus_per_worker")
+        if isinstance(self.workers, int):
+            at_least(self, 1, "workers")
+        elif not 1 <= self.fewest <= self.most:
+            raise ValueError(f"workers must be a number from 1, or two such as [2, 8], not {list(self.workers)}")
+        above(self, 0, "cpus_per_worker", "resize_every_s")
         at_least(self, 0, "gpus_per_worker", "max_failures")
+
+    @property
+    def fewest(self) -> int:
+        """Workers without which the training waits."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most(self) -> int:
+        """Workers that it takes where there is room."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,6 +120,7 @@ class RunFolder(_StatefulFolder):
     _PROGRESS = "progress.jsonl"
     _RANK_0 = "rank-0.pid"
     _REFUSAL = "refusal.txt"
+    _STOP = "stop"
     _CONTROLLER = "controller.txt"
     _EVALUATION = "evaluation.json"
 
@@ -166,6 +167,18 @@ class RunFolder(_StatefulFolder):
     def clear_refusal(self) -> None:
         """Forget the refusal of an earlier start."""
         self.remove(self._REFUSAL)
+
+    def ask_to_stop(self) -> None:
+        """Ask the workers to end with a checkpoint."""
+        self.write(self._STOP, b"")
+
+    def is_asked_to_stop(self) -> bool:
+        """Return whether the workers shall end with a checkpoint."""
+        return self._read_text(self._STOP) is not None
+
+    def clear_stop(self) -> None:
+        """Forget that an earlier start was asked to stop."""
+        self.remove(self._STOP)
 
     def write_controller(self, actor_id: str) -> None:
         """Note the id of the Ray Train controller; called in it."""

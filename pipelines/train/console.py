@@ -49,6 +49,9 @@ class Console:
                 self._show(report)
 
     def _show(self, report: Mapping[str, float | str]) -> None:
+        if report["kind"] == "note":
+            log.warning("%s", report["text"])
+            return
         now, step, steps = float(report["time"]), int(report["step"]), int(report["steps"])
         if self._started is None:
             self._started = (now, step)

@@ -16,6 +16,7 @@ from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.progress import ProgressWriter
 from pipelines.tracking.workspace import ray_storage
+from pipelines.train.notices import Notices
 from tasks.clips import ClipSettings
 from tasks.data import storage
 
@@ -39,12 +40,18 @@ class Job:
     folder: RunFolder
     tracking_uri: str
     run_id: str
+    drains: bool = False
+    """Whether Ray announces machines that are taken away."""
     weights: Any = None
     """Reference to the tensors in Ray's object store that the training starts from; None for none."""
 
 
-def work(config: dict[str, Any]) -> None:
-    """Train on one worker; Ray Train calls it on all of them, and again after a failure."""
+def work(config: dict[str, Any]) -> bool:
+    """Train on one worker; Ray Train calls it on all of them, and again after a failure.
+
+    Returns:
+        Whether training came to its end: it does not where the user stops it.
+    """
     import ray.train
     import ray.train.torch
     import torch
@@ -89,9 +96,11 @@ def work(config: dict[str, Any]) -> None:
         job.folder.write_rank_0(os.getpid())
         reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
         reporter.progress = job.folder.write_progress()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    notices = Notices(job.folder, rank, world, drains=job.drains, tell=reporter.note)
     with tempfile.TemporaryDirectory() as scratch, reporter.progress or nullcontext():
         try:
-            fit(
+            return fit(
                 network,
                 training,
                 validation,
@@ -102,6 +111,7 @@ def work(config: dict[str, Any]) -> None:
                 group=dist.group.WORLD if context.get_world_size() > 1 else None,
                 resume=Path(checkpoint.to_directory(f"{scratch}/resume")) if checkpoint else None,
                 scratch=Path(scratch),
+                wish=notices,
             )
         except UserError as error:
             job.folder.write_refusal(str(error))
@@ -162,6 +172,11 @@ class _Reporter:
         self.job.folder.store_checkpoint(Path(checkpoint.path), name)
         there = ray_storage(self.job.folder.place(name))
         return ray.train.Checkpoint(there["storage_path"], there["storage_filesystem"])
+
+    def note(self, text: str) -> None:
+        """Have the driver log a line; called on rank 0."""
+        assert self.progress is not None
+        self.progress.add({"kind": "note", "text": text})
 
     def _line(self, report: Report, values: dict[str, float]) -> dict[str, float | str]:
         """Return what the driver shows of a report."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
+from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
 from pipelines.tracking import RunFolder, Tracker, load_network, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
@@ -23,6 +22,8 @@ from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
+from pipelines.train.stopping import Stopping
+from pipelines.train.waiting import Waiting
 from pipelines.train.worker import SCORE, Job, work
 from tasks.words import counted
 
@@ -37,6 +38,8 @@ NOTED = (
     "train/loss",
 )
 """Metrics of the checkpoint that stand at the head of the run's page."""
+PREEMPTION_GRACE_S = 5.0
+"""Time after the deadline of a machine that is taken away before the others start anew, so that it is gone by then."""
 SECTIONS = ("model", "input", "train", "prepare")
 """Sections of the recipe that a later start of the same name must leave as they were."""
 
@@ -130,7 +133,16 @@ def train(
             run_id=tracker.run_id,
             clip=asdict(clip),
         )
-        job = Job(recipe, identity, clip, folder, tracker.uri, tracker.run_id, start and start.put())
+        job = Job(
+            recipe,
+            identity,
+            clip,
+            folder,
+            tracker.uri,
+            tracker.run_id,
+            drains=capacity.count_machines() > 1 or recipe.compute.fewest < recipe.compute.most,
+            weights=start and start.put(),
+        )
         checkpoint, metrics = _fit(job, has_val, callbacks, progress)
         result = Result(
             checkpoint=checkpoint,
@@ -146,28 +158,34 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
     """Run the workers to the end; return the name of the chosen checkpoint and its metrics."""
     # Ray Train polls its workers every two seconds by default, and each report waits for that.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    if capacity.count_machines() == 1:
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "2")
+    # Room is sometimes counted on a machine that has just gone: Ray then waits this long before it counts again.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
+    if not job.drains:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process per training
     import ray.train
-    from ray.exceptions import ActorDiedError
+    from ray.exceptions import RayActorError
     from ray.train.torch import TorchTrainer
 
     from pipelines.train.rendezvous import NodeAddresses
 
     compute = job.recipe.compute
     trainer = TorchTrainer(
-        work,
+        work,  # type: ignore[arg-type]
         train_loop_config={"job": job},
         torch_config=NodeAddresses(),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.workers,
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
+            num_workers=compute.workers,  # type: ignore[arg-type]
+            elastic_resize_monitor_interval_s=compute.resize_every_s,
             use_gpu=compute.gpus_per_worker > 0,
             resources_per_worker=capacity.worker_resources(compute),
         ),
         run_config=ray.train.RunConfig(
             name=job.folder.name,
             **ray_storage(job.folder.address.rpartition("/")[0]),
-            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=compute.max_failures, preemption_grace_s=PREEMPTION_GRACE_S
+            ),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=job.recipe.train.keep_checkpoints + 1,
                 checkpoint_score_attribute=SCORE if has_val else None,
@@ -176,32 +194,23 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
         ),
     )
     job.folder.clear_refusal()
-    with _own_interrupt(), Console(job.folder) if progress else nullcontext():
+    console = Console(job.folder) if progress else nullcontext()
+    with Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
         try:
-            result = trainer.fit()
-        except ActorDiedError as error:
-            # All that is left of Ctrl-C: Ray Train handles the signal and ends its controller.
-            if "exit_actor" not in str(error):
-                raise
-            raise KeyboardInterrupt from error
+            result = stopping.run(trainer.fit, waiting.are_workers_running)
+        except RayActorError as error:
+            why = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"Ray's controller of the training has ended ({why}): the same command goes on from the last checkpoint"
+            ) from error
+    if result.return_value is False:  # type: ignore[attr-defined]
+        raise KeyboardInterrupt(f"stopped with a checkpoint; the same command goes on with {job.folder.name}")
     if has_val:
         chosen, metrics = max(result.best_checkpoints or [], key=lambda pair: (pair[1][SCORE], pair[1]["step"]))
     else:
         assert result.checkpoint is not None  # every epoch reports one
         chosen, metrics = result.checkpoint, result.metrics or {}
     return chosen.path.rpartition("/")[2], {key: value for key, value in metrics.items() if key != SCORE}
-
-
-@contextmanager
-def _own_interrupt() -> Iterator[None]:
-    """Restore the handler of Ctrl-C, which Ray Train replaces for good."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
 
 
 def _publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> None:

@@ -77,6 +77,8 @@ def tune(
         raise UserError(
             f"search.metric is {recipe.search.metric}, and the dataset has no val part: choose another split"
         )
+    if recipe.compute.fewest != recipe.compute.most:
+        raise UserError("compute.workers must be one number in a sweep, whose trials share the cluster: choose one")
     folder = SweepFolder.of(recipe.name)
     state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS, free=("search.trials",))
     if state:

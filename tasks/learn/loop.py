@@ -44,6 +44,14 @@ class Report:
     """A folder, on rank 0 only; the caller may keep, move or delete it."""
 
 
+Wish = Literal["go", "save", "stop"]
+"""What the caller wants after a step: nothing, a checkpoint, or a checkpoint and the end."""
+
+
+def _go_on(step: int) -> Wish:
+    return "go"
+
+
 @dataclass
 class _Window:
     """Sums since the last report."""
@@ -73,26 +81,30 @@ def fit(
     group: ProcessGroup | None = None,
     resume: Path | None = None,
     scratch: Path | None,
-) -> None:
-    """Train a network and report progress.
+    wish: Callable[[int], Wish] = _go_on,
+) -> bool:
+    """Train a network and report progress; return whether training came to its end.
 
     Call it on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can read;
     training continues from it bit for bit, as if it had never stopped. Checkpoints are written below `scratch`; with
     None there are none, and safetensors need not be installed.
+    `wish` is asked after every step, by its number, and answers alike on every rank.
     Raises UserError if the loss is no longer finite, or if a setting does not suit the device.
     """
-    loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch)
+    loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch, wish)
     if resume is not None:
         loop.position = checkpoint.resume(resume, network, loop.optimizer, loop.scaler, identity)
     loop.model = parallel.wrap(network, loop.device, group)
     try:
         while loop.position.epoch < settings.epochs:
-            loop.train_epoch()
+            if not loop.train_epoch():
+                return False
             epoch = loop.position.epoch
             metrics = loop.window_metrics()
             if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
                 metrics |= loop.validate(validation)
             loop.report_checkpoint(metrics)
+        return True
     finally:
         del loop
         parallel.release(group)
@@ -127,11 +139,13 @@ class _Loop:
         device: torch.device,
         group: ProcessGroup | None,
         scratch: Path | None,
+        wish: Callable[[int], Wish],
     ) -> None:
         self.autocast = autocast(device, settings.amp)
         self.network = network.to(device)
         self.training, self.settings, self.report = training, settings, report
         self.identity, self.device, self.group, self.scratch = identity, device, group, scratch
+        self.wish = wish
         self.rank, self.world = parallel.rank_and_world(group)
         self.optimizer = build_optimizer(network, settings)
         self.upstream = upstream(self.optimizer)
@@ -142,8 +156,8 @@ class _Loop:
         self.lr = self.grad_norm = 0.0
         self.window = _Window()
 
-    def train_epoch(self) -> None:
-        """Take the remaining steps of the current epoch."""
+    def train_epoch(self) -> bool:
+        """Take the remaining steps of the current epoch; return False where the caller wants to stop before its end."""
         settings, epoch = self.settings, self.position.epoch
         done, steps = self.position.step - self.starts[epoch], self.starts[epoch + 1] - self.starts[epoch]
         self.model.train()
@@ -159,13 +173,19 @@ class _Loop:
                 last = done == steps
                 self.position = Position(epoch + last, self.position.step + 1)
                 if last:
-                    return
-                if settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
+                    return True
+                wish = self.wish(self.position.step)
+                if wish != "go":
+                    self.report_checkpoint(self.window_metrics())
+                    if wish == "stop":
+                        return False
+                elif settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
                     self.report_checkpoint(self.window_metrics())
                 elif done % settings.log_every == 0:
                     metrics = self.window_metrics()
                     if self.rank == 0:
                         self.report(Report("step", epoch, self.position.step, metrics))
+        return True
 
     @_single_clips_refused()
     def train_step(self, batch: Batch) -> dict[str, float]:
