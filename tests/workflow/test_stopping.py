@@ -1,0 +1,90 @@
+"""A training that is stopped: by Ctrl-C, by SIGTERM, and by the death of Ray's controller."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import long_training
+import psutil
+import pytest
+from paths import ROOT
+from processes import started
+
+from cluster.private import PREFIX
+
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
+
+
+def press_ctrl_c(process):
+    process.send_signal(signal.SIGINT)
+
+
+def terminate(process):
+    process.send_signal(signal.SIGTERM)
+
+
+def end_controller(process):
+    (controller,) = [each for each in process.children(recursive=True) if each.name().startswith("ray::TrainContr")]
+    controller.kill()
+
+
+def ray_folder(process):
+    """Return where Ray's files of a training lie."""
+    words = " ".join(word for each in process.children(recursive=True) for word in each.cmdline())
+    return Path(re.search(rf"=(\S*/{PREFIX}[^/\s]+)/", words)[1])
+
+
+def train(folder, *, at=0, disturb=None):
+    """Run the training, disturb it at a step, and return the exit code, what was said, and Ray's folder."""
+    recipe = long_training.write(folder, epochs=4)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MAREY_W", "MLFLOW"))}
+    with started(
+        long_training.command(recipe),
+        cwd=folder,
+        env=kept | {"MAREY_WORK": str(folder / "work"), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        where = None
+        if disturb is not None:
+            long_training.wait_for(process, folder / "work", at)
+            where = ray_folder(psutil.Process(process.pid))
+            assert where.exists()
+            disturb(psutil.Process(process.pid))
+        _, said = process.communicate()
+    return process.returncode, said, where
+
+
+def test_each_stop_is_one_line_and_the_same_command_goes_on(tmp_path):
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    for folder in (undisturbed, disturbed):
+        folder.mkdir()
+    code, said, _ = train(undisturbed)
+    assert code == 0, said
+    steps = long_training.reached(undisturbed / "work")
+    reached = 0
+    for disturb in (press_ctrl_c, terminate):
+        code, said, where = train(disturbed, disturb=disturb, at=reached + 5)
+        assert (code, said.splitlines()[-1]) == (
+            130,
+            "marey: stopped with a checkpoint; the same command goes on with long",
+        )
+        before, reached = reached, long_training.reached(disturbed / "work")
+        assert before + 5 <= reached < steps
+        assert max((disturbed / "work" / "runs" / "long").glob("checkpoint-*")).name == f"checkpoint-{reached:08d}"
+        assert "Traceback" not in said
+        assert "SystemExit" not in said
+        assert not where.exists()
+    code, said, where = train(disturbed, disturb=end_controller, at=reached + 5)
+    assert code == 2
+    assert said.splitlines()[-1].startswith("marey: Ray's controller of the training has ended (The actor died")
+    assert "Traceback" not in said
+    assert not where.exists()
+    code, said, _ = train(disturbed)
+    assert code == 0, said
+    assert long_training.weights(disturbed / "work") == long_training.weights(undisturbed / "work")
+    uri = f"sqlite:///{disturbed / 'work' / 'mlflow.db'}"
+    long_training.check_tracked(uri, long_training.chosen(disturbed / "work"), steps)
