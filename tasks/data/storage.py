@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 from collections import deque
@@ -230,7 +231,9 @@ def publish(path: str, content: bytes | os.PathLike[str]) -> None:
 
 
 def create(path: str, content: bytes) -> bool:
-    """Create a remote file unless it exists; return whether its content is now the given one."""
+    """Create a file unless it exists; return whether its content is now the given one."""
+    if is_local(path):
+        return _create_here(path, content)
     if not _conditional(path):
         if not exists(path):
             publish(path, content)
@@ -253,6 +256,8 @@ def create(path: str, content: bytes) -> bool:
 
 def creates_exclusively(path: str, content: bytes) -> bool:
     """Return whether `create` is safe against a simultaneous one; `path` must hold the content already."""
+    if is_local(path):
+        return True
     if not _conditional(path):
         return False
     system, remote = open_url(path)
@@ -262,6 +267,23 @@ def creates_exclusively(path: str, content: bytes) -> bool:
     except OSError:
         return True
     return False  # a store that speaks S3 and ignores the condition
+
+
+def _create_here(path: str, content: bytes) -> bool:
+    folder, name = os.path.split(path)
+    aside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(aside, "xb") as file:
+            file.write(content)
+        os.link(aside, path)  # whole or not at all, also of two machines that share the folder
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(aside)
+    return True
 
 
 def _conditional(path: str) -> bool:

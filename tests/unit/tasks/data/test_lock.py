@@ -110,6 +110,67 @@ def test_a_holder_says_that_it_is_at_work(out, monkeypatch):
         assert holder(out, 1)["time"] > before
 
 
+def test_the_lock_of_a_dead_process_of_this_machine_is_free_at_once(out, monkeypatch):
+    monkeypatch.setattr(lock, "WATCH_S", 600.0)
+    with Lock(out) as dead:
+        with started([sys.executable, "-c", ""]) as other:
+            other.wait()
+        for changes in ({"pid": other.pid}, {"started": "1"}):  # gone, or another process has its number by now
+            overwrite(out, int(numbers(out)[0]), **changes)
+            with Lock(out) as held:
+                held.confirm()
+        with pytest.raises(UserError, match="lost its lock"):
+            dead.confirm()
+
+
+@pytest.mark.parametrize("machine", ["", "0b9ea4f5 pid:[1]"], ids=["unknown", "another"])
+def test_what_may_live_on_another_machine_is_waited_for(out, machine):
+    with Lock(out):
+        overwrite(out, 1, pid=2**22 + 1, machine=machine)
+        with pytest.raises(UserError, match=r"process 4194305 on .* the same command continues after"), Lock(out):
+            pass
+
+
+def test_a_folder_that_machines_share_is_locked_on_all_of_them(tmp_path, monkeypatch):
+    """What a second machine sees of the first one's lock: its files, and not the locks of its system."""
+    monkeypatch.setattr(lock, "WATCH_S", 0.0)
+    out = str(tmp_path)
+    with Lock(out, machines=True) as first:
+        with pytest.raises(UserError, match="another marey process: wait"), Lock(out, machines=True):
+            pass
+        (tmp_path / ".lock").unlink()
+        overwrite(out, 1, machine="0b9ea4f5 pid:[1]")
+        with pytest.raises(UserError, match=f"another marey process, process {os.getpid()}"), Lock(out, machines=True):
+            pass
+        overwrite(out, 1, machine="0b9ea4f5 pid:[1]", time=0.0)
+        with Lock(out, machines=True), pytest.raises(UserError, match="lost its lock on"):
+            first.confirm()
+
+
+def test_a_killed_driver_does_not_lock_a_shared_folder(tmp_path):
+    code = (
+        "import sys; from tasks.data.lock import Lock; l = Lock(sys.argv[1], machines=True); l.__enter__();"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, tmp_path]
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout.readline() == b"held\n"
+        other.kill()
+        other.wait()
+        assert not holder(str(tmp_path), 1)["free"]
+        with Lock(str(tmp_path), machines=True) as held:
+            held.confirm()
+
+
+def test_the_loss_of_a_lock_is_told_once(out, monkeypatch):
+    monkeypatch.setattr(lock, "REFRESH_S", 0.001)
+    told, calls = threading.Event(), []
+    with Lock(out, lost=lambda: (calls.append(1), told.set())):
+        storage.remove(f"{out}/.locks/000001")
+        assert told.wait(30)
+    assert calls == [1]
+
+
 def test_the_lock_of_a_driver_that_died_is_taken_over(out, monkeypatch):
     monkeypatch.setattr(lock, "WATCH_S", 0.0)
     with Lock(out) as dead:
