@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from pipelines.places import RecipeName
+from pipelines.places import RecipeName, RunName
 from pipelines.shared_arguments import OnCluster, Overriding, WithJSON
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class Args(Overriding, OnCluster, WithJSON):
 
     recipes: Positional[tuple[RecipeName, ...]]
     """Recipe files, or names of built-in recipes."""
+    from_run: RunName | None = None
+    """Instead of recipes, a run to repeat: its id, its name or models:/NAME@ALIAS. The new run has the name of that one
+    and `-again`, or what `--set name=...` says."""
     splits: tuple[str, ...] = ()
     """Splits of the dataset to run on, each in turn, or `all`; prints their mean."""
     folds: tuple[str, ...] = ()
@@ -42,10 +45,18 @@ def main(args: Args) -> int:
     from pipelines.run import average, every_split
     from pipelines.text import show, to_json
 
-    if not args.recipes:
+    if args.from_run is not None:
+        from pipelines.run.repeat import recipe_of
+
+        if args.recipes:
+            raise UserError("--from-run repeats a run by its own recipe: give either recipes or a run")
+        recipes = [recipe_of(args.from_run, args.set)]
+    elif args.recipes:
+        recipes = [load(recipe, args.set) for recipe in args.recipes]
+    else:
         raise UserError("no recipe is named: give a recipe file, or the name of a built-in recipe")
     result = average(
-        [load(recipe, args.set) for recipe in args.recipes],
+        recipes,
         splits=args.splits,
         folds=args.folds,
         score_weights=args.weights,

@@ -24,6 +24,7 @@ from pipelines.recipe.dataset import warn_if_enlarged
 from pipelines.tracking import (
     ResolvedRun,
     Tracker,
+    claim,
     load_network,
     local_folder,
     make_folder,
@@ -31,7 +32,8 @@ from pipelines.tracking import (
     tracking_uri,
     workspace,
 )
-from pipelines.tracking.workspace import upload
+from pipelines.tracking.registry import NETWORK
+from pipelines.tracking.workspace import address_of, upload
 from tasks.clips import ClipSettings
 from tasks.data import storage
 from tasks.words import counted
@@ -177,12 +179,22 @@ def plan(
 def carry_out(
     chosen: Plan, *, workers: int | None = None, address: str | None = None, progress: bool = True
 ) -> EvaluateResult:
-    """Score the videos of a plan, write the result's files and log it to the run."""
+    """Score the videos of a plan, write the result's files and log it to the run.
+
+    Raises:
+        UserError: another process is doing so.
+    """
+    make_folder(chosen.folder)
+    beside = chosen.folder.with_name(f".{chosen.folder.name}")  # all that is in the folder goes to MLflow
+    with claim.hold(address_of(beside)):
+        attach(address)
+        return _carry_out(chosen, workers, progress)
+
+
+def _carry_out(chosen: Plan, workers: int | None, progress: bool) -> EvaluateResult:
     from tasks.learn import measure
 
     settings, data, uri = chosen.settings, chosen.data, chosen.data.uri
-    make_folder(chosen.folder)
-    attach(address)
     network = load_network(chosen.identity, chosen.run.checkpoint)
     scored, name = {}, uuid.uuid4().hex
     for protocol in chosen.protocols:
@@ -209,7 +221,7 @@ def carry_out(
     write(result, {protocol.views: scores for protocol, scores in scored.items()})
     upload(result.folder)
     if chosen.run.run_id is not None:
-        _track(result, own=uri == chosen.trained.data.dataset)
+        _track(result, data.digest, own=uri == chosen.trained.data.dataset)
     return result
 
 
@@ -312,10 +324,13 @@ def _majority(data: Dataset, part: str) -> float | None:
     return 100 * labels.count(most) / len(labels)
 
 
-def _track(result: EvaluateResult, *, own: bool) -> None:
+def _track(result: EvaluateResult, digest: str, *, own: bool) -> None:
     assert result.run_id is not None
     place = result.part if own else f"{result.part}-{slug(Path(result.dataset).name)}-{slug(result.division)}"
     tracker = Tracker(tracking_uri(workspace()), result.run_id)
-    tracker.log_metrics({f"{place}/{key.partition('/')[2]}": value for key, value in result.metrics.items()}, step=0)
+    values = {f"{place}/{key.partition('/')[2]}": value for key, value in result.metrics.items()}
+    tracker.log_metrics(values, step=0)
+    logged = [point for key, line in tracker.read_points(values).items() for point in line[-1:]]
+    tracker.tie_metrics(NETWORK, logged, result.dataset, digest)
     tracker.set_tags({f"{place}.score_space": result.score_space})
     tracker.log_artifact(result.folder, f"evaluate/{result.folder.name}")

@@ -21,7 +21,7 @@ from pipelines.evaluate.result import joined
 from pipelines.recipe import Recipe
 from pipelines.run.one_recipe import RunResult, prepare_source, refuse_missing, refuse_other, run
 from pipelines.text import columns
-from pipelines.tracking import Tracker, open_store, workspace
+from pipelines.tracking import Tracker, claim, open_store, workspace
 from pipelines.tracking.copies import local_path
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.run_folder import AverageFolder
@@ -196,6 +196,7 @@ def _track(result: AverageResult, folder: AverageFolder) -> None:
         folder.name,
         params={},
         tags={"average": "mean over divisions", "average.runs": " ".join(runs)},
+        key=claim.own_key(folder.address),
         run_id=folder.read_run_id(),
     )
     with tracker:

@@ -74,7 +74,7 @@ def run(
     trained = train(recipe, address=address, progress=progress)
     evaluation = _evaluation(recipe, trained, address, progress)
     tracker = Tracker(tracking_uri(workspace()), trained.run_id)
-    model = tracker.describe_version({key: f"{value:.4g}" for key, value in evaluation.metrics.items()})
+    model = tracker.describe_version(recipe.name, {key: f"{value:.4g}" for key, value in evaluation.metrics.items()})
     return RunResult(prepared, trained, evaluation, model)
 
 

@@ -10,20 +10,23 @@ from urllib.request import url2pathname
 
 from pipelines.errors import UserError, did_you_mean
 from pipelines.places import CHECKPOINT_DOCUMENT, is_checkpoint
-from pipelines.tracking.address import database_file
+from pipelines.tracking.address import database_file, tracking_uri
 from pipelines.tracking.copies import fetch_folder
+from pipelines.tracking.run_folder import RunFolder
 from pipelines.tracking.store import client, read_store
 from pipelines.tracking.workspace import local_folder, make_folder, workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import RunInfo
+    from mlflow.entities import Run, RunInfo
 
     from models.common.network import Network
     from tasks.learn import Identity
 
 CHECKPOINT = "checkpoint"
 """Folder of a run's artifacts that holds its chosen checkpoint."""
+RECIPE = "recipe.yaml"
+"""Artifact with a run's resolved recipe."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def resolve(run: str) -> ResolvedRun:
     """Find a trained network.
 
     Raises:
-        UserError: no run or more than one has that name, or the run has no checkpoint.
+        UserError: no run has that name, or several of which none is of this workspace; or the run has no checkpoint.
         ClusterError: MLflow's store fails.
     """
     if "://" in run:
@@ -47,12 +50,29 @@ def resolve(run: str) -> ResolvedRun:
     folder = Path(run)
     if is_checkpoint(folder) or ("/" in run and folder.is_dir()):
         return _from_folder(folder)
+    return _resolved(find_run(run), tracking_uri(workspace()))
+
+
+def download_recipe(run: Run, folder: str) -> Path:
+    """Copy a run's recipe into a folder; return its file.
+
+    Raises:
+        UserError: it has none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(client(tracking_uri(workspace())).download_artifacts(run.info.run_id, RECIPE, folder))
+    except (MlflowException, FileNotFoundError) as error:
+        name = run.info.run_name
+        raise UserError(f"run {name} has no {RECIPE} in MLflow: only trainings can be repeated") from error
+
+
+def _store_with_runs(run: str) -> str:
     uri = read_store(workspace())
     if (file := database_file(uri)) and not file.exists():
         raise UserError(f"there is no run {run!r}: {workspace()} holds no runs yet; `marey train` makes one")
-    if run.startswith("models:/"):
-        return _from_registry(run, uri)
-    return _from_runs(run, uri)
+    return uri
 
 
 def load_network(identity: Identity, checkpoint: Path) -> Network:
@@ -72,7 +92,7 @@ def _from_folder(folder: Path) -> ResolvedRun:
     return ResolvedRun(identity.run_id, folder.resolve().name, folder.resolve())
 
 
-def _from_registry(reference: str, uri: str) -> ResolvedRun:
+def _find_in_registry(reference: str, uri: str) -> Run:
     from mlflow.exceptions import MlflowException
 
     store = client(uri)
@@ -98,32 +118,52 @@ def _from_registry(reference: str, uri: str) -> ResolvedRun:
         raise UserError(
             f"{reference} was registered without a run: only models registered by `marey train` can be used"
         )
-    return _from_runs(version.run_id, uri)
+    return _find(version.run_id, uri)
 
 
-def _from_runs(run: str, uri: str) -> ResolvedRun:
+def find_run(run: str) -> Run:
+    """Return a run of MLflow by its id, its name or a registered model of it; it need not be trained.
+
+    Raises:
+        UserError: no run has that name, or several of which none is of this workspace.
+        ClusterError: MLflow's store fails.
+    """
+    uri = _store_with_runs(run)
+    return _find_in_registry(run, uri) if run.startswith("models:/") else _find(run, uri)
+
+
+def _find(run: str, uri: str) -> Run:
     from mlflow.exceptions import MlflowException
 
     store = client(uri)
     try:
-        found = [store.get_run(run)]
+        return store.get_run(run)
     except MlflowException:
         experiments = [experiment.experiment_id for experiment in store.search_experiments()]
         # A sweep often has the name of the recipe that it varies, but holds no network itself.
         every = [
             one for one in store.search_runs(experiments, max_results=10_000) if one.data.tags.get("sweep") != "parent"
         ]
-        found = [one for one in every if one.info.run_name == run]
-        if not found:
-            names = sorted({one.info.run_name for one in every})
-            raise UserError(
-                f"there is no run {run!r} (a run's id or name, models:/NAME@ALIAS or a checkpoint folder)"
-                f"{did_you_mean(run, names)}"
-            ) from None
+    found = [one for one in every if one.info.run_name == run]
+    if not found:
+        names = sorted({one.info.run_name for one in every})
+        raise UserError(
+            f"there is no run {run!r} (a run's id or name, models:/NAME@ALIAS or a checkpoint folder)"
+            f"{did_you_mean(run, names)}"
+        )
+    if len(found) > 1 and "/" not in run:
+        state = RunFolder.of(run).read_state()
+        found = [one for one in found if state and one.info.run_id == state.run_id] or found
     if len(found) > 1:
         ids = ", ".join(one.info.run_id for one in found[:5])
         raise UserError(f"{len(found)} runs are named {run!r}: give the id of one ({ids})")
-    info = found[0].info
+    return found[0]
+
+
+def _resolved(found: Run, uri: str) -> ResolvedRun:
+    from mlflow.exceptions import MlflowException
+
+    store, info = client(uri), found.info
     try:
         files = store.list_artifacts(info.run_id, CHECKPOINT)
     except MlflowException as error:

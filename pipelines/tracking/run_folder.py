@@ -5,6 +5,7 @@ A folder's state shows a later start of the same name what it was started with, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.places import CHECKPOINT_DOCUMENT
+from pipelines.tracking import outbox
 from pipelines.tracking.copies import fetch_folder
 from pipelines.tracking.folder import Folder
 from pipelines.tracking.progress import ProgressFollower, ProgressWriter
@@ -123,6 +125,7 @@ class RunFolder(_StatefulFolder):
     _STOP = "stop"
     _CONTROLLER = "controller.txt"
     _EVALUATION = "evaluation.json"
+    _UNPUBLISHED = "unpublished.txt"
 
     def checkpoint(self, name: str) -> Path:
         """Return the folder of a checkpoint on this machine, a copy where the workspace is at an address."""
@@ -143,6 +146,28 @@ class RunFolder(_StatefulFolder):
     def checkpoint_name(step: int) -> str:
         """Return the name of the folder of the checkpoint after so many steps."""
         return f"checkpoint-{step:08d}"
+
+    def kept_checkpoints(self) -> dict[str, int]:
+        """Return the folders of the checkpoints that are kept, with their steps."""
+        names = sorted(name for name, is_folder in storage.entries(self.address) if is_folder)
+        return {name: int(name.rpartition("-")[2]) for name in names if re.fullmatch(r"checkpoint-\d+", name)}
+
+    @property
+    def outbox(self) -> str:
+        """Where metrics wait for MLflow."""
+        return self.place(outbox.FOLDER)
+
+    def write_unpublished(self) -> None:
+        """Note that the training has ended, and MLflow has not got its result yet."""
+        self.write(self._UNPUBLISHED, b"the same command of marey sends this run's result to MLflow\n")
+
+    def is_unpublished(self) -> bool:
+        """Return whether the training has ended, and MLflow has not got its result yet."""
+        return self.read(self._UNPUBLISHED) is not None
+
+    def clear_unpublished(self) -> None:
+        """Note that MLflow has the result."""
+        self.remove(self._UNPUBLISHED)
 
     def write_progress(self) -> ProgressWriter:
         """Return a writer of the reports of rank 0, for the driver to show."""

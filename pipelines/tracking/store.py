@@ -32,7 +32,7 @@ MAKING_SECONDS = 120.0
 """Time that another process has to make the database; it takes seconds."""
 
 _answered: set[str] = set()
-"""Stores that have answered this process once: from then on MLflow's patience is right."""
+"""Stores that have answered this process once: from then on more patience is right."""
 
 
 def experiment_name() -> str:
@@ -47,6 +47,7 @@ def prepare_environment(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
     environment.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each folder
+    environment.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; MLflow itself tries for four
 
 
 def client(uri: str) -> MlflowClient:
@@ -166,8 +167,10 @@ def _ask(uri: str, *, write: bool) -> Experiment | None:
         else:
             _within(ANSWER_SECONDS, lambda: schema.refuse_unfit(uri, write=write), uri)
 
+    store = client(uri)  # which imports what it needs, in seconds on a busy machine
+
     def ask() -> Experiment | None:
-        return client(uri).get_experiment_by_name(experiment_name())
+        return store.get_experiment_by_name(experiment_name())
 
     if uri in _answered or not web:
         experiment = ask()

@@ -5,30 +5,32 @@ Everything goes through `MlflowClient` and an explicit run id, so that drivers, 
 
 from __future__ import annotations
 
-import getpass
-import os
-import tempfile
+import logging
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cluster.errors import ClusterError
 from pipelines.errors import UserError, user_error
+from pipelines.tracking import registry
 from pipelines.tracking.address import database_file, shown, tracking_uri
+from pipelines.tracking.open_run import command, open_run
 from pipelines.tracking.revision import git_tags
 from pipelines.tracking.store import client, experiment_id, experiment_name
 from tasks.remote import without_credentials
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
     from torch import Tensor, nn
 
 BATCH = 100
 """Most parameters or tags per request to MLflow."""
 VALUE_LENGTH = 6000
 """Most characters of a parameter that MLflow stores; the recipe is an artifact as well, so nothing is lost."""
-SYSTEM_SECONDS = 5
-"""Seconds between two samples of CPU, memory, disk, network and GPU."""
+log = logging.getLogger(__name__)
 
 
 def refuse_shared_sqlite(uri: str, machines: int) -> None:
@@ -65,8 +67,6 @@ class Tracker:
         self.uri = uri
         self.run_id = run_id
         self._client = client(uri)
-        self._last_step: dict[str, int] = {}
-        self._monitor: Any = None
 
     @classmethod
     def start(
@@ -76,6 +76,7 @@ class Tracker:
         *,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
+        key: str | None = None,
         parent_run_id: str | None = None,
         run_id: str | None = None,
     ) -> Tracker:
@@ -86,6 +87,7 @@ class Tracker:
             name: name of the run.
             params: nested settings, logged flattened.
             tags: tags to set beside the commit of this code.
+            key: key of the run's folder; with it, a run that an interrupted start has made is taken up.
             parent_run_id: sweep that this run is a trial of.
             run_id: interrupted run to resume; it keeps its parameters.
 
@@ -95,28 +97,13 @@ class Tracker:
         uri = tracking_uri(workspace)
         experiment = experiment_id(uri, workspace)
         if run_id is None:
-            run_id = _create_run(uri, experiment, name, parent_run_id)
-            tracker = cls(uri, run_id)
-            tracker.log_params(params)
+            found = open_run(client(uri), experiment, name, key, parent_run_id)
+            tracker = cls(uri, str(found.info.run_id))
+            tracker.log_params(params, known=found.data.params)
         else:
             tracker = cls(uri, run_id)
             tracker._reopen(name)
-        tracker.set_tags({**git_tags(), **tags})
-        return tracker
-
-    @classmethod
-    def attach(cls, uri: str, run_id: str, *, system_metrics: bool = False) -> Tracker:
-        """Resume logging to a run from another process; points that it has already are not logged again."""
-        tracker = cls(uri, run_id)
-        logged = tracker._client.get_run(run_id).data.to_proto().metrics
-        tracker._last_step = {metric.key: metric.step for metric in logged}
-        if system_metrics:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-            tracker._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-                run_id, sampling_interval=SYSTEM_SECONDS, resume_logging=True, tracking_uri=uri
-            )
-            tracker._monitor.start()
+        tracker.set_tags({**git_tags(), **command(), **tags})
         return tracker
 
     def _reopen(self, name: str) -> None:
@@ -124,34 +111,26 @@ class Tracker:
 
         try:
             self._client.update_run(self.run_id, status="RUNNING")
+            self._forget_error()
         except MlflowException as error:
             raise UserError(
                 f"{name} was started before as MLflow run {self.run_id}, which {shown(self.uri)} no longer holds: "
                 "choose another name, restore the run in MLflow, or delete the folder of that name in the workspace"
             ) from error
 
-    def detach(self) -> None:
-        """Stop logging system metrics, and leave the run open."""
-        if self._monitor is not None:
-            self._monitor.finish()
-
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log one point of several metrics, except those that have one at this step or a later one.
-
-        A training that restarts from a checkpoint repeats the steps since then, which were logged the first time.
-        """
+        """Log one point of several metrics; what a training logs as it goes takes the way of `Outbox`."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        fresh = [key for key in values if step > self._last_step.get(key, -1)]
-        self._client.log_batch(self.run_id, metrics=[Metric(key, float(values[key]), now, step) for key in fresh])
-        self._last_step.update(dict.fromkeys(fresh, step))
+        points = [Metric(key, float(value), now, step) for key, value in values.items()]
+        self._client.log_batch(self.run_id, metrics=points)
 
-    def log_params(self, tree: Mapping[str, Any]) -> None:
-        """Log nested settings as flattened parameters."""
+    def log_params(self, tree: Mapping[str, Any], *, known: Mapping[str, str] | None = None) -> None:
+        """Log nested settings as flattened parameters, but for those that the run has: MLflow lets none be changed."""
         from mlflow.entities import Param
 
-        params = [Param(key, value) for key, value in flatten(tree).items()]
+        params = [Param(key, value) for key, value in flatten(tree).items() if key not in (known or {})]
         for first in range(0, len(params), BATCH):
             self._client.log_batch(self.run_id, params=params[first : first + BATCH])
 
@@ -181,66 +160,74 @@ class Tracker:
         else:
             self._client.log_artifact(self.run_id, str(path), folder)
 
+    def read_points(self, names: Iterable[str] | None = None) -> dict[str, list[Metric]]:
+        """Return the points of metrics in order of step and time: of all but the system metrics, or of those named."""
+        keys = names or [key for key in self._client.get_run(self.run_id).data.metrics if not key.startswith("system/")]
+        points = {key: self._client.get_metric_history(self.run_id, key) for key in sorted(keys)}
+        return {key: sorted(line, key=lambda point: (point.step, point.timestamp)) for key, line in points.items()}
+
     def read_history(self) -> dict[str, list[tuple[int, float]]]:
         """Return every metric except the system metrics as (step, value) points in order of step."""
-        keys = [key for key in self._client.get_run(self.run_id).data.metrics if not key.startswith("system/")]
-        points = {key: self._client.get_metric_history(self.run_id, key) for key in sorted(keys)}
-        return {key: sorted((point.step, point.value) for point in line) for key, line in points.items()}
+        return {key: [(point.step, point.value) for point in line] for key, line in self.read_points().items()}
 
-    def log_model(self, network: nn.Module, example: Tensor, name: str, alias: str) -> str:
-        """Log the network as a `torch.export` program (no pickle) and register it; return its version.
+    def log_model(
+        self,
+        network: nn.Module,
+        example: Tensor,
+        name: str,
+        *,
+        model_type: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Log the network as a `torch.export` program (no pickle) and register it, once; return its version.
 
         Args:
             network: in eval mode, on the CPU.
             example: clips [2, C, T, H, W]; the batch size stays free, the other sizes are fixed.
-            name: name of the registered model.
-            alias: alias to move to the new version.
+            name: name of the registered model, whose alias `candidate` moves to the new version.
+            model_type: kind of model that MLflow shows.
+            params: nested settings that MLflow shows.
         """
-        import mlflow.pytorch
-        import numpy as np
-        import torch
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        with torch.no_grad():
-            logits = network(example)
-        float32 = np.dtype("float32")
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(float32, (-1, *example.shape[1:]), "clip")]),
-            outputs=Schema([TensorSpec(float32, (-1, *logits.shape[1:]), "logits")]),
+        save = registry.export(network, example, self.run_id)
+        logged = registry.log_model(
+            self._client, self.run_id, registry.NETWORK, save, model_type=model_type, params=flatten(params or {})
         )
-        # Step by step, because mlflow.pytorch.log_model works on the process's one tracking URI and active run.
-        experiment = self._client.get_run(self.run_id).info.experiment_id
-        logged = self._client.create_logged_model(experiment, "network", source_run_id=self.run_id)
-        self._client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        with tempfile.TemporaryDirectory() as scratch:
-            mlflow.pytorch.save_model(
-                network,
-                f"{scratch}/network",
-                mlflow_model=Model(artifact_path="network", run_id=self.run_id, model_id=logged.model_id),
-                input_example=example,
-                signature=signature,
-                serialization_format="pt2",
-                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],  # guessing them takes seconds
-            )
-            self._client.log_model_artifacts(logged.model_id, f"{scratch}/network")
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        return self._register(name, alias, logged.artifact_location, logged.model_id)
+        return str(registry.register(self._client, name, self.run_id, logged).version)
 
-    def _register(self, name: str, alias: str, source: str, model_id: str) -> str:
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
-        version = str(self._client.create_model_version(name, source, self.run_id, model_id=model_id).version)
-        self._client.set_registered_model_alias(name, alias, version)
-        return version
+    def log_checkpoint(self, name: str, files: Sequence[Path], *, model_type: str, params: Mapping[str, Any]) -> None:
+        """Log the files of a checkpoint as a model of the run, once; kind and settings as in `log_model`."""
 
-    def describe_version(self, tags: Mapping[str, str]) -> str:
-        """Set tags of the model version registered from this run; return its `models:/NAME/VERSION`."""
-        (version,) = self._client.search_model_versions(f"run_id = '{self.run_id}'")
+        def save(folder: str, model_id: str) -> None:
+            for file in files:
+                shutil.copy(file, folder)
+
+        registry.log_model(self._client, self.run_id, name, save, model_type=model_type, params=flatten(params))
+
+    def tie_metrics(self, model: str, metrics: Sequence[Metric], dataset: str, digest: str) -> None:
+        """Tie points to a model of the run, if it has been logged, and to the dataset that they were measured on."""
+        logged = registry.find_model(self._client, self.run_id, model)
+        if logged is not None and metrics:
+            place = Path(without_credentials(dataset)).name
+            registry.tie(self._client, self.run_id, logged.model_id, metrics, (place, digest))
+
+    def crown(self, name: str, metric: str, value: float, digest: str) -> bool:
+        """Make the run's version of a registered model the champion if it is better; see `registry.crown`."""
+        return registry.crown(self._client, registry.version_of(self._client, name, self.run_id), metric, value, digest)
+
+    def describe_version(self, name: str, tags: Mapping[str, str]) -> str:
+        """Set tags of the run's version of a registered model; return its `models:/NAME/VERSION`.
+
+        Raises:
+            UserError: there is none any more.
+        """
+        version = registry.version_of(self._client, name, self.run_id)
         for key, value in tags.items():
             self._client.set_model_version_tag(version.name, version.version, key, value)
         return f"models:/{version.name}/{version.version}"
+
+    def started(self) -> float:
+        """Return when the run was made, in seconds since 1970."""
+        return float(self._client.get_run(self.run_id).info.start_time) / 1000
 
     def is_running(self) -> bool:
         """Return whether nobody has ended the run."""
@@ -248,9 +235,12 @@ class Tracker:
 
     def mark_finished(self) -> None:
         """End the run as FINISHED: its process was stopped on purpose, whatever status that process set as it ended."""
+        self._forget_error()
+        self.end("FINISHED")
+
+    def _forget_error(self) -> None:
         if "error" in self._client.get_run(self.run_id).data.tags:
             self._client.delete_tag(self.run_id, "error")
-        self.end("FINISHED")
 
     def end(self, status: str) -> None:
         """Set the run's status: FINISHED, FAILED or KILLED."""
@@ -264,23 +254,13 @@ class Tracker:
     ) -> None:
         if error is None:
             self.end("FINISHED")
-        elif isinstance(error, Exception):
-            reason = user_error(error) or error
-            self.set_tags({"error": without_credentials(f"{type(reason).__name__}: {reason}")[-VALUE_LENGTH:]})
-            self.end("FAILED")
-        else:  # KeyboardInterrupt, SystemExit by a signal
-            self.end("KILLED")
-
-
-def _create_run(uri: str, experiment: str, name: str, parent_run_id: str | None) -> str:
-    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey", "mlflow.user": _user_name()}
-    if parent_run_id is not None:
-        tags["mlflow.parentRunId"] = parent_run_id
-    return str(client(uri).create_run(experiment, tags=tags, run_name=name).info.run_id)
-
-
-def _user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as containers have
-        return f"uid {os.getuid()}"
+            return
+        try:
+            if isinstance(error, Exception):
+                reason = user_error(error) or error
+                self.set_tags({"error": without_credentials(f"{type(reason).__name__}: {reason}")[-VALUE_LENGTH:]})
+                self.end("FAILED")
+            else:  # KeyboardInterrupt, SystemExit by a signal
+                self.end("KILLED")
+        except ClusterError as failure:  # must not hide the error that ended the block
+            log.warning("MLflow still shows run %s as running: %s", self.run_id, failure)

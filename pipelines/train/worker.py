@@ -6,15 +6,17 @@ import os
 import socket
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, view_settings
-from pipelines.tracking import RunFolder, Tracker
+from pipelines.tracking import RunFolder
+from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.progress import ProgressWriter
+from pipelines.tracking.system import Place, outbox_of
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train.notices import Notices
 from tasks.clips import ClipSettings
@@ -40,6 +42,8 @@ class Job:
     folder: RunFolder
     tracking_uri: str
     run_id: str
+    started: float
+    """When the MLflow run was made, in seconds since 1970."""
     drains: bool = False
     """Whether Ray announces machines that are taken away."""
     weights: Any = None
@@ -94,11 +98,14 @@ def work(config: dict[str, Any]) -> bool:
     reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
     if context.get_world_rank() == 0:
         job.folder.write_rank_0(os.getpid())
-        reporter.tracker = Tracker.attach(job.tracking_uri, job.run_id, system_metrics=True)
         reporter.progress = job.folder.write_progress()
     rank, world = context.get_world_rank(), context.get_world_size()
     notices = Notices(job.folder, rank, world, drains=job.drains, tell=reporter.note)
-    with tempfile.TemporaryDirectory() as scratch, reporter.progress or nullcontext():
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        reporter.progress or nullcontext(),
+        _outbox(job) as reporter.outbox,
+    ):
         try:
             return fit(
                 network,
@@ -116,9 +123,21 @@ def work(config: dict[str, Any]) -> bool:
         except UserError as error:
             job.folder.write_refusal(str(error))
             raise
-        finally:
-            if reporter.tracker is not None:
-                reporter.tracker.detach()
+
+
+def _outbox(job: Job) -> AbstractContextManager[Outbox | None]:
+    """Return the way of this worker's metrics to MLflow: rank 0 has those of the training, each machine its own."""
+    import ray.train
+    import ray.util
+
+    context = ray.train.get_context()
+    place = Place(
+        rank=context.get_world_rank(),
+        local_rank=context.get_local_rank(),
+        several_machines=context.get_local_world_size() < context.get_world_size(),
+        address=str(ray.util.get_node_ip_address()),  # type: ignore[no-untyped-call]
+    )
+    return outbox_of(place, job.folder.outbox, job.tracking_uri, job.run_id, job.started)
 
 
 def _open(job: Job) -> Dataset:
@@ -141,15 +160,17 @@ class _Reporter:
     def __init__(self, job: Job, steps: int) -> None:
         self.job = job
         self.steps = steps
-        self.tracker: Any = None
+        self.outbox: Outbox | None = None
         self.progress: ProgressWriter | None = None
 
     def __call__(self, report: Report) -> None:
         import ray.train
 
         values = {name: value + 0.0 for name, value in report.metrics.items()}  # without the sign of a zero
-        if self.tracker is not None:
-            self.tracker.log_metrics(values, report.step)
+        if self.outbox is not None:
+            self.outbox.add(values, report.step)
+            if report.kind == "epoch":
+                self.outbox.keep()  # before its checkpoint is: a start from there does not repeat these steps
         if self.progress is not None:
             self.progress.add(self._line(report, values))
         if report.kind == "epoch":

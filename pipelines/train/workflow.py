@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from collections.abc import Mapping
-from contextlib import nullcontext
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
-from pipelines.tracking import RunFolder, Tracker, load_network, open_store, workspace
+from pipelines.tracking import RunFolder, Tracker, claim, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
+from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
+from pipelines.train.publish import log_inputs, publish
 from pipelines.train.stopping import Stopping
 from pipelines.train.waiting import Waiting
 from pipelines.train.worker import SCORE, Job, work
-from tasks.words import counted
+
+if TYPE_CHECKING:
+    from tasks.data import Dataset
+    from tasks.data.lock import Lock
 
 log = logging.getLogger(__name__)
 
-NOTED = (
-    "val/top1_percent",
-    "val/top5_percent",
-    "val/mean_class_percent",
-    "val/loss",
-    "train/top1_percent",
-    "train/loss",
-)
-"""Metrics of the checkpoint that stand at the head of the run's page."""
 PREEMPTION_GRACE_S = 5.0
 """Time after the deadline of a machine that is taken away before the others start anew, so that it is gone by then."""
 SECTIONS = ("model", "input", "train", "prepare")
@@ -86,41 +83,72 @@ def train(
     dataset = open_data(recipe)
     recipe = replace(recipe, prepare=dataset.settings)
     folder = RunFolder.of(recipe.name)
-    state = folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
-    if state and state.result:
-        log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
-        return _train_result(folder, state, state.result, finished_before=True)
-    check_dataset(dataset, recipe)
-    uri = open_store(workspace())
-    attach(address)  # seconds, like torch: what can be refused without them has been
-    capacity.refuse_too_large(recipe.compute)
-    refuse_unshared(uri)
-    folder.make()
+
+    def earlier() -> State | None:
+        return folder.matching_state(recipes.to_dict(recipe), dataset.digest, SECTIONS)
+
+    state = earlier()
+    if state is None or state.result is None or folder.is_unpublished():
+        check_dataset(dataset, recipe)
+        claim.refuse_held(folder.address)
+        wait = OUTAGE_S if parent_run_id else 0.0  # nobody would give the command of a trial again
+        uri = outlast(lambda: open_store(workspace()), wait)
+        attach(address)  # seconds, like torch: what can be refused without them has been
+        capacity.refuse_too_large(recipe.compute)
+        refuse_unshared(uri)
+        folder.make()
+        with _alone(folder) as lock:
+            state = earlier()
+            if state is None or state.result is None or folder.is_unpublished():
+                return _train(recipe, dataset, folder, state, lock, parent_run_id, wait, callbacks, progress)
+    assert state.result is not None
+    log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
+    return _train_result(folder, state, state.result, finished_before=True)
+
+
+def _train(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: RunFolder,
+    state: State | None,
+    lock: Lock,
+    parent_run_id: str | None,
+    wait: float,
+    callbacks: tuple[Any, ...],
+    progress: bool,
+) -> TrainResult:
+    """Train from where an earlier start stopped, and give MLflow the result; the folder is this driver's alone."""
+    from tasks.learn import Identity
+
     clip = clip_settings(recipe, dataset.classes)
     has_val = bool(dataset.parts.get("val"))
+    trained = state is not None and state.result is not None
     if state:
         log.info("resuming run %s", recipe.name)
     if not has_val:
         log.info("the dataset has no val part: the result is the last checkpoint, not the best one")
-    start = load_initial_weights(recipe.model, len(dataset.classes))
-    tracker = Tracker.start(
-        workspace(),
-        recipe.name,
-        params=recipes.to_dict(recipe),
-        tags={
-            "model": recipe.model.name,
-            "stream": recipe.model.stream,
-            "checkpoint": "best by val/top1_percent" if has_val else "last (the dataset has no val part)",
-            **(start.tags if start else {}),
-        },
-        parent_run_id=parent_run_id,
-        run_id=state.run_id if state else None,
+    start = None if trained else load_initial_weights(recipe.model, len(dataset.classes))
+    tags = {
+        "model": recipe.model.name,
+        "stream": recipe.model.stream,
+        "checkpoint": "best by val/top1_percent" if has_val else "last (the dataset has no val part)",
+        **(start.tags if start else {}),
+    }
+    tracker = outlast(
+        lambda: Tracker.start(
+            workspace(),
+            recipe.name,
+            params=recipes.to_dict(recipe),
+            tags=tags,
+            key=claim.own_key(folder.address),
+            parent_run_id=parent_run_id,
+            run_id=state.run_id if state else None,
+        ),
+        wait,
     )
-    from tasks.learn import Identity
-
     with tracker:
         if state is None:
-            tracker.log_dataset(recipe.data.dataset, dataset.digest)
+            outlast(lambda: log_inputs(tracker, recipe, dataset.digest), wait)
             state = State(tracker.run_id, dataset.digest, recipes.to_dict(recipe))
             folder.write_state(state)
         identity = Identity(
@@ -140,18 +168,37 @@ def train(
             folder,
             tracker.uri,
             tracker.run_id,
+            outlast(tracker.started, wait),
             drains=capacity.count_machines() > 1 or recipe.compute.fewest < recipe.compute.most,
             weights=start and start.put(),
         )
-        checkpoint, metrics = _fit(job, has_val, callbacks, progress)
-        result = Result(
-            checkpoint=checkpoint,
-            metrics=metrics,
-            chosen=f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
-        )
-        _publish(tracker, job, result, register=parent_run_id is None)
-        folder.write_state(state.with_result(result))
+        result = state.result
+        if result is None:
+            checkpoint, metrics = _fit(job, has_val, callbacks, progress)
+            lock.confirm()
+            result = Result(
+                checkpoint=checkpoint,
+                metrics=metrics,
+                chosen=f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
+            )
+            folder.write_unpublished()
+            state = state.with_result(result)
+            folder.write_state(state)
+        outlast(lambda: publish(tracker, job, result, register=parent_run_id is None), wait)
+    folder.clear_unpublished()
     return _train_result(folder, state, result)
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[Lock]:
+    """Keep other drivers out of a run's folder; one that loses it nevertheless is interrupted."""
+    main = threading.current_thread() is threading.main_thread()
+    with claim.hold(folder.address, lost=(lambda: os.kill(os.getpid(), signal.SIGINT)) if main else None) as lock:
+        try:
+            yield lock
+        except KeyboardInterrupt:
+            lock.check()
+            raise
 
 
 def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[str, dict[str, float]]:
@@ -211,45 +258,6 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
         assert result.checkpoint is not None  # every epoch reports one
         chosen, metrics = result.checkpoint, result.metrics or {}
     return chosen.path.rpartition("/")[2], {key: value for key, value in metrics.items() if key != SCORE}
-
-
-def _publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> None:
-    """Store recipe, curves and network with the run."""
-    from pipelines.tracking.plots import curves
-    from tasks.clips.augment import clip_shape
-    from tasks.learn.checkpoint import DOCUMENT_FILE, WEIGHTS_FILE
-
-    recipe, checkpoint = job.recipe, job.folder.checkpoint(result.checkpoint)
-    with tempfile.TemporaryDirectory() as scratch:
-        text, picture = Path(scratch, "recipe.yaml"), Path(scratch, "curves.png")
-        text.write_text(recipes.dump(recipe))
-        curves(tracker.read_history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
-        tracker.log_artifact(text)
-        tracker.log_artifact(picture)
-    for name in (DOCUMENT_FILE, WEIGHTS_FILE):  # the optimiser's state serves a resume only
-        tracker.log_artifact(checkpoint / name, "checkpoint")
-    tracker.set_note(_note(job, result))
-    if register:
-        import torch
-
-        clips = torch.zeros(2, *clip_shape(job.clip))
-        tracker.log_model(load_network(job.identity, checkpoint), clips, recipe.name, "best")
-
-
-def _note(job: Job, result: Result) -> str:
-    recipe, metrics = job.recipe, result.metrics
-    split = recipe.data.fold or recipe.data.split
-    lines = [
-        f"**{recipe.model.name}** on {recipe.model.stream} of `{Path(recipe.data.dataset).name}`"
-        + (f" ({split})" if split else "")
-        + f", {counted(len(job.identity.classes), 'class')}, {counted(recipe.train.epochs, 'epoch')}.",
-        f"Checkpoint: {result.chosen}.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {metrics[key]:.4g} |" for key in NOTED if key in metrics),
-    ]
-    return "\n".join(lines)
 
 
 def _train_result(folder: RunFolder, state: State, result: Result, *, finished_before: bool = False) -> TrainResult:

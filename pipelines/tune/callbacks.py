@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
+from cluster.errors import ClusterError
 from pipelines.recipe import Recipe
 from pipelines.tracking import RunFolder, Tracker
+from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.cleanup import PlacementGroupCleaner
 
@@ -29,6 +32,7 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
             self.done = 0
             self.best: float | None = None
             self.placement_groups = PlacementGroupCleaner()
+            self.untold: list[Callable[[], object]] = []
 
         def get_state(self) -> dict[str, Any]:
             return {"done": self.done, "best": self.best}
@@ -41,6 +45,7 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
 
         def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_remaining()
+            outlast(self._tell_mlflow)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             search, result = recipe.search, trial.last_result
@@ -48,10 +53,10 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
             score = analysis.get(search.mode)
             epochs = result.get("epoch", 0)
             pruned = epochs < recipe.train.epochs
-            run = self._run(trial)
-            assert run is not None  # it has reported
-            run.set_tags({"pruned": str(pruned).lower()})
-            run.mark_finished()
+            state = self._folder(trial).read_state()
+            assert state is not None  # it has reported
+            run_id = state.run_id
+            self._tell_mlflow(lambda: self._end_stopped(run_id, pruned))
             self.placement_groups.watch(self._folder(trial))
             self.done += 1
             if score is not None:
@@ -70,21 +75,41 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self.done += 1
-            run = self._run(trial)
-            if run is not None and run.is_running():  # its process died
-                run.end("FAILED")
+            self._tell_mlflow(lambda: self._end_dead(trial))
             self.placement_groups.watch(self._folder(trial))
             log.warning("trial %d/%d failed: %s", self.done, self._trials(), trial.error_file)
+
+        def _tell_mlflow(self, what: Callable[[], object] | None = None) -> None:
+            """Tell MLflow of the end of a trial, and of earlier ones of which it could not be told.
+
+            While it is away this waits for the next trial, and at the end of the sweep for MLflow.
+            """
+            self.untold += [what] if what else []
+            try:
+                while self.untold:
+                    self.untold[0]()
+                    del self.untold[0]
+            except ClusterError as error:
+                if what is None:
+                    raise
+                log.warning("MLflow will be told later that the trial has ended: %s", error)
+
+        def _end_stopped(self, run_id: str, pruned: bool) -> None:
+            run = Tracker(uri, run_id)
+            run.set_tags({"pruned": str(pruned).lower()})
+            run.mark_finished()
+
+        def _end_dead(self, trial: Any) -> None:
+            state = self._folder(trial).read_state()
+            run = Tracker(uri, state.run_id) if state else None
+            if run is not None and run.is_running():  # its process died
+                run.end("FAILED")
 
         def _trials(self) -> int:
             return SweepFolder.of(recipe.name).read_trials()
 
         def _folder(self, trial: Any) -> RunFolder:
             return RunFolder.of(trial_name(recipe, trial.trial_id))
-
-        def _run(self, trial: Any) -> Tracker | None:
-            state = self._folder(trial).read_state()
-            return Tracker(uri, state.run_id) if state else None
 
     return SweepCallback()
 

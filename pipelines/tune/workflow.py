@@ -14,8 +14,9 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, open_data
-from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, claim, open_store, tracking_uri, workspace
 from pipelines.tracking.machines import refuse_unshared
+from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train import train
@@ -84,24 +85,29 @@ def tune(
     if state:
         _refuse_fewer(recipe, folder.read_trials())
     check_dataset(dataset, recipe)
+    claim.refuse_held(folder.address)
     uri = open_store(workspace())
     attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
     refuse_unshared(uri)
     folder.make()
-    tracker = Tracker.start(
-        workspace(),
-        recipe.name,
-        params=recipes.to_dict(recipe),
-        tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
-        run_id=state.run_id if state else None,
-    )
-    with tracker:
-        if state is None:
-            tracker.log_dataset(recipe.data.dataset, dataset.digest)
-        folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
-        grid = _tuner(recipe, space, folder, tracker).fit()
-        return _conclude(recipe, grid, folder, tracker)
+    with claim.hold(folder.address) as lock:
+        state = folder.read_state()
+        tracker = Tracker.start(
+            workspace(),
+            recipe.name,
+            params=recipes.to_dict(recipe),
+            tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
+            key=claim.own_key(folder.address),
+            run_id=state.run_id if state else None,
+        )
+        with tracker:
+            if state is None:
+                tracker.log_dataset(recipe.data.dataset, dataset.digest)
+            folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
+            grid = _tuner(recipe, space, folder, tracker).fit()
+            lock.confirm()
+            return outlast(lambda: _conclude(recipe, grid, folder, tracker))
 
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:

@@ -289,7 +289,7 @@ class Lease:
 
 
 def _machine() -> str:
-    """Return what tells this machine's processes from those of all others; "" where the system does not say."""
+    """Return this start of the machine and its set of processes; "" where the system does not say."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:

@@ -16,7 +16,7 @@ from s3 import Proxy
 
 from pipelines import recipe as recipes
 from pipelines.recipe import DataSettings, ModelSettings, Recipe
-from pipelines.tracking import Tracker
+from pipelines.train import publish
 from tasks.data.settings import PrepareSettings
 from tasks.learn.settings import TrainSettings
 from tasks.seeds import generator
@@ -72,7 +72,7 @@ def ray(proxy):
 @pytest.fixture
 def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the network's export for the registry out of trainings whose test does not look at it: 8 s of a core."""
-    monkeypatch.setattr(Tracker, "log_model", lambda *_: "")
+    monkeypatch.setattr(publish, "store_networks", lambda *_: None)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_run_goes_from_videos_to_an_evaluated_model_and_does_nothing_twice(ray, 
     assert first.prepared.new_videos == 40
     assert first.evaluation.videos == 8
     assert first.model == "models:/whole/1"
-    assert resolve("models:/whole@best").run_id == first.trained.run_id
+    assert resolve("models:/whole@champion").run_id == first.trained.run_id
 
     again = run(whole, progress=False)
 

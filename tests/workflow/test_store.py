@@ -90,7 +90,7 @@ def test_a_relative_database_is_the_same_for_a_worker_elsewhere(tmp_path, monkey
     tracker = Tracker.start(tmp_path / "work", "waves", params={}, tags={})
     assert tracker.uri == f"sqlite:///{tmp_path}/runs.db"
     (tmp_path / "elsewhere").mkdir()
-    code = START + "Tracker.attach(sys.argv[1], sys.argv[2]).log_metrics({'loss': 1.0}, 1)"
+    code = START + "Tracker(sys.argv[1], sys.argv[2]).log_metrics({'loss': 1.0}, 1)"
     command = [sys.executable, "-c", code, tracker.uri, tracker.run_id]
     processes.run(command, cwd=tmp_path / "elsewhere", env=environment(), stderr=None)
     assert tracker.read_history() == {"loss": [(1, 1.0)]}

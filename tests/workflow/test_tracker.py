@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from pipelines.errors import UserError
@@ -33,21 +31,25 @@ def test_a_run_holds_parameters_tags_dataset_and_metrics(work):
     assert run.info.status == "FINISHED"
 
 
-def test_a_restarted_worker_does_not_double_a_step(work):
+def test_a_resumed_run_is_running_again_without_its_error(work):
     driver = start(work)
-    first = Tracker.attach(driver.uri, driver.run_id)
-    for step in (10, 20, 30):
-        first.log_metrics({"train/loss": float(step)}, step)
-    first.log_metrics({"val/loss": 1.0}, 30)
-    again = Tracker.attach(driver.uri, driver.run_id)
-    for step in (20, 30, 40):
-        again.log_metrics({"train/loss": -1.0}, step)
-    again.log_metrics({"val/loss": 2.0}, 30)
-    history = driver.read_history()
-    assert history == {"train/loss": [(10, 10.0), (20, 20.0), (30, 30.0), (40, -1.0)], "val/loss": [(30, 1.0)]}
-    driver.end("KILLED")
+    driver.set_tags({"error": "boom"})
+    driver.end("FAILED")
     resumed = start(work, run_id=driver.run_id)
-    assert client(driver.uri).get_run(resumed.run_id).info.status == "RUNNING"
+    run = client(driver.uri).get_run(resumed.run_id)
+    assert run.info.status == "RUNNING"
+    assert "error" not in run.data.tags
+
+
+def test_a_run_that_an_interrupted_start_made_is_taken_up(work):
+    """Its id was lost with the process that got it; here it had half of its parameters."""
+    first = start(work, key="ab12")
+    first.end("KILLED")
+    again = Tracker.start(work, "run", params={"train": {"lr": 0.2, "epochs": 3}}, tags={}, key="ab12")
+    run = client(first.uri).get_run(again.run_id)
+    assert again.run_id == first.run_id != start(work, key="cd34").run_id
+    assert run.info.status == "RUNNING"
+    assert run.data.params == {"train.lr": "0.1", "train.epochs": "3"}
 
 
 def test_a_run_that_is_gone_from_mlflow_is_one_sentence(work):
@@ -85,20 +87,11 @@ def test_a_trial_is_a_child_of_its_sweep(work):
     assert client(parent.uri).get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
 
 
-def test_system_metrics_go_on_after_a_restart(work, monkeypatch):
-    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    driver = start(work)
-    for lines in (1, 2):
-        worker = Tracker.attach(driver.uri, driver.run_id, system_metrics=True)
-        key = "system/cpu_utilization_percentage"
-        store = client(driver.uri)
-        deadline = time.monotonic() + 120
-        while len(store.get_metric_history(driver.run_id, key)) < lines:
-            assert time.monotonic() < deadline
-            worker._monitor._shutdown_event.wait(0.1)
-        worker.detach()
-    steps = [point.step for point in store.get_metric_history(driver.run_id, key)]
-    assert steps == sorted(set(steps))
+def test_a_run_holds_the_command_that_made_it(work, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/marey", "train", "my recipe.yaml", "--set", "train.lr=0.1"])
+    tracker = start(work)
+    tags = client(tracker.uri).get_run(tracker.run_id).data.tags
+    assert tags["command"] == "marey train 'my recipe.yaml' --set train.lr=0.1"
 
 
 def test_the_network_is_logged_without_pickle_and_registered(work, monkeypatch):
@@ -108,11 +101,15 @@ def test_the_network_is_logged_without_pickle_and_registered(work, monkeypatch):
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4)).eval()
     tracker = start(work)
     clip = torch.rand(2, 3, 4, 8, 8)
-    assert tracker.log_model(network, clip, "tiny", "best") == "1"
-    assert tracker.log_model(network, clip, "tiny", "best") == "2"
-    assert client(tracker.uri).get_model_version_by_alias("tiny", "best").run_id == tracker.run_id
+    assert tracker.log_model(network, clip, "tiny") == "1"
+    assert tracker.log_model(network, clip, "tiny") == "1"
+    assert start(work).log_model(network, clip, "tiny") == "2"
+    store = client(tracker.uri)
+    assert store.get_registered_model("tiny").aliases == {"candidate": 2}
+    experiment = store.get_run(tracker.run_id).info.experiment_id
+    assert len(store.search_logged_models([experiment])) == 2
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
-    loaded = mlflow.pytorch.load_model("models:/tiny@best")
+    loaded = mlflow.pytorch.load_model("models:/tiny@candidate")
     more = torch.rand(5, 3, 4, 8, 8)
     assert torch.allclose(loaded(more), network(more))
     names = [path.name for path in (work / "mlartifacts").glob("**/data/*")]
@@ -137,11 +134,37 @@ def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp
         (tmp_path / "checkpoint" / "weights.safetensors").write_text("weights")
         tracker.log_artifact(tmp_path / "checkpoint", "checkpoint")
         network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()).eval()
-        tracker.log_model(network, torch.rand(2, 3, 4, 8, 8), "far", "best")
+        tracker.log_model(network, torch.rand(2, 3, 4, 8, 8), "far")
         tracker.end("FINISHED")
-        for name in ("far", "models:/far@best"):
+        for name in ("far", "models:/far@candidate"):
             found = resolve(name)
             assert found.run_id == tracker.run_id
             assert found.checkpoint.is_relative_to(tmp_path / "downloads")
             assert (found.checkpoint / "weights.safetensors").read_text() == "weights"
     assert not list(tmp_path.glob("*.db"))
+
+
+def test_the_champion_changes_only_for_a_better_one_on_the_same_videos(work):
+    """By name: the value on a dataset, and who is champion then."""
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()).eval()
+    for value, digest, champion in (
+        (60.0, "a", "1"),
+        (55.0, "a", "1"),
+        (90.0, "b", "1"),
+        (60.0, "a", "1"),
+        (61.0, "a", "5"),
+    ):
+        tracker = start(work)
+        version = tracker.log_model(network, torch.rand(2, 3, 4, 8, 8), "ring")
+        store = client(tracker.uri)
+        for _ in range(2):
+            assert tracker.crown("ring", "val/top1_percent", value, digest) == (version == champion)
+        assert {name: str(number) for name, number in store.get_registered_model("ring").aliases.items()} == {
+            "candidate": version,
+            "champion": champion,
+        }
+    store.delete_model_version("ring", "5")
+    with pytest.raises(UserError, match="the model ring has no version of run"):
+        tracker.describe_version("ring", {})

@@ -56,9 +56,9 @@ def test_a_training_is_one_complete_mlflow_run(trained, monkeypatch):
     assert every == list(range(1, 61))  # 24 clips in batches of 4, 10 epochs, log_every 1
     names = {file.path for file in store.list_artifacts(trained.run_id)}
     assert {"recipe.yaml", "curves.png", "checkpoint"} <= names
-    version = store.get_model_version_by_alias("squares", "best")
+    version = store.get_model_version_by_alias("squares", "candidate")
     assert version.run_id == trained.run_id
-    assert resolve("models:/squares@best").checkpoint == resolve("squares").checkpoint
+    assert resolve("models:/squares@champion").checkpoint == resolve("squares").checkpoint
 
 
 def test_the_network_learns_and_the_best_checkpoint_by_val_is_kept(trained, monkeypatch):

@@ -1,0 +1,119 @@
+"""What MLflow gets of a training beside its metrics: what it is made from, its curves, its networks."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from pipelines import recipe as recipes
+from pipelines.recipe import Recipe
+from pipelines.tracking import Tracker, load_network, outbox
+from pipelines.tracking.find_run import CHECKPOINT, RECIPE
+from pipelines.tracking.registry import NETWORK
+from pipelines.tracking.run_folder import Result
+from pipelines.train.worker import Job
+from tasks.words import counted
+
+NOTED = (
+    "val/top1_percent",
+    "val/top5_percent",
+    "val/mean_class_percent",
+    "val/loss",
+    "train/top1_percent",
+    "train/loss",
+)
+"""Metrics of the checkpoint that stand at the head of the run's page."""
+TIED = ("val/", "train/")
+"""Metrics of a checkpoint that are tied to its model in MLflow."""
+CROWNING = "val/top1_percent"
+"""Metric by which a version becomes champion of a registered model."""
+
+
+def log_inputs(tracker: Tracker, recipe: Recipe, digest: str) -> None:
+    """Log what a run is made from, so that MLflow alone knows how to repeat it."""
+    tracker.log_dataset(recipe.data.dataset, digest)
+    with tempfile.TemporaryDirectory() as scratch:
+        text = Path(scratch, RECIPE)
+        text.write_text(recipes.dump(recipe))
+        tracker.log_artifact(text)
+
+
+def publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> None:
+    """Give MLflow what the run has come to, and end it there; each step may have been done by an interrupted start.
+
+    Raises:
+        ClusterError: MLflow's store is away; says what is left, and how it is sent.
+    """
+    try:
+        outbox.send_rest(job.folder.outbox, tracker.uri, tracker.run_id)
+        _store_result(tracker, job, result)
+        if register:
+            store_networks(tracker, job, result)
+        tracker.end("FINISHED")
+    except ClusterError as error:
+        waiting = outbox.count(job.folder.outbox)
+        raise ClusterError(
+            f"run {job.recipe.name} is trained, and its checkpoint is {job.folder.place(result.checkpoint)}, but "
+            f"MLflow has not got all of it ({f'{waiting} points of its metrics and ' * bool(waiting)}its result wait "
+            f"in {job.folder.address}): {error}; then the same command sends what is left"
+        ) from error
+
+
+def _store_result(tracker: Tracker, job: Job, result: Result) -> None:
+    """Store curves, checkpoint and a summary with the run."""
+    from pipelines.tracking.plots import curves
+
+    recipe = job.recipe
+    with tempfile.TemporaryDirectory() as scratch:
+        picture = Path(scratch, "curves.png")
+        curves(tracker.read_history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
+        tracker.log_artifact(picture)
+    for file in _shared_files(job.folder.checkpoint(result.checkpoint)):
+        tracker.log_artifact(file, CHECKPOINT)
+    tracker.set_note(_note(job, result))
+
+
+def store_networks(tracker: Tracker, job: Job, result: Result) -> None:
+    """Register the network, and log each checkpoint that is kept as a model, with its metrics and their dataset."""
+    import torch
+
+    from tasks.clips.augment import clip_shape
+
+    recipe, digest = job.recipe, job.identity.dataset_digest
+    kind, params = recipe.model.name, {"model": asdict(recipe.model), "train": asdict(recipe.train)}
+    network = load_network(job.identity, job.folder.checkpoint(result.checkpoint))
+    tracker.log_model(network, torch.zeros(2, *clip_shape(job.clip)), recipe.name, model_type=kind, params=params)
+    points = [point for key, line in tracker.read_points().items() if key.startswith(TIED) for point in line]
+    for name, step in job.folder.kept_checkpoints().items():
+        chosen = name == result.checkpoint
+        if not chosen:
+            tracker.log_checkpoint(name, _shared_files(job.folder.checkpoint(name)), model_type=kind, params=params)
+        at = [point for point in points if point.step == step]
+        tracker.tie_metrics(NETWORK if chosen else name, at, recipe.data.dataset, digest)
+    if CROWNING in result.metrics:
+        tracker.crown(recipe.name, CROWNING, result.metrics[CROWNING], digest)
+
+
+def _shared_files(checkpoint: Path) -> list[Path]:
+    """Return the files of a checkpoint for others; the optimiser's state serves a resume only."""
+    from tasks.learn.checkpoint import DOCUMENT_FILE, WEIGHTS_FILE
+
+    return [checkpoint / name for name in (DOCUMENT_FILE, WEIGHTS_FILE)]
+
+
+def _note(job: Job, result: Result) -> str:
+    recipe, metrics = job.recipe, result.metrics
+    split = recipe.data.fold or recipe.data.split
+    lines = [
+        f"**{recipe.model.name}** on {recipe.model.stream} of `{Path(recipe.data.dataset).name}`"
+        + (f" ({split})" if split else "")
+        + f", {counted(len(job.identity.classes), 'class')}, {counted(recipe.train.epochs, 'epoch')}.",
+        f"Checkpoint: {result.chosen}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {metrics[key]:.4g} |" for key in NOTED if key in metrics),
+    ]
+    return "\n".join(lines)
