@@ -77,7 +77,7 @@ class Network(nn.Module):
         Args:
             clip: [B, C, T, H, W].
             labels: int64 [B].
-            sample_weights: [B], 0 for filler samples that complete a batch; None: all 1.
+            sample_weights: [B], what each sample counts; None: all 1.
 
         Returns:
             `total`, the weighted mean loss to minimise (0, with zero gradients, where all sample weights are 0);
@@ -213,7 +213,6 @@ def weighted_mean(each: Tensor, sample_weights: Tensor | None = None) -> Tensor:
     """Return the mean of [B] weighted by [B], 0 where all sample weights are 0."""
     if sample_weights is None:
         return each.mean()
-    # A rank may get only fillers: its loss is then 0, not 0/0.
     return (each * sample_weights).sum() / sample_weights.sum().clamp_min(torch.finfo(each.dtype).tiny)
 
 

@@ -19,7 +19,7 @@ from models.backbones.tpn import TPN, TPNOptions
 from models.common.errors import ModelError
 from models.common.network import Group, TrunkNetwork, cross_entropy, set_apart
 from models.dsts.specialization import DSTS, SpecializationSettings
-from models.dsts.udl import Reduce, Samples, upstream_gradients
+from models.dsts.udl import Share, Sum, upstream_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +100,12 @@ class Specialized(TrunkNetwork):
         routing = [name for name, parameter in self._routing_parameters().items() if parameter.requires_grad]
         return set_apart(super().parameter_groups(), routing, "upstream" if self.options.udl else "ordinary")
 
-    def gradients(self, train: Sequence[Samples], held_out: Sequence[Samples], *, lr: float, reduce: Reduce) -> None:
+    def gradients(self, shares: Sequence[Share], add: Sum, *, lr: float) -> None:
         """Set the gradients of the upstream parameters, by `models.dsts.udl.upstream_gradients`.
 
-        The training loop takes a step along them, and then an ordinary step on `train` with all other parameters. So
-        accumulation, AMP and several workers are the same code for every network, although the design lets this method
-        replace the whole backward pass.
+        The training loop takes a step along them, and then an ordinary step on the first halves with all other
+        parameters. So shares, AMP and several workers are the same code for every network, although the design lets
+        this method replace the whole backward pass.
         """
         routing = self._routing_parameters()
         scope = ("dsts.", f"{self.classifier}.") if self.options.udl_scope == "dsts_head" else ("dsts.",)
@@ -113,10 +113,9 @@ class Specialized(TrunkNetwork):
             self,
             [parameter for parameter in routing.values() if parameter.requires_grad],
             {n: p for n, p in self.named_parameters() if n.startswith(scope) and n not in routing},
-            train,
-            held_out,
+            shares,
+            add,
             lr=lr,
-            reduce=reduce,
         )
 
     def _routing_parameters(self) -> dict[str, nn.Parameter]:

@@ -14,9 +14,10 @@ along it, and then its ordinary step, the actual one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +27,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.dsts.specialization import at_least_float32
 
-Reduce = Callable[[Sequence[Tensor]], list[Tensor]]
-"""Sums each tensor over all workers."""
+Sum = Callable[[Iterable[list[Tensor]], Sequence[Tensor]], list[Tensor]]
+"""Adds the tensors that each of this worker's shares yields, over all shares of all workers; the second argument has
+their shapes, for a worker without a share."""
 
 
 class Samples(Protocol):
-    """A micro-batch: some of one worker's samples of a mini-batch."""
+    """A share's samples of a mini-batch."""
 
     @property
     def clip(self) -> Tensor:
@@ -42,12 +44,23 @@ class Samples(Protocol):
         """int64 [b]."""
 
     @property
-    def sample_weights(self) -> Tensor:
-        """[b], 0 for fillers."""
+    def fraction(self) -> float:
+        """b / samples of the mini-batch, over all shares."""
+
+
+class Share(Protocol):
+    """A share of a step; the two mini-batches have no sample in common."""
 
     @property
-    def count(self) -> int:
-        """Samples of the mini-batch, over all micro-batches and workers."""
+    def train(self) -> Samples:
+        """Of the mini-batch that the simulated step learns from."""
+
+    @property
+    def held_out(self) -> Samples:
+        """Of the other one."""
+
+    def draw(self, name: Literal["simulate", "held out"], /) -> None:
+        """Seed the random numbers of a pass: the same ones each time, whatever was drawn before."""
 
 
 class _Head(nn.Module):
@@ -66,56 +79,89 @@ def upstream_gradients(
     network: nn.Module,
     upstream: Sequence[nn.Parameter],
     simulated: Mapping[str, nn.Parameter],
-    train: Sequence[Samples],
-    held_out: Sequence[Samples],
+    shares: Sequence[Share],
+    add: Sum,
     *,
     lr: float,
-    reduce: Reduce,
 ) -> None:
     """Set `grad` of the upstream parameters; nothing else in the network changes, not even batch norm's statistics.
 
-    The result is the same on every worker: with noise and batch norm fixed, that of one worker with all samples.
+    Each of the three sums over the step is taken share by share, so that its bits can be the same on any number of
+    workers. For the last one, a share's graph is computed again with the same noise: one graph is in memory at a time.
 
     Args:
         network: in training mode; `forward_trunk` computes features of clips, without upstream parameters, and
             `forward_head` logits of features.
         upstream: u.
         simulated: those of d that the simulated step changes, by name; all are after the trunk.
-        train: this worker's micro-batches of the first mini-batch.
-        held_out: those of the second, which has no sample in common with the first.
+        shares: those of this worker, perhaps none.
+        add: sums over all shares.
         lr: learning rate of the simulated step, which is plain gradient descent.
-        reduce: sums over workers.
     """
     names, values = list(simulated), list(simulated.values())
+    seen: list[_Seen] = []
+
+    def simulated_gradients() -> Iterator[list[Tensor]]:
+        for share in shares:
+            share.draw("simulate")
+            seen.append(_see(network, share.train))
+            yield _own(torch.autograd.grad(_part_of_loss(network, {}, seen[-1]), values))
+
+    def worths() -> Iterator[list[Tensor]]:
+        for share in shares:
+            share.draw("held out")
+            loss = _part_of_loss(network, stepped, _see(network, share.held_out))
+            yield _own(torch.autograd.grad(loss, list(stepped.values())))
+
+    def own_gradients() -> Iterator[list[Tensor]]:
+        for features in seen:
+            gradients = torch.autograd.grad(_part_of_loss(network, {}, features), values, create_graph=True)
+            # d L(d'(u)) / du = -lr * d<grad_d L(u, d), worth> / du, and the gradient in it is a sum over shares.
+            yield _own(torch.autograd.grad(gradients, list(upstream), [-lr * value for value in worth]))
+
     with _still_statistics(network):
-        own = torch.autograd.grad(_part_of_mean_loss(network, {}, train), values, create_graph=True)
-        # All workers must simulate the same step: its gradient is the sum over them.
-        total = reduce([gradient.detach() for gradient in own])
+        total = add(simulated_gradients(), values)
         stepped = {
             name: (value.detach() - lr * gradient).requires_grad_()
             for name, value, gradient in zip(names, values, total, strict=True)
         }
-        sensitivity = reduce(
-            torch.autograd.grad(_part_of_mean_loss(network, stepped, held_out), list(stepped.values()))
-        )
-        # d L(d'(u)) / du = -lr * d<grad_d L(u, d), sensitivity> / du, and the gradient in it is a sum over workers.
-        own_part = torch.autograd.grad(own, list(upstream), [-lr * value for value in sensitivity])
-    for parameter, gradient in zip(upstream, reduce(own_part), strict=True):
-        parameter.grad = gradient
+        worth = add(worths(), values)
+        for parameter, gradient in zip(upstream, add(own_gradients(), list(upstream)), strict=True):
+            parameter.grad = gradient
 
 
-def _part_of_mean_loss(network: Any, replaced: Mapping[str, Tensor], parts: Sequence[Samples]) -> Tensor:
-    """Return this worker's part of the mean cross-entropy of a mini-batch, in float32 after the trunk."""
-    head, parameters = _Head(network), {f"network.{name}": value for name, value in replaced.items()}
-    losses = []
-    for part in parts:
-        with torch.no_grad():
-            features = network.forward_trunk(part.clip)
-        with torch.autocast(features.device.type, enabled=False):
-            logits = functional_call(head, parameters, (at_least_float32(features),))
-            each = F.cross_entropy(logits, part.labels, reduction="none")
-        losses.append((each * part.sample_weights).sum() / part.count)
-    return torch.stack(losses).sum()
+@dataclass(frozen=True)
+class _Seen:
+    """What the trunk makes of some samples, and the state of the random numbers after it."""
+
+    features: Tensor
+    samples: Samples
+    generator: Tensor
+
+
+def _see(network: Any, samples: Samples) -> _Seen:
+    with torch.no_grad():
+        features = network.forward_trunk(samples.clip)
+    state = torch.cuda.get_rng_state(features.device) if features.is_cuda else torch.get_rng_state()
+    return _Seen(features, samples, state)
+
+
+def _part_of_loss(network: Any, replaced: Mapping[str, Tensor], seen: _Seen) -> Tensor:
+    """Return a share's part of the mean cross-entropy of a mini-batch, in float32 after the trunk."""
+    features, samples = seen.features, seen.samples
+    if features.is_cuda:
+        torch.cuda.set_rng_state(seen.generator, features.device)
+    else:
+        torch.set_rng_state(seen.generator)
+    parameters = {f"network.{name}": value for name, value in replaced.items()}
+    with torch.autocast(features.device.type, enabled=False):
+        logits = functional_call(_Head(network), parameters, (at_least_float32(features),))
+        return F.cross_entropy(logits, samples.labels) * samples.fraction
+
+
+def _own(gradients: Iterable[Tensor]) -> list[Tensor]:
+    """Return copies, which autograd shares with nothing."""
+    return [gradient.detach().clone(memory_format=torch.contiguous_format) for gradient in gradients]
 
 
 @contextmanager

@@ -274,8 +274,10 @@ class _Part:
 def _score(
     network: Any, part: _Part, protocol: Protocol, space: str, workers: int | None, progress: bool
 ) -> dict[str, tuple[int, np.ndarray]]:
-    """Score every video of the part once, in slices."""
+    """Score every video of the part once, in slices of its batches, whose number changes no bit."""
     import ray
+
+    from tasks.learn.score import Part, average
 
     gpus = capacity.max_gpus()
     workers = workers or gpus or capacity.max_cpus()
@@ -284,13 +286,13 @@ def _score(
     reference = ray.put(network)
     count = workers * SLICES
     calls = ((reference, part, protocol, space, index, count) for index in range(count))
-    scores: dict[str, tuple[int, np.ndarray]] = {}
+    parts: dict[int, Part] = {}
     with Progress(count, "slice", shown=progress) as shown:
-        for _, found in bounded(task, calls, workers, shown.tick):
-            assert not scores.keys() & found.keys()
-            scores |= found
-            shown.update(note=f"{protocol}: {counted(len(scores), 'video')}")
-    return scores
+        for index, found in bounded(task, calls, workers, shown.tick):
+            parts[index] = found
+            videos = {video_id for one in parts.values() for video_id, _, _ in one.videos}
+            shown.update(note=f"{protocol}: {counted(len(videos), 'video')}")
+    return average(parts[index] for index in range(count))
 
 
 def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, index: int, count: int) -> Any:
@@ -298,14 +300,14 @@ def _score_slice(network: Any, part: _Part, protocol: Protocol, space: Any, inde
 
     from tasks.clips import ViewLoader, views
     from tasks.learn import host
-    from tasks.learn.score import score
+    from tasks.learn.score import score_part
 
     host.tune_allocator(threads=1)
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     dataset = _open(part.uri, part.split, part.fold, part.evaluation)
     shown = views(protocol.clips, protocol.crops, protocol.seed)
     loader = ViewLoader(dataset, part.part, part.clip, shown, part.batch_size, 1)
-    return score(network.to(device), loader.batches(index, count), device, space=space)
+    return score_part(network.to(device), loader.batches(index, count), device, space=space)
 
 
 @lru_cache(maxsize=1)

@@ -65,6 +65,7 @@ def work(config: dict[str, Any]) -> bool:
     from models.common.weights import adopt
     from tasks.clips import ClipLoader, ViewLoader, views
     from tasks.learn import fit, host
+    from tasks.learn.optim import smallest_share
     from tasks.seeds import seed
 
     job: Job = config["job"]
@@ -84,7 +85,6 @@ def work(config: dict[str, Any]) -> bool:
     except UserError as error:
         job.folder.write_refusal(str(error))
         raise
-    training = ClipLoader(dataset, "train", job.clip, settings)
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
@@ -92,6 +92,7 @@ def work(config: dict[str, Any]) -> bool:
         validation = ViewLoader(dataset, "val", clip, views(1, 1), size, settings.loader_threads)
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
+    training = ClipLoader(dataset, "train", job.clip, settings, smallest_share(network))
     checkpoint = ray.train.get_checkpoint()
     if job.weights is not None and checkpoint is None:
         adopt(network, ray.get(job.weights), str(recipe.model.weights))

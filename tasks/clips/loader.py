@@ -1,10 +1,11 @@
-"""Batches for training and evaluation: clips read ahead by threads, in a fixed order."""
+"""Shares of training steps and batches of views: clips read ahead by threads, in a fixed order."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
@@ -17,24 +18,31 @@ from torch import Tensor
 
 from tasks.clips.augment import View, clip_shape, flow_shape
 from tasks.clips.clips import crop_view, read_view, train_clip
-from tasks.clips.order import RankBatch, deal, epoch_order
+from tasks.clips.order import OwnShares, deal, epoch_order
 from tasks.clips.settings import ClipSettings
 from tasks.data.dataset import Dataset
 from tasks.data.reader import Sample
 from tasks.errors import UserError
-from tasks.learn.batch import Batch
+from tasks.learn.batch import Batch, Portion
 from tasks.learn.settings import TrainSettings
+from tasks.learn.shares import SMALLEST
 from tasks.learn.steps import Step, epoch_steps
 
-BATCHES_AHEAD = 2
-"""Batches read ahead while the network works on one: enough to hide a slow batch, in bounded memory."""
+STEPS_AHEAD = 2
+"""A worker's portions of steps, or batches of views, that are read ahead while the network works on one: enough to hide
+a slow one, in bounded memory."""
 
 
 class ClipLoader:
-    """Loads the training clips of one part of a dataset: every sample once per epoch, over all ranks together."""
+    """Loads the training clips of one part of a dataset: every sample once per epoch, over all ranks together.
 
-    def __init__(self, dataset: Dataset, part: str, clip: ClipSettings, settings: TrainSettings) -> None:
-        self.dataset, self.clip, self.settings = dataset, clip, settings
+    `smallest` is the fewest clips of a share: `tasks.learn.shares.SMALLEST_HALVED` where the network halves it.
+    """
+
+    def __init__(
+        self, dataset: Dataset, part: str, clip: ClipSettings, settings: TrainSettings, smallest: int = SMALLEST
+    ) -> None:
+        self.dataset, self.clip, self.settings, self.smallest = dataset, clip, settings, smallest
         self.samples = _samples(dataset, part, clip)
         if clip.target == "flow" and dataset.settings.flow == "none":
             raise UserError(
@@ -44,24 +52,36 @@ class ClipLoader:
 
     def steps(self, epoch: int) -> int:
         """Return the number of steps of an epoch, which is the same for any number of workers."""
-        return len(epoch_steps(self.settings, epoch, len(self.samples)))
+        return len(self._steps(epoch))
 
-    def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Batch, None, None]:
-        """Yield a rank's batch of each step of an epoch, from `start_step` on."""
+    def _steps(self, epoch: int) -> list[Step]:
+        return epoch_steps(self.settings, epoch, len(self.samples), self.smallest)
+
+    def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Portion, None, None]:
+        """Yield a rank's portion of each step of an epoch, from `start_step` on."""
         order = epoch_order([sample.shard for sample in self.samples], self.settings.seed, epoch)
-        steps = epoch_steps(self.settings, epoch, len(self.samples))
-        batches = deal(order, [step.samples for step in steps], rank, world)
-        left = list(zip(batches, steps, strict=True))[start_step:]
-        planned = (self._planned(batch, step, epoch) for batch, step in left)
-        yield from _read_ahead(planned, self.settings.loader_threads)
+        steps = self._steps(epoch)
+        sizes = [step.samples for step in steps]
+        dealt = deal(order, sizes, rank, world, shares=self.settings.shares, smallest=self.smallest)
+        left = list(zip(dealt, steps, strict=True))[start_step:]
+        planned = (self._planned(own, step, epoch) for own, step in left)
+        with closing(_read_ahead(planned, self.settings.loader_threads)) as read:
+            for (own, step), batches in zip(left, read, strict=True):
+                shares = [
+                    replace(batch, number=number, fraction=len(batch.labels) / own.count)
+                    for number, batch in enumerate(batches, own.first)
+                ]
+                yield Portion(shares, own.first, own.of, own.count, step.lr)
 
-    def _planned(self, batch: RankBatch, step: Step, epoch: int) -> _PlannedBatch:
+    def _planned(self, own: OwnShares, step: Step, epoch: int) -> list[_PlannedBatch]:
         clip = resized(self.clip, step)
-        rows = [
-            _Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch), 1.0 - batch.filler)
-            for i in batch.indices
+        return [
+            _PlannedBatch(
+                [_Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch)) for i in share],
+                clip,
+            )
+            for share in own.shares
         ]
-        return _PlannedBatch(rows, batch.count, clip, step.lr)
 
 
 def resized(clip: ClipSettings, step: Step) -> ClipSettings:
@@ -74,7 +94,8 @@ def resized(clip: ClipSettings, step: Step) -> ClipSettings:
 class ViewLoader:
     """Loads the test clips of one part of a dataset: every view of every sample once, over all ranks together.
 
-    All views and pieces of a video go to one rank, so that its scores need no averaging over ranks.
+    Batches are cut from the list of all views by position, as the last bits of a clip's scores depend on what is in its
+    batch; a rank gets consecutive ones.
     """
 
     def __init__(
@@ -85,14 +106,17 @@ class ViewLoader:
         self.samples = _samples(dataset, part, clip)
 
     def batches(self, rank: int, world: int) -> Generator[Batch, None, None]:
-        """Yield the batches of a rank's own videos; nothing is padded, and a rank may have none."""
-        videos = [list(pieces) for _, pieces in groupby(self.samples, key=lambda sample: sample.video_id)]
-        # Consecutive videos lie in the same shards.
-        own = videos[len(videos) * rank // world : len(videos) * (rank + 1) // world]
-        rows = (row for video in own for sample in video for row in self._rows(sample))
-        chunks = iter(lambda: list(islice(rows, self.batch_size)), [])
-        planned = (_PlannedBatch(chunk, len(chunk), self.clip) for chunk in chunks)
-        yield from _read_ahead(planned, self.threads)
+        """Yield a rank's batches, perhaps none; nothing is padded."""
+        per_sample = len(self.views)
+        batches = -(-len(self.samples) * per_sample // self.batch_size)
+        first, last = (batches * which // world for which in (rank, rank + 1))
+        sample, view = divmod(first * self.batch_size, per_sample)
+        rows = islice((row for one in self.samples[sample:] for row in self._rows(one)), view, None)
+        chunks = (list(islice(rows, self.batch_size)) for _ in range(first, last))
+        planned = ([_PlannedBatch(chunk, self.clip)] for chunk in chunks)
+        with closing(_read_ahead(planned, self.threads)) as read:
+            for (batch,) in read:
+                yield batch
 
     def _rows(self, sample: Sample) -> Iterable[_Row]:
         for _, same_frames in groupby(self.views, key=lambda view: (view.clip, view.clips)):
@@ -112,7 +136,6 @@ class _Row:
     sample: Sample
     read: Callable[[np.ndarray, np.ndarray | None], object]
     """Writes the clip, and the flow beside it, to their places in the batch."""
-    weight: float = 1.0
     view: int = 0
 
     def read_into(self, out: np.ndarray, flow: np.ndarray | None) -> None:
@@ -129,9 +152,7 @@ class _Row:
 @dataclass(frozen=True)
 class _PlannedBatch:
     rows: list[_Row]
-    count: int
     clip: ClipSettings
-    lr: float = 1.0
 
 
 class _Once:
@@ -148,41 +169,49 @@ class _Once:
             return self._value
 
 
-def _read_ahead(batches: Iterable[_PlannedBatch], threads: int) -> Generator[Batch, None, None]:
-    """Yield batches in order, read by `threads` threads, which end when the consumer stops early too."""
+def _read_ahead(planned: Iterable[list[_PlannedBatch]], threads: int) -> Generator[list[Batch], None, None]:
+    """Yield each step's batches in order, read by `threads` threads, which end when the consumer stops early too."""
     cv2.setNumThreads(1)  # these threads are the parallelism; OpenCV's own would only get in their way
     pool = ThreadPoolExecutor(threads, thread_name_prefix="marey-loader")
-    ahead: deque[tuple[_PlannedBatch, Tensor, Tensor | None, list[Future[None]]]] = deque()
+    ahead: deque[list[_ReadBatch]] = deque()
     try:
-        for batch in batches:
-            clips = torch.empty(len(batch.rows), *clip_shape(batch.clip))
-            flow = torch.empty(len(batch.rows), *flow_shape(batch.clip)) if batch.clip.target == "flow" else None
-            flows = [None] * len(batch.rows) if flow is None else flow.numpy()
-            reads = [
-                pool.submit(row.read_into, *places)
-                for row, *places in zip(batch.rows, clips.numpy(), flows, strict=True)
-            ]
-            ahead.append((batch, clips, flow, reads))
-            if len(ahead) > BATCHES_AHEAD:
-                yield _finish(*ahead.popleft())
+        for batches in planned:
+            ahead.append([_begin(batch, pool) for batch in batches])
+            if len(ahead) > STEPS_AHEAD:
+                yield [_finish(batch) for batch in ahead.popleft()]
         while ahead:
-            yield _finish(*ahead.popleft())
+            yield [_finish(batch) for batch in ahead.popleft()]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _finish(batch: _PlannedBatch, clips: Tensor, flow: Tensor | None, reads: list[Future[None]]) -> Batch:
-    for read in reads:
+@dataclass(frozen=True)
+class _ReadBatch:
+    planned: _PlannedBatch
+    clips: Tensor
+    flow: Tensor | None
+    reads: list[Future[None]]
+
+
+def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor) -> _ReadBatch:
+    # In memory of its own: matrix products may have other bits where memory is aligned otherwise.
+    clips = torch.empty(len(batch.rows), *clip_shape(batch.clip))
+    flow = torch.empty(len(batch.rows), *flow_shape(batch.clip)) if batch.clip.target == "flow" else None
+    flows = [None] * len(batch.rows) if flow is None else flow.numpy()
+    reads = [pool.submit(row.read_into, *places) for row, *places in zip(batch.rows, clips.numpy(), flows, strict=True)]
+    return _ReadBatch(batch, clips, flow, reads)
+
+
+def _finish(batch: _ReadBatch) -> Batch:
+    for read in batch.reads:
         read.result()
+    rows = batch.planned.rows
     return Batch(
-        clip=clips,
-        labels=torch.tensor([row.sample.label_id for row in batch.rows]),
-        sample_weights=torch.tensor([row.weight for row in batch.rows]),
-        count=batch.count,
-        video_ids=[row.sample.video_id for row in batch.rows],
-        views=torch.tensor([row.view for row in batch.rows]),
-        flow=flow,
-        lr=batch.lr,
+        clip=batch.clips,
+        labels=torch.tensor([row.sample.label_id for row in rows]),
+        video_ids=[row.sample.video_id for row in rows],
+        views=torch.tensor([row.view for row in rows]),
+        flow=batch.flow,
     )
 
 

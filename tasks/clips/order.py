@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.learn.shares import count_shares, own_shares
 from tasks.seeds import generator
 
 
@@ -31,25 +32,35 @@ def epoch_order(shards: Sequence[int], seed: int, epoch: int, window: int = 8) -
 
 
 @dataclass(frozen=True)
-class RankBatch:
+class OwnShares:
     """The samples that one rank reads in one step."""
 
-    indices: np.ndarray
-    """Numbers of the samples, int64; a single one in a filler."""
+    shares: list[np.ndarray]
+    """Numbers of the samples of each of its shares, int64; none where the step has fewer shares than ranks."""
+    first: int
+    """Number of the first of these shares."""
+    of: int
+    """Shares of the step over all ranks."""
     count: int
-    """Number of samples of the step over all ranks."""
-    filler: bool
-    """Whether the rank has no sample of its own in this step, and repeats another's with weight 0."""
+    """Samples of the step over all ranks."""
 
 
-def deal(order: np.ndarray, sizes: Sequence[int], rank: int, world: int) -> list[RankBatch]:
-    """Return a rank's steps of an epoch: every rank has as many, and together they hold every sample once.
+def deal(
+    order: np.ndarray, sizes: Sequence[int], rank: int, world: int, *, shares: int, smallest: int
+) -> list[OwnShares]:
+    """Return a rank's shares of each step of an epoch.
 
-    `sizes` are the steps' numbers of samples over all ranks: a step has the same samples on any number of workers.
+    Args:
+        order: numbers of the samples, [n].
+        sizes: numbers of samples of the steps over all ranks.
+        rank: this one.
+        world: number of ranks, which decides who reads a share and not what is in it.
+        shares: most shares of a step.
+        smallest: samples that a share has at least.
     """
-    batches = []
+    steps = []
     for whole in np.split(order, np.cumsum(sizes)[:-1]):
-        own = whole[rank::world]
-        filler = len(own) == 0
-        batches.append(RankBatch(indices=whole[:1] if filler else own, count=len(whole), filler=filler))
-    return batches
+        of = count_shares(len(whole), shares, smallest)
+        own = own_shares(of, rank, world)
+        steps.append(OwnShares([whole[number::of] for number in own], own.start, of, len(whole)))
+    return steps

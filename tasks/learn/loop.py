@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed import ProcessGroup
 
-from tasks.errors import UserError
 from tasks.learn import checkpoint, parallel
-from tasks.learn.batch import Batch, TrainingSource, ValidationSource
+from tasks.learn.agreement import refuse_different_weights
+from tasks.learn.batch import TrainingSource, ValidationSource
 from tasks.learn.checkpoint import Identity, Position
-from tasks.learn.optim import build_optimizer, set_lr, upstream
-from tasks.learn.precision import autocast, grad_scaler
-from tasks.learn.schedule import lr_at
 from tasks.learn.score import measure, score
 from tasks.learn.settings import TrainSettings
-from tasks.seeds import seed
+from tasks.learn.update import Updates
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,8 @@ def fit(
     """
     loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch, wish)
     if resume is not None:
-        loop.position = checkpoint.resume(resume, network, loop.optimizer, loop.scaler, identity)
-    loop.model = parallel.wrap(network, loop.device, group)
+        loop.position = checkpoint.resume(resume, network, loop.updates.optimizer, loop.updates.scaler, identity)
+    loop.updates.wrap()
     try:
         while loop.position.epoch < settings.epochs:
             if not loop.train_epoch():
@@ -110,24 +105,8 @@ def fit(
         parallel.release(group)
 
 
-@contextmanager
-def _single_clips_refused() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UserError(
-            "a worker's batch of one clip leaves batch norm a single value in each channel of some layer: choose a "
-            "train.batch_size (over compute.workers and train.accumulate) that leaves no clip alone, also in the last "
-            "step of an epoch, or larger or longer clips"
-        ) from error
-
-
 class _Loop:
     """State of one `fit`."""
-
-    model: nn.Module
 
     def __init__(
         self,
@@ -141,34 +120,30 @@ class _Loop:
         scratch: Path | None,
         wish: Callable[[int], Wish],
     ) -> None:
-        self.autocast = autocast(device, settings.amp)
-        self.network = network.to(device)
+        self.updates = Updates(network, settings, device, group)
+        self.network = self.updates.network
         self.training, self.settings, self.report = training, settings, report
         self.identity, self.device, self.group, self.scratch = identity, device, group, scratch
         self.wish = wish
         self.rank, self.world = parallel.rank_and_world(group)
-        self.optimizer = build_optimizer(network, settings)
-        self.upstream = upstream(self.optimizer)
-        self.scaler = grad_scaler(device, settings.amp)
         self.starts = [0, *accumulate(training.steps(epoch) for epoch in range(settings.epochs))]
         """Steps before each epoch, and the total."""
         self.position = Position()
-        self.lr = self.grad_norm = 0.0
         self.window = _Window()
 
     def train_epoch(self) -> bool:
         """Take the remaining steps of the current epoch; return False where the caller wants to stop before its end."""
         settings, epoch = self.settings, self.position.epoch
         done, steps = self.position.step - self.starts[epoch], self.starts[epoch + 1] - self.starts[epoch]
-        self.model.train()
+        self.updates.model.train()
         self.window = _Window()
         with closing(self.training.batches(epoch, self.rank, self.world, done)) as batches:
             while done < steps:
                 before = time.perf_counter()
-                batch = next(batches).to(self.device)
+                portion = next(batches).to(self.device)
                 self.window.waited_s += time.perf_counter() - before
-                self.window.read += batch.count
-                self.window.add(self.train_step(batch))
+                self.window.read += portion.count
+                self.window.add(self.updates.take(portion, self.position.step, *self.epoch_and_width()))
                 done += 1
                 last = done == steps
                 self.position = Position(epoch + last, self.position.step + 1)
@@ -187,20 +162,6 @@ class _Loop:
                         self.report(Report("step", epoch, self.position.step, metrics))
         return True
 
-    @_single_clips_refused()
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """Update the weights once; return sums over the clips of the ordinary step on all ranks."""
-        torch.manual_seed(seed(self.settings.seed, self.position.step, self.rank))
-        epoch, width = self.epoch_and_width()
-        self.lr = lr_at(epoch, width, self.settings) * batch.lr
-        set_lr(self.optimizer, self.lr)
-        self.network.begin_step(epoch)  # type: ignore[operator]
-        if self.upstream:
-            batch, held_out = batch.halves(self.rank, self.world)
-            if held_out.count:
-                self.upstream_step(batch, held_out)
-        return self.ordinary_step(batch)
-
     def epoch_and_width(self) -> tuple[float, float]:
         """Return the epochs since the start, with fractions, and the fraction of an epoch that a step takes."""
         epoch, step = self.position.epoch, self.position.step
@@ -208,65 +169,6 @@ class _Loop:
             return float(epoch), 0.0
         start, end = self.starts[epoch : epoch + 2]
         return epoch + (step - start) / (end - start), 1 / (end - start)
-
-    def upstream_step(self, train: Batch, held_out: Batch) -> None:
-        """Update only the upstream parameters, along the gradients that the network computes itself."""
-        train_parts, held_out_parts = (half.micro_batches(self.settings.accumulate) for half in (train, held_out))
-        self.optimizer.zero_grad()
-        with self.autocast:
-            self.network.gradients(  # type: ignore[operator]
-                train_parts,
-                held_out_parts,
-                lr=self.lr,
-                reduce=partial(parallel.sum_each, group=self.group),
-            )
-        norm = self._clip()
-        if not math.isfinite(norm):
-            self._refuse()
-        self.optimizer.step()
-
-    def ordinary_step(self, batch: Batch) -> dict[str, float]:
-        """Update all other parameters; return sums over the step's clips on all ranks."""
-        self.optimizer.zero_grad()
-        parts, local = batch.micro_batches(self.settings.accumulate), []
-        for number, part in enumerate(parts, 1):
-            with parallel.without_sync(self.model, skip=number < len(parts)):
-                with self.autocast:
-                    losses = self.model(part.clip, part.labels, part.sample_weights, part.flow)
-                scale = parallel.global_mean_scale(part.sample_weights, part.count, self.world)
-                torch.autograd.backward(self.scaler.scale(losses["total"] * scale))
-            local.append(_sums(losses, part))
-        sums = self._reduce(local)
-        for parameter in self.upstream:
-            parameter.grad = None
-        self.scaler.unscale_(self.optimizer)
-        self.grad_norm = self._clip()
-        # fp16 gradients overflow occasionally; the scaler skips such a step.
-        if not math.isfinite(sums["loss"]) or not (math.isfinite(self.grad_norm) or self.scaler.is_enabled()):
-            self._refuse()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return sums
-
-    def _clip(self) -> float:
-        """Clip the gradients if the settings say so; return their norm before clipping."""
-        parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters])
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
-        return float(norm)
-
-    def _reduce(self, local: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Sum over ranks, by one collective per step: metrics are exact, and all ranks learn of a bad loss at once."""
-        values = torch.stack([torch.stack(list(part.values())) for part in local]).sum(0)
-        return dict(zip(local[0], parallel.all_sum(values, self.group).tolist(), strict=True))
-
-    def _refuse(self) -> NoReturn:
-        bf16 = ", or use train.amp=bf16" if self.settings.amp == "fp16" else ""
-        raise UserError(
-            f"the loss or its gradient is no longer finite at step {self.position.step + 1} (learning rate "
-            f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}"
-        )
 
     def window_metrics(self) -> dict[str, float]:
         """Close the window; return its means and its speed.
@@ -282,8 +184,8 @@ class _Loop:
         correct = window.sums.pop("correct")
         return {
             "epoch": self.epoch_and_width()[0],
-            "train/lr": self.lr,
-            "train/grad_norm": self.grad_norm,
+            "train/lr": self.updates.lr,
+            "train/grad_norm": self.updates.grad_norm,
             "train/top1_percent": 100 * correct / clips,
             **{f"train/{name}": value / clips for name, value in window.sums.items()},
             "speed/clips_per_s": window.read / elapsed_s,
@@ -293,7 +195,6 @@ class _Loop:
 
     def validate(self, validation: ValidationSource) -> dict[str, float]:
         """Score every validation video once."""
-        parallel.sync_buffers(self.network, self.group)
         with closing(validation.batches(self.rank, self.world)) as batches:
             scores = score(self.network, batches, self.device, amp=self.settings.amp, group=self.group)
         metrics = measure(scores)
@@ -305,19 +206,13 @@ class _Loop:
         }
 
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
-        """Report on every rank, with a checkpoint on rank 0."""
+        """Report on every rank, with a checkpoint on rank 0; all must have the same weights."""
+        refuse_different_weights(self.network, self.position.step, self.device, self.group)
         folder = None
         if self.rank == 0 and self.scratch is not None:
             folder = self.scratch / f"checkpoint-{self.position.step:08d}"
-            checkpoint.save(folder, self.network, self.optimizer, self.scaler, self.identity, self.position)
+            checkpoint.save(
+                folder, self.network, self.updates.optimizer, self.updates.scaler, self.identity, self.position
+            )
         self.report(Report("epoch", self.position.epoch, self.position.step, metrics, folder))
         self.window = _Window()  # saving and validating do not count as time of the steps
-
-
-def _sums(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """Return the metrics of one pass, summed over its clips, in float64."""
-    clips = batch.sample_weights.sum()
-    correct = ((losses["logits"].argmax(1) == batch.labels) * batch.sample_weights).sum()
-    named = {"clips": clips, "loss": losses["total"] * clips, "correct": correct}
-    named |= {name: losses[name] * clips for name in sorted(losses) if name not in ("total", "logits")}
-    return {name: value.detach().double() for name, value in named.items()}

@@ -12,6 +12,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from tasks.errors import UserError
 from tasks.learn.settings import TrainSettings
+from tasks.learn.shares import SMALLEST, SMALLEST_HALVED
 
 
 def build_optimizer(network: nn.Module, settings: TrainSettings) -> Optimizer:
@@ -70,6 +71,12 @@ def _by_factor(names: list[str], factors: Mapping[str, float]) -> dict[float, li
 def upstream(optimizer: Optimizer) -> list[nn.Parameter]:
     """Return the parameters that are trained by `network.gradients`; most networks have none."""
     return [p for group in optimizer.param_groups if group["role"] == "upstream" for p in group["params"]]
+
+
+def smallest_share(network: nn.Module) -> int:
+    """Return the fewest clips of a share on which the network can train."""
+    halved = any(group.role == "upstream" for group in network.parameter_groups())  # type: ignore[operator]
+    return SMALLEST_HALVED if halved else SMALLEST
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

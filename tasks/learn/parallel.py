@@ -6,14 +6,18 @@ Everywhere a `group` of None means one worker without torch.distributed.
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
+
+from tasks.learn.batch import Batch
 
 
 class Losses(nn.Module):
@@ -27,12 +31,21 @@ class Losses(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(
-        self, clip: Tensor, labels: Tensor, sample_weights: Tensor, flow: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Return the network's training losses; only networks that predict flow get it."""
-        more = {} if flow is None else {"flow": flow}
-        return self.network.losses(clip, labels, sample_weights, **more)  # type: ignore[operator]
+    def forward(self, share: Batch | None) -> dict[str, Tensor]:
+        """Return the network's training losses; only networks that predict flow get it.
+
+        Without a share, the loss has gradients of zero for all parameters.
+        """
+        if share is None:
+            return {"total": torch.stack([(p * torch.zeros_like(p)).sum() for p in trainable(self.network)]).sum()}
+        more = {} if share.flow is None else {"flow": share.flow}
+        losses: dict[str, Tensor] = self.network.losses(share.clip, share.labels, **more)  # type: ignore[operator]
+        return losses
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that get gradients."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def rank_and_world(group: ProcessGroup | None) -> tuple[int, int]:
@@ -40,13 +53,30 @@ def rank_and_world(group: ProcessGroup | None) -> tuple[int, int]:
     return (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
 
 
-def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None) -> nn.Module:
-    """Return the module to call for losses; its gradients are averaged over the group."""
+def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None, *, average: bool) -> nn.Module:
+    """Return the module to call for losses, with the weights of rank 0; with `average` it averages gradients."""
     losses = Losses(network)
     if group is None:
         return losses
+    if not average:
+        with torch.no_grad():
+            for value in network.state_dict().values():
+                dist.broadcast(value, group=group, group_src=0)
+        return losses
+    for parameter in trainable(network):
+        parameter.register_hook(_as_laid_out(parameter))  # type: ignore[no-untyped-call]
     device_ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True, broadcast_buffers=False
+    )
+
+
+def laid_out(gradient: Tensor, like: Tensor) -> Tensor:
+    """Return a gradient in the memory layout of its parameter.
+
+    Sums over all elements have other bits in another layout, and DistributedDataParallel warns of one.
+    """
+    return gradient if gradient.stride() == like.stride() else torch.empty_like(like).copy_(gradient)
 
 
 def without_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
@@ -54,6 +84,11 @@ def without_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
     if skip and isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
+
+
+def _as_laid_out(parameter: nn.Parameter) -> Callable[[Tensor], Tensor]:
+    shape = parameter.detach()  # without a reference to the parameter, which would hold the hook and so itself
+    return lambda gradient: laid_out(gradient, shape)
 
 
 def release(group: ProcessGroup | None) -> None:
@@ -65,22 +100,6 @@ def release(group: ProcessGroup | None) -> None:
         gc.collect()
 
 
-def global_mean_scale(sample_weights: Tensor, count: int, world: int) -> Tensor:
-    """Return the factor that turns a rank's weighted mean into its part of the mean over all ranks.
-
-    DistributedDataParallel averages gradients over `world` ranks regardless of their numbers of samples; with this
-    factor the average is the mean over the step's `count` samples.
-    """
-    return sample_weights.sum() * world / count
-
-
-def sync_buffers(network: nn.Module, group: ProcessGroup | None) -> None:
-    """Copy the buffers of rank 0 (batch norm statistics), which are those in the checkpoint, to every rank."""
-    if group is not None:
-        for buffer in network.buffers():
-            dist.broadcast(buffer, group=group, group_src=0)
-
-
 def all_sum(values: Tensor, group: ProcessGroup | None) -> Tensor:
     """Return the sum over ranks."""
     if group is not None:
@@ -88,11 +107,23 @@ def all_sum(values: Tensor, group: ProcessGroup | None) -> Tensor:
     return values
 
 
-def sum_each(tensors: Sequence[Tensor], group: ProcessGroup | None) -> list[Tensor]:
-    """Return the sum of each tensor over ranks, by one collective; all have the same dtype."""
-    flat = all_sum(torch.cat([tensor.flatten() for tensor in tensors]), group)
-    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+def all_to_all(sent: Tensor, received: Sequence[int], group: ProcessGroup) -> Tensor:
+    """Give each rank its part of `sent` [ranks, M, N], and return what they gave to this one, in order of rank.
+
+    `received` are their numbers M; [sum of them, N].
+    """
+    world, own, width = sent.shape
+    out = sent.new_empty(sum(received), width)
+    sizes = [number * width for number in received]
+    dist.all_to_all_single(out.view(-1), sent.view(-1), sizes, [own * width] * world, group)
+    return out
+
+
+def all_gather(values: Tensor, group: ProcessGroup) -> Tensor:
+    """Return the values [N] of all ranks in order of rank, [ranks * N]."""
+    out = values.new_empty(len(values) * dist.get_world_size(group))
+    dist.all_gather_single(out, values, group)
+    return out
 
 
 def all_max(values: Tensor, group: ProcessGroup | None) -> Tensor:
@@ -118,3 +149,11 @@ def gather(values: Tensor, group: ProcessGroup | None) -> list[Tensor]:
     parts = [torch.zeros_like(padded) for _ in range(world)]
     dist.all_gather(parts, padded, group)
     return [part[:count] for part, count in zip(parts, counts, strict=True)]
+
+
+def gather_json(value: Any, device: torch.device, group: ProcessGroup | None) -> list[Any]:
+    """Return what all ranks give, in order of rank, on every rank: values of JSON."""
+    if group is None:
+        return [value]
+    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    return [json.loads(bytes(one.cpu().numpy())) for one in gather(text.to(device), group)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -33,10 +32,35 @@ def score(
     """Run the network over the batches and average each video's clips (views and pieces).
 
     The mean is over logits or over softmax probabilities, as `space` says. With a group, every rank scores its own
-    videos and gets the scores of all. The network is left in eval mode.
+    batches, which follow those of the rank before, and gets the scores of all. The network is left in eval mode.
     """
     device = torch.device(device)
+    part = score_part(network, batches, device, space=space, amp=amp)
+    return average([part] if group is None else _gather(part, device, group))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Scores of consecutive batches, whose first video may have begun before, and whose last one may go on after."""
+
+    videos: list[tuple[str, int, int]]
+    """video_id, label and number of clips of each video."""
+    rows: np.ndarray
+    """float64 [n, K]: each clip of the first video, and then the sum of each other video."""
+
+
+def score_part(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    device: torch.device | str = "cpu",
+    *,
+    space: ScoreSpace = "logits",
+    amp: Amp = "off",
+) -> Part:
+    """Score some of the batches of a part's views; `average` puts all of them together."""
+    device = torch.device(device)
     network.eval()
+    first: list[np.ndarray] = []
     sums: dict[str, tuple[int, int, np.ndarray]] = {}
     with torch.inference_mode():
         for batch in batches:
@@ -44,23 +68,38 @@ def score(
                 logits = network(batch.clip.to(device)).float()
             rows = (logits.softmax(1) if space == "softmax" else logits).cpu().numpy().astype(np.float64)
             for video_id, label, row in zip(batch.video_ids, batch.labels.tolist(), rows, strict=True):
+                if not sums or video_id == next(iter(sums)):
+                    first.append(row)
                 _, clips, total = sums.get(video_id, (label, 0, 0.0))
                 sums[video_id] = (label, clips + 1, total + row)
-    own = {video_id: (label, total / clips) for video_id, (label, clips, total) in sums.items()}
-    return own if group is None else _gather(own, device, group)
+    videos = [(video_id, label, clips) for video_id, (label, clips, _) in sums.items()]
+    others = [total for _, _, total in list(sums.values())[1:]]
+    return Part(videos, np.stack([*first, *others]) if first else np.zeros((0, 0)))
 
 
-def _gather(own: Scores, device: torch.device, group: ProcessGroup) -> Scores:
-    """Return the scores of all ranks on every rank; what identifies them goes as JSON."""
-    names = json.dumps([[video_id, label] for video_id, (label, _) in own.items()]).encode()
-    rows = np.concatenate([row for _, row in own.values()]) if own else np.zeros(0)
-    texts = parallel.gather(torch.frombuffer(bytearray(names), dtype=torch.uint8).to(device), group)
-    listed = [json.loads(bytes(text.cpu().numpy())) for text in texts]
-    scores: Scores = {}
-    for some, flat in zip(listed, parallel.gather(torch.from_numpy(rows).to(device), group), strict=True):
-        table = flat.cpu().numpy().reshape(len(some), -1 if some else 0)
-        scores |= {str(name): (int(label), row) for (name, label), row in zip(some, table, strict=True)}
-    return scores
+def average(parts: Iterable[Part]) -> Scores:
+    """Return the mean scores of each video from parts in order: clips are added in turn, however they are cut."""
+    sums: dict[str, tuple[int, int, np.ndarray]] = {}
+    for part in parts:
+        cut = part.videos[0][2] if part.videos else 0
+        rows = [(part.videos[0], row) for row in part.rows[:cut]]
+        rows += zip(part.videos[1:], part.rows[cut:], strict=True)
+        for number, ((video_id, label, clips), row) in enumerate(rows):
+            _, before, total = sums.get(video_id, (label, 0, 0.0))
+            sums[video_id] = (label, before + (1 if number < cut else clips), total + row)
+    return {video_id: (label, total / clips) for video_id, (label, clips, total) in sums.items()}
+
+
+def _gather(own: Part, device: torch.device, group: ProcessGroup) -> list[Part]:
+    """Return the parts of all ranks on every rank; what identifies them goes as JSON."""
+    listed = parallel.gather_json(own.videos, device, group)
+    flat = parallel.gather(torch.from_numpy(own.rows.reshape(-1)).to(device), group)
+    parts = []
+    for named, values in zip(listed, flat, strict=True):
+        videos = [(str(video_id), int(label), int(clips)) for video_id, label, clips in named]
+        rows = videos[0][2] + len(videos) - 1 if videos else 0
+        parts.append(Part(videos, values.cpu().numpy().reshape(rows, -1 if rows else 0)))
+    return parts
 
 
 @dataclass(frozen=True)

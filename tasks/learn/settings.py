@@ -7,6 +7,9 @@ from typing import Literal
 
 from tasks.checks import above, at_least, within
 
+CLIPS_OF_A_SHARE = 8
+"""Clips of a share where `micro_batches` is null."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
@@ -17,9 +20,12 @@ class TrainSettings:
     """Clips per optimisation step, over all workers together."""
     multigrid: Literal["off", "long", "short", "both"] = "off"
     """Coarser clips in larger batches, by epoch (long), by step (short) or both; an epoch then has fewer steps."""
-    accumulate: int = 1
-    """Micro-batches into which a worker's clips of a step are split, one after the other: less memory and the same
-    gradients, except that batch norm uses the statistics of each micro-batch."""
+    micro_batches: int | None = None
+    """Shares into which a step is cut, whatever computes them: the unit of batch norm and of a worker's memory, and the
+    most workers that a training can have; null is one for every 8 clips of `batch_size`."""
+    sums: Literal["exact", "fast"] = "exact"
+    """How gradients are added: to the same bits on any number of workers, or overlapped with the backward pass and
+    equal but for rounding."""
     lr: float = 0.01
     """Base learning rate; it is not scaled by batch size or number of workers."""
     trunk_lr_factor: float = 1.0
@@ -59,10 +65,15 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size", "accumulate", "log_every", "validate_every", "loader_threads")
+        at_least(self, 1, "epochs", "batch_size", "micro_batches", "log_every", "validate_every", "loader_threads")
         above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "keep_checkpoints")
         within(self, 0, 1, "momentum")
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:
                 raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")
+
+    @property
+    def shares(self) -> int:
+        """`micro_batches`, or what null stands for."""
+        return self.micro_batches or max(1, self.batch_size // CLIPS_OF_A_SHARE)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tasks.learn.settings import TrainSettings
+from tasks.learn.shares import SMALLEST
 
 
 class Shape(NamedTuple):
@@ -40,24 +41,27 @@ LONG = (Shape(8, 1 / 4, math.sqrt(1 / 2)), Shape(4, 1 / 2, math.sqrt(1 / 2)), Sh
 SHORT = (Shape(4, size=1 / 2), Shape(2, size=math.sqrt(1 / 2)), FULL)
 
 
-def epoch_steps(settings: TrainSettings, epoch: int, samples: int) -> list[Step]:
+def epoch_steps(settings: TrainSettings, epoch: int, samples: int, smallest: int = SMALLEST) -> list[Step]:
     """Return the steps of an epoch, counted from 0: together they take every sample once.
 
-    The learning rate grows with the batches of the long cycle, not with those of the short one.
+    A last step of fewer samples than the `smallest` share joins the one before. The learning rate grows with the
+    batches of the long cycle, not with those of the short one.
     """
     base = long_shape(settings, epoch) if settings.multigrid in ("long", "both") else FULL
     cycle = SHORT if settings.multigrid in ("short", "both") else (FULL,)
-    return list(_steps(settings.batch_size, base, cycle, samples))
+    return list(_steps(settings.batch_size, base, cycle, samples, smallest))
 
 
 @lru_cache(maxsize=len(LONG))
-def _steps(batch_size: int, base: Shape, cycle: tuple[Shape, ...], samples: int) -> tuple[Step, ...]:
+def _steps(batch_size: int, base: Shape, cycle: tuple[Shape, ...], samples: int, smallest: int) -> tuple[Step, ...]:
     """Return the steps of an epoch of this shape; cached, as a training asks for all its epochs before it starts."""
     steps: list[Step] = []
     left = samples
     while left:
         shape = cycle[len(steps) % len(cycle)]
         taken = min(left, batch_size * base.batch * shape.batch)
+        if left - taken < smallest:
+            taken = left
         steps.append(Step(taken, base.frames, base.size * shape.size, lr=float(base.batch)))
         left -= taken
     return tuple(steps)

@@ -6,6 +6,7 @@ One thread, CPU time, medians; variants take turns.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import bench_models
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 import models
 from models.dsts.specialization import DSTS, SpecializationSettings
 from tasks.learn import host
-from tasks.learn.batch import Batch
+from tasks.learn.batch import Batch, Portion
 
 CASES = [("full", 4, 8, 224), ("tiny", 16, 8, 64)]
 LR = 0.01
@@ -52,21 +53,31 @@ def evaluation(repeats: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Share:
+    train: Batch
+    held_out: Batch
+
+    def draw(self, name: str) -> None:
+        torch.manual_seed(len(name))
+
+
 def step(size: str, shape: tuple[int, ...], udl: bool) -> Callable[[], None]:
     """Make a step like the loop's, on all samples or on two halves."""
     torch.manual_seed(0)
     count = shape[0]
     network = models.build("dsts_tpn", 16, tiny=size == "tiny", udl=udl)
     labels = torch.arange(count) % 16
-    batch = Batch(torch.randn(shape), labels, torch.ones(count), count, [""] * count, torch.zeros(count))
+    batch = Batch(torch.randn(shape), labels, [""] * count, torch.zeros(count))
+    halves = Portion([batch], 0, 1, count).halves()
 
     def plain(samples: Batch) -> None:
-        network.losses(samples.clip, samples.labels, samples.sample_weights)["total"].backward()
+        network.losses(samples.clip, samples.labels)["total"].backward()
         network.zero_grad()
 
     def both() -> None:
-        train, held_out = batch.halves(0, 1)
-        network.gradients([train], [held_out], lr=LR, reduce=list)
+        train, held_out = (half.shares[0] for half in halves)
+        network.gradients([_Share(train, held_out)], lambda shares, like: next(iter(shares)), lr=LR)
         network.zero_grad()
         plain(train)
 

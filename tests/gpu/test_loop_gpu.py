@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import models
-from tasks.learn.batch import Batch
+from tasks.learn.batch import Batch, Portion
 from tasks.learn.checkpoint import Identity
 from tasks.learn.loop import fit
 from tasks.learn.score import measure, score
@@ -32,15 +32,25 @@ class Brightness:
         noise = torch.randn(STEPS * BATCH, channels, FRAMES, SIZE, SIZE, generator=rng)
         self.clips = 0.3 * noise + (2.0 * self.labels - 1).view(-1, 1, 1, 1, 1)
 
-    def steps(self, world):
-        return STEPS
-
-    def batches(self, *args):
-        for i in range(args[3] if len(args) == 4 else 0, STEPS):
+    def batches(self, rank, world):
+        for i in range(STEPS):
             own = slice(i * BATCH, (i + 1) * BATCH)
             ids = [f"{n}" for n in range(STEPS * BATCH)[own]]
-            ones = torch.ones(BATCH)
-            yield Batch(self.clips[own], self.labels[own], ones, BATCH, ids, torch.zeros(BATCH, dtype=torch.int64))
+            yield Batch(self.clips[own], self.labels[own], ids, torch.zeros(BATCH, dtype=torch.int64))
+
+
+class Steps:
+    """Each batch as a step of one share."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def steps(self, epoch):
+        return STEPS
+
+    def batches(self, epoch, rank, world, start_step):
+        for batch in list(self.source.batches(rank, world))[start_step:]:
+            yield Portion([batch], 0, 1, BATCH)
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
@@ -57,11 +67,13 @@ def test_every_network_learns(name, stream, amp):
     torch.manual_seed(0)
     network = models.build(name, len(CLASSES), stream=stream, tiny=True)
     source, reports = Brightness(10 if stream == "flow" else 3), []
-    settings = TrainSettings(epochs=4, lr=0.01, schedule="constant", clip_norm=20, amp=amp, log_every=STEPS)
+    settings = TrainSettings(
+        epochs=4, batch_size=BATCH, lr=0.01, schedule="constant", clip_norm=20, amp=amp, log_every=STEPS
+    )
     identity = Identity(
         model=name, stream=stream, options={"tiny": True}, classes=CLASSES, recipe={}, dataset_digest=""
     )
-    fit(network, source, source, settings, reports.append, identity=identity, device="cuda", scratch=None)
+    fit(network, Steps(source), source, settings, reports.append, identity=identity, device="cuda", scratch=None)
     assert reports[-1].metrics["train/loss"] < reports[0].metrics["train/loss"]
     assert reports[-1].metrics["val/top1_percent"] >= 90
     scores = score(network, source.batches(0, 1), "cuda", amp=amp)
@@ -70,7 +82,7 @@ def test_every_network_learns(name, stream, amp):
 
 @pytest.mark.skipif(importlib.util.find_spec("safetensors") is None, reason="needs safetensors")
 def test_a_resumed_training_goes_on_with_its_loss_scale(tmp_path):
-    settings = TrainSettings(epochs=2, lr=0.01, schedule="constant", amp="fp16", log_every=1)
+    settings = TrainSettings(epochs=2, batch_size=BATCH, lr=0.01, schedule="constant", amp="fp16", log_every=1)
     identity = Identity(model="stm", stream="rgb", options={}, classes=CLASSES, recipe={}, dataset_digest="")
     runs = []
     for resume in (None, tmp_path / f"checkpoint-{STEPS:08d}"):
@@ -78,7 +90,7 @@ def test_a_resumed_training_goes_on_with_its_loss_scale(tmp_path):
         network, reports = models.build("stm", 2, tiny=True).cuda(), []
         fit(
             network,
-            Brightness(3),
+            Steps(Brightness(3)),
             None,
             settings,
             reports.append,

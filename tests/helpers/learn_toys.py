@@ -6,7 +6,7 @@ from torch import nn
 import models
 from models.common.network import Network
 from tasks.clips.order import deal, epoch_order
-from tasks.learn.batch import Batch
+from tasks.learn.batch import Batch, Portion
 from tasks.learn.checkpoint import Identity
 
 CLASSES = ["jump", "run", "walk"]
@@ -54,30 +54,39 @@ class Table:
     def steps(self, epoch):
         return len(self.sizes(epoch))
 
-    def training(self):
-        return _Training(self)
+    def training(self, shares=1, smallest=2):
+        return Training(self, shares, smallest)
 
-    def batch(self, indices, weights, count):
+    def lr(self, count):
+        return 1.0
+
+    def batch(self, indices, number=0, count=None):
         return Batch(
             clip=self.clips[indices],
             labels=self.labels[indices],
-            sample_weights=weights,
-            count=count,
+            number=number,
+            fraction=len(indices) / (count or len(indices)),
             video_ids=[f"video{int(i):03}" for i in indices],
             views=torch.zeros(len(indices), dtype=torch.int64),
         )
 
     def batches(self, rank, world):
-        for own in torch.arange(len(self.labels))[rank::world].split(self.batch_size):
-            yield self.batch(own, torch.ones(len(own)), len(own))
+        batches = torch.arange(len(self.labels)).split(self.batch_size)
+        for own in batches[len(batches) * rank // world : len(batches) * (rank + 1) // world]:
+            yield self.batch(own)
 
 
-class _Training:
-    def __init__(self, table):
-        self.table, self.steps = table, table.steps
+class Training:
+    """Steps of a table, cut into at most so many shares."""
+
+    def __init__(self, table, shares=1, smallest=2):
+        self.table, self.steps, self.cut = table, table.steps, {"shares": shares, "smallest": smallest}
 
     def batches(self, epoch, rank, world, start_step):
         order = epoch_order([0] * len(self.table.labels), 0, epoch)
-        for share in deal(order, self.table.sizes(epoch), rank, world)[start_step:]:
-            weights = torch.full((len(share.indices),), 0.0 if share.filler else 1.0)
-            yield self.table.batch(torch.from_numpy(share.indices), weights, share.count)
+        for own in deal(order, self.table.sizes(epoch), rank, world, **self.cut)[start_step:]:
+            shares = [
+                self.table.batch(torch.from_numpy(indices), number, own.count)
+                for number, indices in enumerate(own.shares, own.first)
+            ]
+            yield Portion(shares, own.first, own.of, own.count, self.table.lr(own.count))

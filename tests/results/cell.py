@@ -28,6 +28,7 @@ from tasks.clips import ClipLoader, ViewLoader, views
 from tasks.data import open_dataset
 from tasks.files import replacing
 from tasks.learn import Identity, Report, fit, host, measure
+from tasks.learn.optim import smallest_share
 from tasks.learn.score import Scores, score
 from tasks.seeds import seed
 
@@ -40,9 +41,9 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
     data = open_dataset(recipe.data.dataset, split=recipe.data.split, fold=recipe.data.fold)
     settings, model = recipe.train, recipe.model
     clip = clip_settings(recipe, data.classes)
-    training = ClipLoader(data, "train", clip, replace(settings, loader_threads=1))
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(model.name, len(data.classes), stream=model.stream, **model.options)
+    training = ClipLoader(data, "train", clip, replace(settings, loader_threads=1), smallest_share(network))
     last: dict[str, float] = {"parameters": parameters(network)}
     identity = Identity(
         model=model.name,

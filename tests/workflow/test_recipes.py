@@ -17,6 +17,7 @@ from tasks.clips.augment import clip_shape
 from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
 from tasks.learn import Identity, fit
+from tasks.learn.optim import smallest_share
 from tasks.video import TVL1
 
 CLASSES = {
@@ -117,8 +118,8 @@ def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
     assert data.parts["train"]
     assert data.parts["test"]
     clip = clip_settings(recipe, data.classes)
-    training = ClipLoader(data, "train", clip, recipe.train)
     network = models.build(recipe.model.name, len(data.classes), stream=recipe.model.stream, **recipe.model.options)
+    training = ClipLoader(data, "train", clip, recipe.train, smallest_share(network))
     ends = [next(network.parameters()), network.get_submodule(network.classifier).weight]
     before = [end.detach().clone() for end in ends]
     identity = Identity(

@@ -94,15 +94,15 @@ def test_losses_are_the_weighted_mean(name: str) -> None:
     expected = nn.functional.cross_entropy(network(clip), labels)
     torch.testing.assert_close(plain["total"], expected)
     torch.testing.assert_close(network.losses(clip, labels, torch.ones(3))["total"], expected)
-    filler = network.losses(clip, labels, torch.tensor([1.0, 1.0, 0.0]))["total"]
-    torch.testing.assert_close(filler, network.losses(clip[:2], labels[:2])["total"])
+    without = network.losses(clip, labels, torch.tensor([1.0, 1.0, 0.0]))["total"]
+    torch.testing.assert_close(without, network.losses(clip[:2], labels[:2])["total"])
     tilted = network.losses(clip, labels, torch.tensor([1.0, 3.0, 0.0]))["total"]
     each = nn.functional.cross_entropy(network(clip), labels, reduction="none")
     torch.testing.assert_close(tilted, (each[0] + 3 * each[1]) / 4)
 
 
 @every_network
-def test_a_batch_of_filler_costs_nothing_and_teaches_nothing(name: str) -> None:
+def test_a_batch_of_weight_0_costs_nothing_and_teaches_nothing(name: str) -> None:
     network = models.build(name, 3, tiny=True)
     total = network.losses(clip_for(network, 2, 2, 32, 32), torch.tensor([0, 1]), torch.zeros(2))["total"]
     total.backward()

@@ -1,7 +1,7 @@
 """Upstream-downstream learning: docs/papers/dsts.md, sections 4 and 7."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -19,19 +19,32 @@ LR = 0.3
 class Part:
     clip: Tensor
     labels: Tensor
-    sample_weights: Tensor
-    count: int
+    fraction: float = 1.0
+
+
+@dataclass
+class Share:
+    train: Part
+    held_out: Part
+    drawn: list[str] = field(default_factory=list)
+
+    def draw(self, name: str) -> None:
+        self.drawn.append(name)
+        torch.manual_seed(len(name))
 
 
 def part(seed: int, samples: int = 3, precision: torch.dtype = torch.float32) -> Part:
     generator = torch.Generator().manual_seed(seed)
     clip = torch.randn(samples, 3, 4, 64, 64, generator=generator).to(precision)
-    return Part(clip, torch.arange(samples) % 4, torch.ones(samples).to(precision), samples)
+    return Part(clip, torch.arange(samples) % 4)
 
 
-def alone(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The sum over one worker."""
-    return list(tensors)
+def add(shares: Iterable[list[Tensor]], like: Sequence[Tensor]) -> list[Tensor]:
+    """The sum over one worker's shares."""
+    total = [torch.zeros_like(one) for one in like]
+    for tensors in shares:
+        total = [one + other for one, other in zip(total, tensors, strict=True)]
+    return total
 
 
 def upstream(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -94,7 +107,7 @@ def test_the_gradients_are_those_of_the_held_out_loss(
     network = build(name, zero_init_out=False, udl_scope=scope).double()
     train, held_out = part(1, precision=torch.float64), part(2, precision=torch.float64)
     u = upstream(network)
-    network.gradients([train], [held_out], lr=LR, reduce=alone)
+    network.gradients([Share(train, held_out)], add, lr=LR)
     expected = torch.autograd.grad(meta_loss(network, train, held_out, prefixes), list(u.values()))
     for (key, parameter), gradient in zip(u.items(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-7, atol=1e-12, msg=key)
@@ -108,7 +121,7 @@ def test_the_gradients_are_the_differences_of_the_held_out_loss(smooth: None) ->
     """Along random directions, central differences in float64; `semhash_mix=1` has soft gates."""
     network = build(zero_init_out=False, semhash_mix=1.0, gate_init_std=0.5).double()
     train, held_out = part(1, precision=torch.float64), part(2, precision=torch.float64)
-    network.gradients([train], [held_out], lr=LR, reduce=alone)
+    network.gradients([Share(train, held_out)], add, lr=LR)
 
     def held_out_loss() -> float:
         """The routing of the held-out pass is fixed: u acts only through the simulated step."""
@@ -144,7 +157,7 @@ def meta_loss_at(network: nn.Module, train: Part, held_out: Part, frozen: dict[s
 @pytest.mark.parametrize("name", ["dsts_tpn", "dsts_swin_b"])
 def test_every_scoring_kernel_and_gate_learns_from_the_start(name: str) -> None:
     network = build(name)
-    network.gradients([part(1, samples=8)], [part(2, samples=8)], lr=LR, reduce=alone)
+    network.gradients([Share(part(1, samples=8), part(2, samples=8))], add, lr=LR)
     for key, parameter in upstream(network).items():
         each = parameter.grad.flatten(1).abs().amax(1)
         assert (each > 0).sum() >= 2, key
@@ -156,7 +169,7 @@ def test_nothing_else_changes() -> None:
     network.freeze_bn()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
-    network.gradients([part(1)], [part(2)], lr=LR, reduce=alone)
+    network.gradients([Share(part(1), part(2))], add, lr=LR)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert {name for name, p in network.named_parameters() if p.grad is not None} == set(upstream(network))
     assert [module.training for module in network.modules()] == modes
@@ -164,32 +177,65 @@ def test_nothing_else_changes() -> None:
     assert all(layer.track_running_stats for layer in layers)
 
 
-def test_parts_and_fillers_add_up(quiet: None) -> None:
-    """With fixed statistics, micro-batches add up to the whole batch, and clips of weight 0 add nothing."""
+def test_shares_add_up(quiet: None) -> None:
+    """With fixed statistics, the shares of a step add up to the whole one."""
     network, whole, held_out = build(zero_init_out=False), part(1, samples=4), part(2, samples=4)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
-    def gradients(train: list[Part], other: list[Part]) -> list[Tensor]:
-        network.gradients(train, other, lr=LR, reduce=alone)
+    def gradients(shares: list[Share]) -> list[Tensor]:
+        network.gradients(shares, add, lr=LR)
         return [parameter.grad for parameter in upstream(network).values()]
 
-    expected = gradients([whole], [held_out])
+    expected = gradients([Share(whole, held_out)])
     cut = [
-        Part(p.clip[at], p.labels[at], p.sample_weights[at], 4)
-        for p in (whole, held_out)
+        Share(*(Part(p.clip[at], p.labels[at], len(p.labels[at]) / 4) for p in (whole, held_out)))
         for at in (slice(3), slice(3, 4))
     ]
-    filler = Part(torch.randn(1, 3, 4, 64, 64), torch.tensor([1]), torch.zeros(1), 4)
-    for ours, theirs in zip(gradients([*cut[:2], filler], [filler, *cut[2:]]), expected, strict=True):
+    for ours, theirs in zip(gradients(cut), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-8)
+
+
+def test_a_share_is_computed_again_with_its_noise() -> None:
+    """Dropout in the trunk, Gumbel and gate noise: the gradient is that of a share whose graph was kept."""
+    network = build(zero_init_out=False)
+    heads: list[Tensor] = []
+    forward_head = network.forward_head
+
+    def watched(features: Tensor) -> Tensor:
+        logits = forward_head(features)
+        heads.append(logits.detach())
+        return logits
+
+    network.forward_head = watched
+    shares = [Share(part(1), part(2)), Share(part(3), part(4))]
+    network.gradients(shares, add, lr=LR)
+    assert [share.drawn for share in shares] == [["simulate", "held out"]] * 2
+    assert len(heads) == 6
+    assert torch.equal(heads[0], heads[4])
+    assert torch.equal(heads[1], heads[5])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_a_worker_without_shares_only_adds() -> None:
+    """It takes part in three sums."""
+    network = build()
+    asked: list[int] = []
+
+    def counted(shares: Iterable[list[Tensor]], like: Sequence[Tensor]) -> list[Tensor]:
+        asked.append(len(list(shares)))
+        return [torch.ones_like(one) for one in like]
+
+    network.gradients([], counted, lr=LR)
+    assert asked == [0, 0, 0]
+    assert all((parameter.grad == 1).all() for parameter in upstream(network).values())
 
 
 def test_half_precision_is_left_to_the_trunk() -> None:
     network = build()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        network.gradients([part(1)], [part(2)], lr=LR, reduce=alone)
+        network.gradients([Share(part(1), part(2))], add, lr=LR)
     for parameter in upstream(network).values():
         assert parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all()

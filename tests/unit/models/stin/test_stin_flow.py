@@ -72,7 +72,7 @@ def test_a_pair_tells_its_own_flow_at_its_own_place(rgb: Tensor, motion: Tensor)
     torch.testing.assert_close(flow_error(told, motion, None), (told - means).square().mean())
 
 
-def test_filler_clips_do_not_teach_flow(rgb: Tensor, motion: Tensor) -> None:
+def test_clips_of_weight_0_do_not_teach_flow(rgb: Tensor, motion: Tensor) -> None:
     network = models.build("stin_spatial", 6, tiny=True, ad_target="flow").eval()
     network.losses(rgb[:1], LABELS[:1], flow=motion[:1])["total"].backward()
     expected = {name: p.grad for name, p in network.named_parameters()}

@@ -7,7 +7,7 @@ from small_dataset import LONG, write_dataset
 
 from tasks.clips import ClipLoader, ClipSettings, ViewLoader, views
 from tasks.clips.clips import train_clip, view_clip
-from tasks.clips.loader import BATCHES_AHEAD, resized
+from tasks.clips.loader import STEPS_AHEAD, resized
 from tasks.data import open_dataset
 from tasks.errors import UserError
 from tasks.learn.settings import TrainSettings
@@ -38,43 +38,71 @@ def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip
     for world in (1, 2, 3):
         loader = loader_of(dataset, clip, 3, threads=3)
         ranks = [list(loader.batches(0, rank, world)) for rank in range(world)]
-        assert {len(batches) for batches in ranks} == {loader.steps(0)} == {3}  # 7 videos, 8 samples
-        real = [
-            (video_id, array, label)
-            for batches in ranks
-            for batch in batches
-            for video_id, array, label, weight in zip(
-                batch.video_ids, batch.clip, batch.labels.tolist(), batch.sample_weights, strict=True
-            )
-            if weight
-        ]
+        assert {len(portions) for portions in ranks} == {loader.steps(0)} == {3}  # 7 videos, 8 samples
+        shares = [share for portions in ranks for portion in portions for share in portion.shares]
+        real = [row for share in shares for row in zip(share.video_ids, share.clip, share.labels.tolist(), strict=True)]
         assert sorted(v for v, _, _ in real) == sorted(s.video_id for s in dataset.samples("train"))
         for video_id, array, label in real:
             matching = [s for s in by_key.values() if s.video_id == video_id]
             assert label == matching[0].label_id
             assert any(np.array_equal(array, train_clip(dataset, s, clip, 0)) for s in matching)
         for step in zip(*ranks, strict=True):
-            assert {batch.count for batch in step} == {int(sum(batch.sample_weights.sum() for batch in step))}
+            counts = [len(share.labels) for portion in step for share in portion.shares]
+            assert {portion.count for portion in step} == {sum(counts)}
+            fractions = [share.fraction for portion in step for share in portion.shares]
+            assert fractions == [count / sum(counts) for count in counts]
+            assert [share.number for portion in step for share in portion.shares] == list(range(step[0].of))
 
 
-def test_a_rank_without_samples_gets_a_filler(dataset):
-    loader = loader_of(dataset, CLIP, 7)  # 8 samples: the second step has one
-    first, second = ([*loader.batches(0, rank, 2)][1] for rank in (0, 1))
-    assert (first.sample_weights.tolist(), second.sample_weights.tolist()) == ([1.0], [0.0])
-    assert first.count == second.count == 1
-    assert torch.equal(first.clip, second.clip)
+def test_a_last_step_of_a_single_clip_joins_the_one_before(dataset):
+    loader = loader_of(dataset, CLIP, 7)  # 8 samples
+    (portion,) = loader.batches(0, 0, 1)
+    assert portion.count == 8
+    four = ClipLoader(dataset, "train", CLIP, TrainSettings(batch_size=5), smallest=4)
+    assert [portion.count for portion in four.batches(0, 0, 1)] == [8]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shares_have_the_same_clips_whoever_reads_them(dataset, world):
+    """A step of 5 clips has two shares, so that the first of three workers has none."""
+    loader = loader_of(dataset, CLIP, 5, micro_batches=3)
+    alone = list(loader.batches(2, 0, 1))
+    ranks = [list(loader.batches(2, rank, world)) for rank in range(world)]
+    assert [portion.of for portion in alone] == [2, 1]
+    for whole, portions in zip(alone, zip(*ranks, strict=True), strict=True):
+        dealt = [share for portion in portions for share in portion.shares]
+        assert [share.video_ids for share in dealt] == [share.video_ids for share in whole.shares]
+        assert all(torch.equal(a.clip, b.clip) for a, b in zip(dealt, whole.shares, strict=True))
+        assert {portion.of for portion in portions} == {whole.of}
+
+
+def test_halves_are_cut_by_position_in_the_step(dataset):
+    loader = ClipLoader(dataset, "train", CLIP, TrainSettings(batch_size=8, micro_batches=2), smallest=4)
+    (portion,) = loader.batches(0, 0, 1)
+    order = [None] * 8
+    for share in portion.shares:
+        order[share.number :: 2] = [(name, clip) for name, clip in zip(share.video_ids, share.clip, strict=True)]
+    first, rest = portion.halves()
+    for half, expected in ((first, order[:4]), (rest, order[4:])):
+        assert half.count == 4
+        for share in half.shares:
+            assert share.fraction == 0.5
+            rows = list(zip(share.video_ids, share.clip, strict=True))
+            wanted = expected[share.number :: 2]
+            assert [name for name, _ in rows] == [name for name, _ in wanted]
+            assert all(torch.equal(ours, theirs) for (_, ours), (_, theirs) in zip(rows, wanted, strict=True))
 
 
 def test_batches_are_the_same_whatever_the_threads_and_wherever_they_start(dataset):
     one, four = (list(loader_of(dataset, CLIP, 2, threads=n).batches(5, 0, 1)) for n in (1, 4))
     resumed = list(loader_of(dataset, CLIP, 2, threads=4).batches(5, 0, 1, start_step=2))
     for ours, theirs in zip(one + one[2:], four + resumed, strict=True):
-        assert ours.video_ids == theirs.video_ids
-        assert torch.equal(ours.clip, theirs.clip)
+        assert ours.shares[0].video_ids == theirs.shares[0].video_ids
+        assert torch.equal(ours.shares[0].clip, theirs.shares[0].clip)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
-def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
+def test_every_view_is_scored_once_in_batches_that_the_workers_do_not_choose(dataset, world):
     protocol = views(2, 3)
     ranks = [list(ViewLoader(dataset, "train", CLIP, protocol, 4).batches(rank, world)) for rank in range(world)]
     seen = [
@@ -86,9 +114,12 @@ def test_every_view_is_scored_once_and_a_video_by_one_rank(dataset, world):
     expected = [(s.video_id, view.index) for s in dataset.samples("train") for view in protocol]
     assert sorted(seen) == sorted(expected)
     assert seen.count((LONG, 0)) == 2  # its two pieces
-    owners = [{v for b in batches for v in b.video_ids} for batches in ranks]
-    assert sum(len(owner) for owner in owners) == 7
-    assert all(bool(b.sample_weights.all()) and b.count == len(b.video_ids) for batches in ranks for b in batches)
+    alone = list(ViewLoader(dataset, "train", CLIP, protocol, 4).batches(0, 1))
+    dealt = [batch for batches in ranks for batch in batches]
+    assert [len(batch.labels) for batch in dealt] == [4] * 12
+    for ours, theirs in zip(dealt, alone, strict=True):
+        assert (ours.video_ids, ours.views.tolist()) == (theirs.video_ids, theirs.views.tolist())
+        assert torch.equal(ours.clip, theirs.clip)
 
 
 def test_views_are_those_of_view_clip(dataset):
@@ -129,10 +160,10 @@ class Counting:
 
 def test_reading_ahead_is_bounded(dataset):
     counting = Counting(dataset)
-    batches = loader_of(counting, CLIP, 1, threads=2).batches(0, 0, 1)
+    batches = loader_of(counting, CLIP, 2, threads=2).batches(0, 0, 1)
     next(batches)
     batches.close()
-    assert counting.reads <= BATCHES_AHEAD + 1
+    assert counting.reads <= 2 * (STEPS_AHEAD + 1)
 
 
 def test_crops_of_a_clip_are_decoded_once(dataset):
@@ -151,12 +182,12 @@ def test_an_exception_in_a_thread_names_the_video(dataset):
 
 
 def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
-    """Each row equals train_clip's flow, on every rank and in fillers; views, and clips without a target, have none."""
+    """Each row equals train_clip's flow, on every rank; views, and clips without a target, have none."""
     clip = ClipSettings(segments=3, snippet=2, size=32, target="flow")
     loader = loader_of(dataset, clip, 7, threads=3)
     by_video = {sample.video_id: sample for sample in dataset.samples("train") if sample.video_id != LONG}
     for rank in (0, 1):
-        for batch in loader.batches(1, rank, 2):
+        for batch in (share for portion in loader.batches(1, rank, 2) for share in portion.shares):
             assert batch.flow.shape == (len(batch.labels), 2, 3, 32, 32)
             assert batch.to(torch.device("cpu")).flow is batch.flow
             for video_id, array, flow in zip(batch.video_ids, batch.clip, batch.flow, strict=True):
@@ -165,7 +196,7 @@ def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
                     same = train_clip(dataset, by_video[video_id], clip, 1, flow=expected)
                     np.testing.assert_array_equal(array, same)
                     np.testing.assert_array_equal(flow, expected)
-    assert next(loader_of(dataset, CLIP, 4).batches(0, 0, 1)).flow is None
+    assert next(loader_of(dataset, CLIP, 4).batches(0, 0, 1)).shares[0].flow is None
     assert next(ViewLoader(dataset, "val", clip, views(1, 3), 4).batches(0, 1)).flow is None
 
 
@@ -185,14 +216,15 @@ def test_mistakes_are_sentences(small_root, tmp_path):
 @pytest.mark.parametrize("world", [1, 2])
 def test_multigrid_cuts_coarser_clips_of_more_videos(dataset, world):
     clip = ClipSettings(segments=4, size=64)
-    loader = loader_of(dataset, clip, 2, multigrid="both", epochs=4, schedule="constant")
+    loader = loader_of(dataset, clip, 2, multigrid="both", epochs=4, schedule="constant", micro_batches=2)
     ranks = [list(loader.batches(0, rank, world)) for rank in range(world)]
     assert {len(batches) for batches in ranks} == {loader.steps(0)} == {1}
-    assert [batch.clip.shape[1:] for (batch,) in ranks] == [(3, 1, 23, 23)] * world
-    assert {batch.lr for (batch,) in ranks} == {8.0}
+    shares = [share for (portion,) in ranks for share in portion.shares]
+    assert [tuple(share.clip.shape) for share in shares] == [(4, 3, 1, 23, 23)] * 2
+    assert {portion.lr for (portion,) in ranks} == {8.0}
     last = list(loader.batches(3, 0, 1))
-    assert [tuple(batch.clip.shape) for batch in last] == [(8, 3, 4, 32, 32)]
-    assert [batch.lr for batch in last] == [1.0]
+    assert [tuple(share.clip.shape) for (portion,) in [last] for share in portion.shares] == [(4, 3, 4, 32, 32)] * 2
+    assert [portion.lr for portion in last] == [1.0]
 
 
 def test_a_dense_clip_of_fewer_frames_covers_the_same_time():

@@ -15,22 +15,25 @@ def even(samples, batch_size):
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_every_rank_takes_equal_steps_and_every_sample_is_read_once(n, batch_size, world):
     order, sizes = np.random.default_rng(0).permutation(n), even(n, batch_size)
-    ranks = [deal(order, sizes, rank, world) for rank in range(world)]
+    ranks = [deal(order, sizes, rank, world, shares=4, smallest=2) for rank in range(world)]
     assert {len(steps) for steps in ranks} == {len(sizes)}
-    assert [batch.count for batch in ranks[0]] == sizes
-    read = [i for steps in ranks for batch in steps if not batch.filler for i in batch.indices]
-    assert sorted(read) == list(range(n))
-    for batches in zip(*ranks, strict=True):
-        assert sum(len(batch.indices) for batch in batches if not batch.filler) == batches[0].count
-        assert all(batch.count == batches[0].count and len(batch.indices) for batch in batches)
-        assert not batches[0].filler  # rank 0's batch norm statistics are kept
+    assert [own.count for own in ranks[0]] == sizes
+    assert sorted(i for steps in ranks for own in steps for share in own.shares for i in share) == list(range(n))
+    for owns in zip(*ranks, strict=True):
+        assert len({own.of for own in owns}) == 1
+        assert [own.first for own in owns] == [owns[0].of * rank // world for rank in range(world)]
+        assert sum(len(own.shares) for own in owns) == owns[0].of
 
 
-def test_steps_hold_the_same_samples_on_any_number_of_workers():
-    order = np.arange(23)
-    alone = [set(batch.indices) for batch in deal(order, even(23, 6), 0, 1)]
-    three = zip(*[deal(order, even(23, 6), rank, 3) for rank in range(3)], strict=True)
-    assert [set().union(*(set(s.indices) for s in batches if not s.filler)) for batches in three] == alone
+def test_a_share_holds_every_kth_sample_on_any_number_of_workers():
+    order, cut = np.arange(23), {"shares": 4, "smallest": 2}
+    alone = deal(order, [9, 9, 5], 0, 1, **cut)
+    assert [share.tolist() for share in alone[0].shares] == [[0, 4, 8], [1, 5], [2, 6], [3, 7]]
+    assert [share.tolist() for share in alone[2].shares] == [[18, 20, 22], [19, 21]]
+    for world in (2, 3, 5):
+        several = zip(*[deal(order, [9, 9, 5], rank, world, **cut) for rank in range(world)], strict=True)
+        for whole, owns in zip(alone, several, strict=True):
+            assert [s.tolist() for own in owns for s in own.shares] == [s.tolist() for s in whole.shares]
 
 
 def test_an_epoch_is_a_permutation_and_depends_on_seed_and_epoch_alone():

@@ -10,6 +10,7 @@ from learn_toys import IDENTITY, Table, Toy
 from models.common.network import Group
 from tasks.errors import UserError
 from tasks.learn.loop import fit
+from tasks.learn.optim import smallest_share
 from tasks.learn.settings import TrainSettings
 
 pytestmark = pytest.mark.quick
@@ -23,6 +24,7 @@ class Stop(Exception):
 def train(tmp_path, settings, *, network=None, resume=None, stop_at=None, validation=True, table=None):
     """Train a toy and return its state and what was reported."""
     network, table, reports = network or Toy(), table or Table(), []
+    training = table.training(settings.shares, smallest_share(network))
 
     def report(entry):
         reports.append(entry)
@@ -31,7 +33,7 @@ def train(tmp_path, settings, *, network=None, resume=None, stop_at=None, valida
 
     valid = Table(n=9, seed=1) if validation else None
     try:
-        fit(network, table.training(), valid, settings, report, identity=IDENTITY, resume=resume, scratch=tmp_path)
+        fit(network, training, valid, settings, report, identity=IDENTITY, resume=resume, scratch=tmp_path)
     except Stop:
         assert stop_at is not None
     return network.state_dict(), reports
@@ -136,8 +138,8 @@ class Shrinking(Table):
     def sizes(self, epoch):
         return [8, 8, 6] if epoch == 0 else super().sizes(epoch)
 
-    def batch(self, indices, weights, count):
-        return replace(super().batch(indices, weights, count), lr=2.0 if count > 4 else 1.0)
+    def lr(self, count):
+        return 2.0 if count > 4 else 1.0
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5, 9])
@@ -200,11 +202,12 @@ def plain_groups(network):
     return lambda: [Group([name for name, _ in network.named_parameters()], 1.0, True, "ordinary")]
 
 
-@pytest.mark.parametrize("accumulate", [2, 3, 7])
-def test_parts_of_a_step_train_as_the_whole(tmp_path, accumulate):
-    """Without batch norm and dropout; the last batch has 2 clips, fewer than some numbers of micro-batches."""
+@pytest.mark.parametrize("sums", ["exact", "fast"])
+@pytest.mark.parametrize("micro_batches", [2, 3, 7])
+def test_shares_of_a_step_train_as_the_whole(tmp_path, micro_batches, sums):
+    """Without batch norm and dropout; the last step has a single share, as its 2 clips leave none alone."""
     whole, reports = train(tmp_path / "whole", QUIET, network=Toy(dropout=0.0, norm=False))
-    settings = replace(QUIET, accumulate=accumulate)
+    settings = replace(QUIET, micro_batches=micro_batches, sums=sums)
     parts, others = train(tmp_path / "parts", settings, network=Toy(dropout=0.0, norm=False))
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
@@ -228,12 +231,12 @@ class Upstream(Toy):
             Group(upstream, 1.0, False, "upstream"),
         ]
 
-    def gradients(self, train, held_out, *, lr, reduce):
+    def gradients(self, shares, add, *, lr):
         self.calls.append(
             {
-                "train": [part.video_ids for part in train],
-                "held_out": [part.video_ids for part in held_out],
-                "count": (train[0].count, held_out[0].count),
+                "train": [share.train.video_ids for share in shares],
+                "held_out": [share.held_out.video_ids for share in shares],
+                "fractions": [(share.train.fraction, share.held_out.fraction) for share in shares],
                 "lr": lr,
                 "weights": {name: value.clone() for name, value in self.state_dict().items()},
                 "gradients": {name: p.grad for name, p in self.named_parameters()},
@@ -249,19 +252,21 @@ class Upstream(Toy):
 
 def test_upstream_parameters_learn_by_the_networks_own_gradients(tmp_path):
     """Each step moves them first, and then the others, on the first half only."""
-    settings = replace(QUIET, epochs=1, accumulate=2, lr=0.1, schedule="constant", momentum=0.0, weight_decay=0.0)
+    settings = replace(
+        QUIET, epochs=1, batch_size=8, micro_batches=2, lr=0.1, schedule="constant", momentum=0.0, weight_decay=0.0
+    )
     network = Upstream()
-    after, _ = train(tmp_path, settings, network=network, validation=False)
-    assert len(network.calls) == 6
+    after, _ = train(tmp_path, settings, network=network, validation=False, table=Table(batch_size=8))
+    assert len(network.calls) == 3
     for number, call in enumerate(network.calls):
         train_ids, held_out_ids = ([i for part in call[key] for i in part] for key in ("train", "held_out"))
-        assert call["count"] == ((2, 2) if number < 5 else (1, 1))
-        assert (len(train_ids), len(held_out_ids)) == call["count"]
-        assert len({*train_ids, *held_out_ids}) == sum(call["count"])
+        assert (len(train_ids), len(held_out_ids)) == ((4, 4) if number < 2 else (3, 3))
+        assert len({*train_ids, *held_out_ids}) == len(train_ids) + len(held_out_ids)
+        assert call["fractions"] == ([(0.5, 0.5)] * 2 if number < 2 else [(1.0, 1.0)])
         assert call["lr"] == 0.1
         assert set(call["gradients"].values()) == {None}
         before, between = call["weights"], call["between"]
-        then = network.calls[number + 1]["weights"] if number < 5 else after
+        then = network.calls[number + 1]["weights"] if number < 2 else after
         for name in before:
             if name.startswith("fc."):
                 torch.testing.assert_close(between[name], before[name] - 0.1)
@@ -280,7 +285,7 @@ def test_one_clip_alone_holds_nothing_out(tmp_path):
 
 def test_upstream_gradients_that_are_no_numbers_are_a_sentence(tmp_path):
     class Broken(Upstream):
-        def gradients(self, train, held_out, *, lr, reduce):
+        def gradients(self, shares, add, *, lr):
             for parameter in self.fc.parameters():
                 parameter.grad = torch.full_like(parameter, math.nan)
 
@@ -302,14 +307,14 @@ def test_one_clip_alone_in_batch_norm_is_a_sentence(tmp_path):
                 self.norm(self.conv(clip.mean(2)).mean((2, 3), keepdim=True)).expand(-1, -1, 6, 6).flatten(1)
             )
 
-    with pytest.raises(UserError, match=r"single value in each channel.* choose a train\.batch_size"):
+    with pytest.raises(UserError, match=r"single value in each channel.* train\.batch_size two clips or more"):
         train(tmp_path, QUIET, network=Pooled(), table=Table(n=5))
     train(tmp_path, QUIET, network=Pooled(), table=Table(n=6))
 
 
 def test_so_is_one_held_out(tmp_path):
     class Single(Upstream):
-        def gradients(self, train, held_out, *, lr, reduce):
+        def gradients(self, shares, add, *, lr):
             torch.nn.functional.batch_norm(torch.zeros(1, 2), None, None, training=True)
 
     with pytest.raises(UserError, match="single value in each channel"):

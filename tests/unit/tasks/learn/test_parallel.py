@@ -1,87 +1,153 @@
-"""Two real gloo workers against one."""
+"""Real gloo workers against one."""
 
-import os
-import subprocess
-import sys
+import functools
 
 import numpy as np
 import pytest
 import torch
 from learn_toys import CASES
-from paths import ROOT
+from learn_worker import leaf, run_workers
 
-
-def run(job, world, folder):
-    """Run a job of learn_worker.py on `world` processes and return each rank's result."""
-    folder.mkdir()
-    script = ROOT / "tests/helpers/learn_worker.py"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, script, job, str(rank), str(world), folder / "store", folder], env=environment
-        )
-        for rank in range(world)
-    ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0] * world
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
+WORLDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
-def gradients(tmp_path_factory):
-    """Gradients of every network, from one worker and from each of two."""
-    folder = tmp_path_factory.mktemp("gradients")
-    return run("gradients", 1, folder / "one"), run("gradients", 2, folder / "two")
+def trained(tmp_path_factory):
+    """Each network after one or two steps, the second with workers that have no share, on 1, 2 and 3 workers."""
+    runs = {
+        f"{case}, {sums}, {number}": {"case": case, "sums": sums, "number_of_steps": number}
+        for case in CASES
+        for sums, number in (("exact", 2), ("exact", 1), ("fast", 1))
+    } | {"tsn, fast, 2": {"case": "tsn", "sums": "fast", "number_of_steps": 2}}
+    folder = tmp_path_factory.mktemp("cases")
+    return {world: run_workers("cases", world, folder / str(world), runs=runs) for world in WORLDS}
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("clips", [3, 1])
-def test_two_workers_have_the_gradients_of_one(gradients, case, clips):
-    """3 clips do not divide by 2; with 1 clip the second rank gets only a filler."""
-    (one,), two = ([results[case, clips] for results in workers] for workers in gradients)
-    for parameter, expected in one["mean"].items():
-        assert torch.equal(two[0]["mean"][parameter], two[1]["mean"][parameter])
-        torch.testing.assert_close(two[0]["mean"][parameter], expected, rtol=1e-4, atol=1e-6)
-    for parameter, expected in one["upstream"].items():
-        assert torch.equal(two[0]["upstream"][parameter], two[1]["upstream"][parameter])
-        tolerance = 1e-4 * expected.abs().max().item()
-        assert tolerance > 0
-        torch.testing.assert_close(two[0]["upstream"][parameter], expected, rtol=1e-3, atol=tolerance)
-    assert max(one["own"]) > 0
-    assert any(two[1]["own"]) is (clips > 1)
+def test_every_network_has_the_same_bits_on_any_number_of_workers(trained, case):
+    """With dropout, Gumbel noise, running statistics and UDL."""
+    (one,) = (ranks[f"{case}, exact, 2"] for ranks in trained[1])
+    assert one["sha256"] != trained[1][0][f"{case}, exact, 1"]["sha256"]
+    for world in WORLDS[1:]:
+        several = [rank[f"{case}, exact, 2"] for rank in trained[world]]
+        assert {rank["sha256"] for rank in several} == {one["sha256"]}
+        assert all(rank["figures"] == one["figures"] for rank in several)
+        assert min(rank["shares"] for rank in several) == 0
 
 
-def test_two_workers_train_as_one(tmp_path):
-    (one,) = run("training", 1, tmp_path / "one")
-    two = run("training", 2, tmp_path / "two")
+@pytest.mark.parametrize("case", CASES)
+def test_fast_sums_are_equal_but_for_rounding(trained, case):
+    (exact,) = (ranks[f"{case}, exact, 1"] for ranks in trained[1])
+    for world in WORLDS:
+        check_close([rank[f"{case}, fast, 1"] for rank in trained[world]], exact)
+
+
+def test_a_worker_without_a_share_takes_part_in_fast_sums(trained):
+    (exact,) = (ranks["tsn, exact, 2"] for ranks in trained[1])
+    for world in WORLDS[1:]:
+        check_close([rank["tsn, fast, 2"] for rank in trained[world]], exact)
+
+
+def check_close(ranks, expected):
+    assert len({rank["sha256"] for rank in ranks}) == 1
+    for name, value in expected["weights"].items():
+        torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_nothing_is_said_of_gradients(trained):
+    """DistributedDataParallel warns of gradients that are laid out in another way than their parameters."""
+    for ranks in trained.values():
+        for rank in ranks:
+            assert "strides" not in rank["said"]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_sums_have_the_bits_of_the_tree(tmp_path, world):
+    """Also the sign of a zero, which a neutral 0.0 would lose."""
+
+    def node(shares, start, width):
+        if width == 1:
+            return leaf(start)
+        left = node(shares, start, width // 2)
+        if start + width // 2 >= shares:
+            return left
+        return [one + other for one, other in zip(left, node(shares, start + width // 2, width // 2), strict=True)]
+
+    for rank in run_workers("add", world, tmp_path / "exact", kind="exact", most=17):
+        for shares, sums in rank["sums"].items():
+            expected = node(shares, 0, 32)
+            for ours, theirs in zip(sums, expected, strict=True):
+                assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+                assert torch.equal(ours, theirs)
+                assert torch.equal(ours.signbit(), theirs.signbit())
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_fast_sums_are_sums(tmp_path, world):
+    ranks = run_workers("add", world, tmp_path / "fast", kind="fast", most=5)
+    for shares in range(1, 6):
+        each = list(zip(*map(leaf, range(shares)), strict=True))
+        for rank in ranks:
+            for ours, tensors in zip(rank["sums"][shares], each, strict=True):
+                largest = sum(tensor.double().abs() for tensor in tensors)
+                exact = sum(tensor.double() for tensor in tensors)
+                assert ((ours - exact).abs() <= 1e-6 * largest).all()
+
+
+@pytest.fixture(scope="module")
+def whole_training(tmp_path_factory):
+    """Results of a whole training by the kind of its sums and its number of workers."""
+    folder = tmp_path_factory.mktemp("training")
+    return functools.cache(lambda sums, world: run_workers("training", world, folder / f"{sums}{world}", sums=sums))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_train_and_report_as_one(whole_training, world):
+    (one,), several = whole_training("exact", 1), whole_training("exact", world)
+    for name, expected in one["weights"].items():
+        assert all(torch.equal(rank["weights"][name], expected) for rank in several)
+    assert [entry[:3] for entry in several[0]["reports"]] == [entry[:3] for entry in one["reports"]]
+    # Steps are rank 0's to tell; the ends of epochs everybody's, the checkpoint rank 0's.
+    assert [entry[:3] for entry in several[1]["reports"]] == [("epoch", 3, False), ("epoch", 6, False)]
+    for ours, theirs in zip(several[0]["reports"], one["reports"], strict=True):
+        assert unclocked(ours[3]) == unclocked(theirs[3])
+
+
+def test_fast_workers_train_as_one(whole_training):
+    (one,), two = whole_training("exact", 1), whole_training("fast", 2)
     for name, expected in one["weights"].items():
         assert torch.equal(two[0]["weights"][name], two[1]["weights"][name])
         torch.testing.assert_close(two[0]["weights"][name], expected, rtol=1e-4, atol=1e-6)
-    assert [entry[:3] for entry in two[0]["reports"]] == [entry[:3] for entry in one["reports"]]
-    # Steps are rank 0's to tell; the ends of epochs everybody's, the checkpoint rank 0's.
-    assert [entry[:3] for entry in two[1]["reports"]] == [("epoch", 6, False), ("epoch", 12, False)]
     for ours, theirs in zip(two[0]["reports"], one["reports"], strict=True):
-        assert ours[3].keys() == theirs[3].keys()
-        for name, value in theirs[3].items():
-            if not name.startswith("speed/"):
-                assert ours[3][name] == pytest.approx(value, rel=1e-4), name
+        assert unclocked(ours[3]) == pytest.approx(unclocked(theirs[3]), rel=1e-4)
 
 
-def test_all_ranks_validate_with_the_statistics_of_the_checkpoint(tmp_path):
-    first, second = run("statistics", 2, tmp_path / "two")
-    assert torch.equal(first["mean"], second["mean"])
-    assert len(first["scores"]) == 9
-    assert first["scores"].keys() == second["scores"].keys()
-    for video_id, (label, mean) in first["scores"].items():
-        assert label == second["scores"][video_id][0]
-        np.testing.assert_array_equal(mean, second["scores"][video_id][1])
+def unclocked(metrics):
+    return {name: value for name, value in metrics.items() if not name.startswith("speed/")}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_score_as_one(tmp_path, world):
+    """To the last bit, although videos are cut between workers."""
+    (one,) = run_workers("scores", 1, tmp_path / "one")
+    for rank in run_workers("scores", world, tmp_path / "several"):
+        assert list(rank["scores"]) == list(one["scores"]) == list("abcde")
+        for video_id, (label, mean) in one["scores"].items():
+            assert rank["scores"][video_id][0] == label
+            np.testing.assert_array_equal(rank["scores"][video_id][1], mean)
 
 
 def test_a_bad_loss_of_one_rank_stops_all(tmp_path):
-    for result in run("diverge", 2, tmp_path / "two"):
-        assert result["error"].startswith("UserError: the loss or its gradient is no longer finite at step")
+    for result in run_workers("diverge", 2, tmp_path / "two"):
+        assert result["error"].startswith("the loss or its gradient is no longer finite at step")
+
+
+def test_a_flipped_bit_stops_all(tmp_path):
+    for result in run_workers("flipped", 2, tmp_path / "two"):
+        assert result["error"].startswith("the weights of worker 1 differ from those of worker 0 after step 2")
 
 
 def test_a_stranger_in_the_group_runs_no_code(tmp_path):
-    results = run("stranger", 2, tmp_path / "two")
+    results = run_workers("stranger", 2, tmp_path / "two")
     assert not (tmp_path / "two" / "ran-in-0").exists()
     assert results[0]["error"] in ("UnicodeDecodeError", "JSONDecodeError")

@@ -18,8 +18,7 @@ class Echo(torch.nn.Module):
 
 def batch(rows, video_ids, labels):
     clip = torch.tensor(rows, dtype=torch.float32).view(len(rows), 3, 1, 1, 1)
-    ones = torch.ones(len(rows))
-    return Batch(clip, torch.tensor(labels), ones, len(rows), video_ids, torch.arange(len(rows)))
+    return Batch(clip, torch.tensor(labels), video_ids, torch.arange(len(rows)))
 
 
 def test_views_of_a_video_are_averaged_wherever_they_lie():
