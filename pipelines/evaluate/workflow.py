@@ -158,7 +158,7 @@ def plan(
     from tasks.learn import read_identity
 
     identity = read_identity(found.checkpoint)
-    trained = recipes.parse(identity.recipe, where=f"the recipe of run {found.name}")
+    trained = recipes.recorded(identity.recipe, where=f"the recipe of run {found.name}")
     changed = {f"evaluate.{name}": value for name, value in (overrides or {}).items()}
     settings = recipes.replaced(replace(trained, evaluate=settings or trained.evaluate), changed).evaluate
     uri = trained.data.dataset if dataset is None else storage.absolute(str(dataset))

@@ -150,7 +150,7 @@ def predict(
     from tasks.learn import read_identity
 
     identity = read_identity(found.checkpoint)
-    settings = recipes.parse(identity.recipe, where=f"the recipe of run {found.name}").prepare
+    settings = recipes.recorded(identity.recipe, where=f"the recipe of run {found.name}").prepare
     if identity.stream == "rgb":
         settings = replace(settings, flow="none")
     about = describe(identity.model, identity.options)

@@ -5,12 +5,14 @@ from pipelines.recipe.clips import published_clip as published_clip
 from pipelines.recipe.clips import view_settings as view_settings
 from pipelines.recipe.dataset import check_dataset as check_dataset
 from pipelines.recipe.dataset import open_data as open_data
+from pipelines.recipe.dataset import refuse_idle_workers as refuse_idle_workers
 from pipelines.recipe.file import BUILT_IN as BUILT_IN
 from pipelines.recipe.file import assignment as assignment
 from pipelines.recipe.file import digest as digest
 from pipelines.recipe.file import dump as dump
 from pipelines.recipe.file import load as load
 from pipelines.recipe.file import parse as parse
+from pipelines.recipe.file import recorded as recorded
 from pipelines.recipe.file import replaced as replaced
 from pipelines.recipe.file import to_dict as to_dict
 from pipelines.recipe.settings import ComputeSettings as ComputeSettings

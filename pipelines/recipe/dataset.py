@@ -12,11 +12,22 @@ from pipelines.recipe.clips import published_clip
 from pipelines.recipe.settings import WEIGHT_FILES, Recipe
 from tasks.data import storage
 from tasks.errors import first_ten
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
 
 log = logging.getLogger(__name__)
+
+
+def refuse_idle_workers(recipe: Recipe) -> None:
+    """Raise UserError where a training has more workers than a step has shares."""
+    workers, shares = recipe.compute.workers, recipe.train.shares
+    if workers > shares:
+        raise UserError(
+            f"compute.workers={workers} is more than the {counted(shares, 'share')} that a step is cut into: lower it, "
+            "or raise train.micro_batches (for a new run: batch norm takes the statistics of a share)"
+        )
 
 
 def open_data(recipe: Recipe) -> Dataset:

@@ -27,6 +27,8 @@ from tasks.remote import reason, refuse_credentials
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """A recipe in this folder is found by its name alone."""
+GONE = ("accumulate",)
+"""Fields of `train` that earlier versions wrote down with their runs."""
 
 
 def load(given: Recipe | str | Path, overrides: Mapping[str, Any] | Iterable[str] | None = None) -> Recipe:
@@ -79,6 +81,18 @@ def parse(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
     if weights is not None:
         weights = storage.absolute(weights) if weights.endswith(WEIGHT_FILES) else absolute_run(weights)
     return dataclasses.replace(recipe, data=data, model=dataclasses.replace(recipe.model, weights=weights))
+
+
+def recorded(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """Return the recipe that a run wrote down, perhaps with fields that have gone since.
+
+    Raises:
+        UserError: as `load`.
+    """
+    train = content.get("train")
+    if isinstance(train, dict):
+        content = {**content, "train": {name: value for name, value in train.items() if name not in GONE}}
+    return parse(content, where=where)
 
 
 def replaced(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -92,7 +92,7 @@ class _StatefulFolder(Folder):
         if state is None:
             return None
         try:
-            earlier = recipes.to_dict(recipes.parse(state.recipe))  # with the fields that have come since
+            earlier = recipes.to_dict(recipes.recorded(state.recipe))  # with the fields that have come since
         except (UserError, ValueError) as error:
             raise self.damaged(self.state_file, f"its recipe cannot be read: {error}") from error
         before, now = _bearing(earlier, sections, free), _bearing(recipe, sections, free)

@@ -16,7 +16,7 @@ from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
-from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
+from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_idle_workers
 from pipelines.tracking import RunFolder, Tracker, claim, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
@@ -80,8 +80,9 @@ def train(
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
     """
     recipe = recipes.load(recipe, overrides)
+    refuse_idle_workers(recipe)
     dataset = open_data(recipe)
-    recipe = replace(recipe, prepare=dataset.settings)
+    recipe = replace(recipe, prepare=dataset.settings, train=recipe.train.resolved())
     folder = RunFolder.of(recipe.name)
 
     def earlier() -> State | None:

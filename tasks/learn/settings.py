@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tasks.checks import above, at_least, within
@@ -72,6 +72,10 @@ class TrainSettings:
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:
                 raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")
+
+    def resolved(self) -> TrainSettings:
+        """Return the settings with the number of shares that null stands for."""
+        return replace(self, micro_batches=self.shares)
 
     @property
     def shares(self) -> int:

@@ -111,7 +111,14 @@ def recipe(dataset) -> Recipe:
         model=ModelSettings(name="tsn", options={"tiny": True}),
         input={"size": 32, "segments": 2},
         train=TrainSettings(
-            epochs=3, batch_size=8, lr=0.05, schedule="constant", log_every=1, loader_threads=1, keep_checkpoints=1
+            epochs=3,
+            batch_size=8,
+            micro_batches=2,
+            lr=0.05,
+            schedule="constant",
+            log_every=1,
+            loader_threads=1,
+            keep_checkpoints=1,
         ),
     )
 

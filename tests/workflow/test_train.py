@@ -75,6 +75,8 @@ def test_the_network_learns_and_the_best_checkpoint_by_val_is_kept(trained, monk
 def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(trained, monkeypatch):
     monkeypatch.setenv("MAREY_WORK", str(trained.work))
     assert train(changed(trained.recipe, compute__workers=2)).finished_before
+    with pytest.raises(UserError, match=r"train\.micro_batches \(2, now 1\)"):
+        train(changed(trained.recipe, train__micro_batches=None))
     with pytest.raises(UserError, match=r"another recipe: train\.lr \(0\.05, now 0\.1\)"):
         train(changed(trained.recipe, train__lr=0.1))
 
@@ -163,8 +165,10 @@ def without_val(dataset, folder):
 
 
 def test_an_impossible_training_is_one_sentence(recipe, work):
-    with pytest.raises(UserError, match=r"takes 64 CPUs .* the cluster has 2"):
+    with pytest.raises(UserError, match=r"compute\.workers=64 is more than the 2 shares that a step is cut into"):
         train(changed(recipe, compute__workers=64))
+    with pytest.raises(UserError, match=r"takes 64 CPUs .* the cluster has 2"):
+        train(changed(recipe, compute__workers=64, train__micro_batches=64))
     with pytest.raises(UserError, match="takes 1 GPUs"):
         train(changed(recipe, compute__gpus_per_worker=1))
     assert not (work / "runs").exists()

@@ -98,7 +98,7 @@ def test_a_stopped_trial_gives_back_also_what_its_controller_asked_for_last(work
 
 def test_an_impossible_trial_is_refused(sweep):
     with pytest.raises(UserError, match="takes 3 CPUs"):
-        tune(recipes.replaced(sweep, {"compute.workers": 3}))
+        tune(recipes.replaced(sweep, {"compute.workers": 3, "train.micro_batches": 3}))
 
 
 def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
