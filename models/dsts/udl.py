@@ -53,11 +53,11 @@ class Share(Protocol):
 
     @property
     def train(self) -> Samples:
-        """Of the mini-batch that the simulated step learns from."""
+        """Samples of the mini-batch that the simulated step learns from."""
 
     @property
     def held_out(self) -> Samples:
-        """Of the other one."""
+        """Samples of the other mini-batch."""
 
     def draw(self, name: Literal["simulate", "held out"], /) -> None:
         """Seed the random numbers of a pass: the same ones each time, whatever was drawn before."""

@@ -63,7 +63,7 @@ class Updates:
         if settings.sums == "fast":
             self.summed = []
         self.names: list[str] = []
-        """Of the figures that each pass gives."""
+        """Names of the figures that each pass gives."""
         self.own_names: list[str] = []
         self.step = 0
         """Number of the step, from 0."""
