@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def refuse_idle_workers(recipe: Recipe) -> None:
     """Raise UserError where a training has more workers than a step has shares."""
-    workers, shares = recipe.compute.workers, recipe.train.shares
+    workers, shares = recipe.compute.most, recipe.train.shares
     if workers > shares:
         raise UserError(
             f"compute.workers={workers} is more than the {counted(shares, 'share')} that a step is cut into: lower it, "
