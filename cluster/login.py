@@ -6,11 +6,11 @@ import os
 import pwd
 import re
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.own_file import OpenToOthersError, read_own
 
 USER = "marey"
 FIRST_UID = 1000
@@ -73,13 +73,13 @@ def keep(file: Path) -> Login:
 
 def _read(file: Path) -> Login:
     try:
-        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW)) as content:
-            status = os.fstat(content.fileno())
-            name, _, password = content.read(1024).strip().partition(":")
+        name, _, password = read_own(file).decode().strip().partition(":")
     except (OSError, UnicodeDecodeError) as error:
         raise ClusterError(f"{file}, which keeps the login of the UI, cannot be read ({error}): delete it") from error
-    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise ClusterError(f"{file}, which keeps the login of the UI, can be read by others: delete it for a new one")
+    except OpenToOthersError as error:
+        raise ClusterError(
+            f"{file}, which keeps the login of the UI, can be read by others: delete it for a new one"
+        ) from error
     if not re.fullmatch(r"[\w.-]+", name) or not re.fullmatch(r"[\w-]{12,}", password):
         raise ClusterError(f"{file} holds no login (NAME:PASSWORD): delete it for a new one")
     return Login(name, password, new=False)

@@ -10,7 +10,6 @@ import contextlib
 import ipaddress
 import json
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ import psutil
 
 from cluster import private, token
 from cluster.errors import ClusterError
+from cluster.own_file import OpenToOthersError, read_own
 
-LARGEST = 2**20
 MARK = "workspace"
 """File in the cluster's private folder that names the workspace it belongs to."""
 VARIABLE = "MAREY_CLUSTER"
@@ -58,7 +57,7 @@ class LocalCluster:
         """The token that every request must carry."""
         if not private.is_ours(Path(self.temp)):
             raise ClusterError(f"the cluster's folder {self.temp} is gone: clear the rest away (`marey cluster down`)")
-        return token.check(read_own(Path(self.token_path)).decode("latin-1"), self.token_path)
+        return token.check(_read(Path(self.token_path)).decode("latin-1"), self.token_path)
 
     def processes(self) -> list[psutil.Process]:
         """Return the nodes' processes that are alive, in the order of the nodes."""
@@ -83,7 +82,7 @@ def last(workspace: Path) -> LocalCluster | None:
     """
     path = workspace / "cluster.json"
     try:
-        text = read_own(path)
+        text = _read(path)
     except FileNotFoundError:
         return None
     try:
@@ -129,29 +128,19 @@ def is_marked(temp: Path, workspace: Path) -> bool:
         return False
 
 
-def read_own(path: Path) -> bytes:
-    """Return what is in a file that this account alone can read and write.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ClusterError: it is another account's, or open to others, or not a file.
-    """
+def _read(path: Path) -> bytes:
+    """Return what is in a file of `cluster up`; ClusterError if it may be another's, FileNotFoundError if none is."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return read_own(path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ClusterError(f"cannot read {path} ({error.strerror}): remove it") from error
-    try:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
-            raise ClusterError(
-                f"{path} is not a file that this account alone can read and write, as `marey cluster up` makes it: "
-                "remove it, or set MAREY_WORK to a workspace of your own"
-            )
-        return os.read(descriptor, LARGEST)
-    finally:
-        os.close(descriptor)
+    except OpenToOthersError as error:
+        raise ClusterError(
+            f"{path} is not a file that this account alone can read and write, as `marey cluster up` makes it: "
+            "remove it, or set MAREY_WORK to a workspace of your own"
+        ) from error
 
 
 def started(pid: int) -> int | None:

@@ -74,8 +74,10 @@ def absolute_arguments(args: AnyArgs) -> AnyArgs:
     """Return a verb's arguments with every path absolute.
 
     Raises:
-        UserError: a path is empty, which would mean the current folder.
+        UserError: a path is empty, which would mean the current folder; or that folder has been removed, without which
+            libraries that we load end the process.
     """
+    storage.absolute(".")
     hints = get_type_hints(type(args), include_extras=True)
     changed = {
         field.name: _absolute(getattr(args, field.name), word, field.name)

@@ -13,6 +13,8 @@ from tasks.data.verify import shards_of, verify_dataset, verify_shard
 from tasks.words import counted
 
 SHARDS_PER_CPU = 2
+CRASHES = 2
+"""Times that a shard may end the process that reads it, which something else may have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,14 @@ def verify(dataset: str | Path, *, address: str | None = None, progress: bool = 
     import ray
 
     calls = ((root, index) for index in shards)
+    task = ray.remote(verify_shard).options(max_retries=CRASHES - 1)
+
+    def crashed(number: int) -> list[str]:
+        return [f"shard {shards[number]:06d} ended the process that read it, {counted(CRASHES, 'time')}"]
+
+    limit = SHARDS_PER_CPU * capacity.max_cpus()
     with Progress(len(shards), "shard", shown=progress) as bar:
-        for index, found in bounded(ray.remote(verify_shard), calls, SHARDS_PER_CPU * capacity.max_cpus(), bar.tick):
+        for index, found in bounded(task, calls, limit, bar.tick, crashed=crashed):
             differences[index] = found
             bar.update()
     return VerifyResult(

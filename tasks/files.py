@@ -1,13 +1,34 @@
-"""Local files that are there whole or not at all, also after a power cut."""
+"""Local files: opened only if they are files, and written so that they are there whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+class NotRegularError(OSError):
+    """A folder, a pipe, a device or a socket is where a file should be."""
+
+
+def open_regular(path: str) -> int:
+    """Return the descriptor of a regular file, opened for reading.
+
+    Raises:
+        NotRegularError: it is anything else.
+        OSError: it cannot be opened.
+    """
+    # A pipe would wait for a writer, a terminal would become ours.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularError(errno.EINVAL, "not a regular file", path)
+    return descriptor
 
 
 @contextmanager

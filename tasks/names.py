@@ -6,6 +6,10 @@ import os
 import unicodedata
 
 from tasks.errors import UserError
+from tasks.remote import open_url, os_errors
+
+_UNLISTED = ("http", "https")
+"""File systems whose folders are pages, if there are any."""
 
 
 def nfc(name: str) -> str:
@@ -22,19 +26,22 @@ def as_on_disk(path: str, listed: dict[str, dict[str, list[str]]] | None = None)
     """Return the path of a file whose name differs at most in the form of its Unicode; the same path if there is none.
 
     Args:
-        path: An absolute path, or a URL, which is returned as it is.
+        path: An absolute path, or a URL; where its file system cannot be listed, it is returned as it is.
         listed: Folder -> composed name -> paths, for each folder looked into so far; filled by the call.
 
     Raises:
         UserError: there are two.
     """
-    if path.isascii() or "://" in path or os.path.lexists(path):
+    scheme, mark, names = path.rpartition("://")
+    if path.isascii() or os.path.lexists(path) or scheme in _UNLISTED or "::" in path:
         return path
     listed = {} if listed is None else listed
-    found = "/"
-    for name in path.split("/")[1:]:
-        exact = os.path.join(found, name)
-        alike = [exact] if os.path.lexists(exact) else _names(found, listed).get(nfc(name), [])
+    found = scheme + mark
+    for name in names.split("/"):
+        exact = f"{found}{name}" if found.endswith("://") else f"{found}/{name}"
+        alike = [exact] if _needs_no_look(exact, name) else _names(found or "/", listed).get(nfc(name), [])
+        if exact in alike:
+            alike = [exact]
         if len(alike) > 1:
             raise UserError(f"{path} may be {' or '.join(alike)}: rename one")
         if not alike:
@@ -43,10 +50,28 @@ def as_on_disk(path: str, listed: dict[str, dict[str, list[str]]] | None = None)
     return found
 
 
+def _needs_no_look(path: str, name: str) -> bool:
+    return name.isascii() if "://" in path else os.path.lexists(path)
+
+
 def _names(folder: str, listed: dict[str, dict[str, list[str]]]) -> dict[str, list[str]]:
     if folder not in listed:
-        names = os.listdir(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK) else []
         listed[folder] = {}
-        for name in names:
-            listed[folder].setdefault(nfc(name), []).append(os.path.join(folder, name))
+        for name in _remote_names(folder) if "://" in folder else _local_names(folder):
+            path = f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"
+            listed[folder].setdefault(nfc(name), []).append(path)
     return listed[folder]
+
+
+def _local_names(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK) else []
+
+
+def _remote_names(folder: str) -> list[str]:
+    """Return the names in a folder; none where it cannot be listed, which whatever reads the file will say."""
+    try:
+        system, place = open_url(folder)
+        with os_errors():
+            return [entry.rstrip("/").rpartition("/")[2] for entry in system.ls(place, detail=False)]
+    except (OSError, ValueError, UserError):
+        return []

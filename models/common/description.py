@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+SMALLEST = 32
+"""Smallest height and width of a clip in pixels, of which four stages leave one position."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceCost:

@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.common.description import SMALLEST
 from models.common.errors import ModelError
 from models.common.options import Options
 
 CHANNELS = {"rgb": 3, "flow": 10}
 """Channels of a clip by stream; flow has 5 consecutive pairs per segment: x1, y1, ..., x5, y5."""
-SMALLEST = 32
-"""Smallest height and width, of which four stages leave one position."""
 
 
 @dataclass(frozen=True)

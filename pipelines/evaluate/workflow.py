@@ -20,7 +20,7 @@ from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluate.result import EvaluateResult, slug, write
 from pipelines.recipe import EvaluateSettings, Recipe, published_clip, view_settings
-from pipelines.recipe.dataset import warn_if_enlarged
+from pipelines.recipe.dataset import refuse_small, warn_if_enlarged
 from pipelines.tracking import (
     ResolvedRun,
     Tracker,
@@ -161,6 +161,7 @@ def plan(
     trained = recipes.recorded(identity.recipe, where=f"the recipe of run {found.name}")
     changed = {f"evaluate.{name}": value for name, value in (overrides or {}).items()}
     settings = recipes.replaced(replace(trained, evaluate=settings or trained.evaluate), changed).evaluate
+    refuse_small(settings.size, "evaluate.size")
     uri = trained.data.dataset if dataset is None else storage.absolute(str(dataset))
     if uri == trained.data.dataset and split is None and fold is None:
         split, fold = trained.data.split, trained.data.fold

@@ -199,9 +199,9 @@ def videos_at(path: str) -> tuple[list[str], list[str]]:
     Raises:
         UserError: a folder without videos, or with a folder that cannot be read.
     """
+    path = as_on_disk(path if "://" in path else os.path.abspath(path))
     if "://" in path:
         return [path], []
-    path = as_on_disk(os.path.abspath(path))
     if not os.path.isdir(path):
         return [path], []
     found: list[str] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import describe
+from models.common.description import SMALLEST
 from pipelines.errors import UserError
 from pipelines.recipe.clips import published_clip
 from pipelines.recipe.settings import WEIGHT_FILES, Recipe
@@ -58,6 +59,7 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
 
     What is only doubtful is logged.
     """
+    refuse_small(recipe.input["size"], "input.size")
     where = f"dataset {dataset.uri}" + (f", split {dataset.split}" if dataset.split else "")
     if not dataset.parts.get("train"):
         raise UserError(f"{where} has no train part: choose another data.split, or data.fold=group=NAME")
@@ -78,6 +80,12 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
         log.warning("%s has one class, %s: any network is right about it", where, dataset.classes[0])
     if stream in network.streams:
         warn_if_enlarged(recipe.input["size"] or published_clip(network, stream).size, dataset, "input.size")
+
+
+def refuse_small(size: int | None, setting: str) -> None:
+    """Raise UserError where clips of a given size are too small for any network."""
+    if size is not None and size < SMALLEST:
+        raise UserError(f"{setting}={size}: a network takes clips of at least {SMALLEST} x {SMALLEST} pixels")
 
 
 def warn_if_enlarged(size: int, dataset: Dataset, setting: str) -> None:

@@ -9,4 +9,6 @@ from pipelines.tracking.store import open_store as open_store
 from pipelines.tracking.tracker import Tracker as Tracker
 from pipelines.tracking.workspace import local_folder as local_folder
 from pipelines.tracking.workspace import make_folder as make_folder
+from pipelines.tracking.workspace import mask_of as mask_of
+from pipelines.tracking.workspace import masked as masked
 from pipelines.tracking.workspace import workspace as workspace

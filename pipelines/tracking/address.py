@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from tasks.data import storage
 from tasks.remote import without_credentials
 
 VARIABLE = "MLFLOW_TRACKING_URI"
+_POSTGRES = "postgresql://"
 _SQLITE = re.compile(r"(?P<dialect>sqlite(?:\+\w+)?)://(?:/(?P<path>[^?]*))?(?P<query>\?.*)?")
 
 
@@ -46,6 +48,8 @@ def tracking_uri(workspace: str | Path) -> str:
                 f"{VARIABLE} is {given}, a folder, and a database is a file: set it to sqlite:///{file}/mlflow.db"
             )
         return f"{match['dialect']}:///{file}{match['query'] or ''}"
+    if given.startswith(_POSTGRES) and not find_spec("psycopg") and find_spec("psycopg2"):
+        return given.replace(_POSTGRES, "postgresql+psycopg2://", 1)  # SQLAlchemy would ask for the newer driver
     if given.startswith("file:") or ("://" not in given and given != "databricks"):
         raise _no_address(given)
     return given

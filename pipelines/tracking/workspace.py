@@ -12,6 +12,8 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,22 @@ def make_file(file: Path, *, tighten: bool) -> None:
             os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
+
+
+def mask_of(place: str | Path) -> int:
+    """Return the umask with which files in a folder are its owner's alone, or in a shared one its group's as well."""
+    folder = Path(place)
+    return 0o007 if storage.is_local(str(place)) and folder.exists() and shared(folder) else 0o077
+
+
+@contextmanager
+def masked(place: str | Path) -> Iterator[None]:
+    """Let what this process makes meanwhile have the modes of files in a folder, or below an address."""
+    before = os.umask(mask_of(place))
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def shared(folder: Path) -> bool:

@@ -29,6 +29,9 @@ _store: Any = None
 class NodeAddresses(TorchConfig):
     """Ray Train's settings for torch, with the group below instead of Ray's."""
 
+    umask: int = 0o077
+    """With which Ray Train's processes copy checkpoints into the run's folder."""
+
     @property
     def backend_cls(self) -> type[Backend]:
         """What sets up the group."""
@@ -39,7 +42,9 @@ class _Group(Backend):
     share_cuda_visible_devices = True  # NCCL connects the GPUs of a machine directly
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        """Connect the workers; a single one needs no group."""
+        """Connect the workers; a single one needs no group. Runs in Ray Train's controller."""
+        os.umask(backend_config.umask)
+        ray.get(worker_group.execute_async(os.umask, backend_config.umask))
         world = len(worker_group)
         if world == 1:
             return

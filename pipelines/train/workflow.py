@@ -17,7 +17,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_idle_workers
-from pipelines.tracking import RunFolder, Tracker, claim, open_store, workspace
+from pipelines.tracking import RunFolder, Tracker, claim, mask_of, masked, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Result, State
@@ -147,7 +147,7 @@ def _train(
         ),
         wait,
     )
-    with tracker:
+    with tracker, masked(workspace()):
         if state is None:
             outlast(lambda: log_inputs(tracker, recipe, dataset.digest), wait)
             state = State(tracker.run_id, dataset.digest, recipes.to_dict(recipe))
@@ -221,7 +221,7 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
     trainer = TorchTrainer(
         work,  # type: ignore[arg-type]
         train_loop_config={"job": job},
-        torch_config=NodeAddresses(),
+        torch_config=NodeAddresses(umask=mask_of(workspace())),
         scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
             num_workers=compute.workers,  # type: ignore[arg-type]
             elastic_resize_monitor_interval_s=compute.resize_every_s,

@@ -14,7 +14,7 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, open_data, refuse_idle_workers
-from pipelines.tracking import RunFolder, Tracker, claim, open_store, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, tracking_uri, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import State, SweepFolder
@@ -102,7 +102,7 @@ def tune(
             key=claim.own_key(folder.address),
             run_id=state.run_id if state else None,
         )
-        with tracker:
+        with tracker, masked(workspace()):
             if state is None:
                 tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
+
+from tasks.files import open_regular
 
 
 class OpenFile:
@@ -47,12 +47,3 @@ class FileRange:
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(self._size)
         return self._file.read(self._start + start, self._start + max(start, stop))
-
-
-def open_regular(path: str) -> int:
-    """Return the descriptor of a regular file, opened for reading; OSError if it is anything else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for a writer
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return descriptor

@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tasks.data.ranges import FileRange, OpenFile, open_regular
+from tasks.data.ranges import FileRange, OpenFile
 from tasks.errors import UserError
-from tasks.files import replacing
+from tasks.files import open_regular, replacing
 from tasks.remote import open_url, os_errors, reason
 
 CONDITIONAL = frozenset({"s3", "s3a", "gs", "gcs", "memory"})

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.data import storage
+from tasks.data import storage, stored_video
 from tasks.data.arrow_file import ArrowFile, DamagedMember, Sliceable, pack_images
 from tasks.data.manifest import digest
-from tasks.data.sample import FLOW, JSON, RGB, check_mp4, read_facts, sample_key
+from tasks.data.sample import FLOW, JSON, RGB, read_facts, sample_key
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, tar_path
 from tasks.data.sidecar import DamagedSidecar, numbered, read_sidecar, read_sidecars
@@ -30,7 +30,8 @@ from tasks.data.tables import (
 )
 from tasks.errors import UserError
 from tasks.remote import reason
-from tasks.video.codecs import decode_gray, decode_rgb, mp4_frames, read_mp4
+from tasks.video.codecs import decode_gray, decode_rgb
+from tasks.video.decoder_process import DecoderProcess
 from tasks.words import counted
 
 _AT_ONCE = 1 << 22  # bytes
@@ -173,15 +174,20 @@ def _verify_content(root: str, sidecar: dict[str, Any], data: Sliceable) -> list
         return []  # which is reported, and without which nobody knows what should be there
     differences = []
     expected = set()
-    for record in sidecar["records"]:
-        expected |= _names(record, settings)
-        found = _check(record, places, data, settings)
-        differences += [f", video {record['video_id']}: {text}" for text in found]
+    with DecoderProcess() as decoder:  # which starts with the first video
+        for record in sidecar["records"]:
+            expected |= _names(record, settings)
+            found = _check(record, places, data, settings, decoder)
+            differences += [f", video {record['video_id']}: {text}" for text in found]
     return differences + [f": member {name} belongs to no record" for name in sorted(places.keys() - expected)]
 
 
 def _check(
-    record: dict[str, Any], places: dict[str, tuple[int, int]], data: Sliceable, settings: PrepareSettings
+    record: dict[str, Any],
+    places: dict[str, tuple[int, int]],
+    data: Sliceable,
+    settings: PrepareSettings,
+    decoder: DecoderProcess,
 ) -> list[str]:
     if record["status"] != "ok":
         return []
@@ -199,8 +205,11 @@ def _check(
         key = sample_key(record["video_id"], number, len(pieces))
         rgb = f"{key}.{RGB[settings.rgb]}"
         differences += _facts(f"{key}.{JSON}", _member(data, places, f"{key}.{JSON}"), piece)
-        check_rgb = _video if settings.rgb == "h264" else _images
-        differences += check_rgb(rgb, _member(data, places, rgb), piece["frames"], record)
+        content = _member(data, places, rgb)
+        if settings.rgb == "h264":
+            differences += stored_video.differences(rgb, content, piece["frames"], record, decoder)
+        else:
+            differences += _images(rgb, content, piece["frames"], record)
         if flow:
             differences += _images(f"{key}.{FLOW}", _member(data, places, f"{key}.{FLOW}"), piece["flows"], record)
     return differences
@@ -245,18 +254,6 @@ def _images(name: str, data: bytes | memoryview, count: int, record: dict[str, A
     written = pack_images({column: [row[i] for row in rows] for i, column in enumerate(columns)}, metadata)
     # Other readers follow what is not read here.
     return [] if written == data else [f"{name} has other bytes than marey writes for its images"]
-
-
-def _video(name: str, data: bytes | memoryview, count: int, record: dict[str, Any]) -> list[str]:
-    height, width = (record[side] + record[side] % 2 for side in ("height", "width"))
-    try:
-        found = mp4_frames(data)
-        if found != count:
-            return [f"{name} has {counted(found, 'frame')}, not {count} as its record says"]
-        read_mp4(check_mp4(data), range(count), (height, width))
-    except ValueError as error:
-        return [f"{name}: {error}"]
-    return []
 
 
 def _names(record: dict[str, Any], settings: PrepareSettings) -> set[str]:

@@ -151,17 +151,6 @@ def read_mp4(data: bytes | memoryview, indices: Sequence[int], size: tuple[int, 
     return np.stack(images)
 
 
-def mp4_frames(data: bytes | memoryview) -> int:
-    """Return how many frames an mp4 declares; ValueError if it is not one."""
-    import av
-
-    try:
-        with av.open(io.BytesIO(data), format="mp4") as container:
-            return container.streams.video[0].frames
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{len(data)} bytes are not an mp4") from error
-
-
 def _jpeg(image: Image, quality: int) -> bytes:
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:

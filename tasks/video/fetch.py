@@ -14,6 +14,7 @@ from typing import IO, TypeVar
 
 from tasks import remote
 from tasks.errors import UserError
+from tasks.files import NotRegularError, open_regular
 from tasks.remote import open_url, os_errors, reason
 from tasks.video.errors import VideoError
 
@@ -153,10 +154,11 @@ def read_file(path: str, most: int) -> bytes:
         OSError: it cannot be opened or read.
         VideoError: unreadable (not a regular file, such as a named pipe).
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        descriptor = open_regular(path)
+    except NotRegularError as error:
+        raise VideoError("unreadable", f"{os.path.basename(path)} is not a regular file") from error
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise VideoError("unreadable", f"{os.path.basename(path)} is not a regular file")
         return file.read(most)
 
 

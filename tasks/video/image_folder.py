@@ -9,6 +9,7 @@ What "whole" means
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Images(Protocol):
         ...
 
     def contents(self, begin: int, stop: int) -> Iterator[bytes]:
-        """Read the images from `begin` up to, and without, `stop`; VideoError (io, unreadable) if that fails."""
+        """Read the images from `begin` up to, and without, `stop`; errors as `ImageFolder.content`."""
         ...
 
 
@@ -104,7 +105,7 @@ class ImageFolder:
         return _name(self._paths[index])
 
     def content(self, index: int) -> bytes:
-        """Read an image; VideoError (io, unreadable) if that fails, or if it is much larger than an image."""
+        """Read an image; VideoError (io, unreadable, truncated) if that fails, or if it is larger than images are."""
         path = self._paths[index]
         try:
             if self._system is None:
@@ -113,6 +114,8 @@ class ImageFolder:
                 with os_errors():
                     data = self._system.cat_file(path)
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a later attempt will not find it either
+                raise VideoError("truncated", f"{_name(path)} is a link that leads nowhere") from error
             raise VideoError("io", f"{self.uri}: {reason(error)}") from error
         if len(data) > _MOST_BYTES:
             raise VideoError("unreadable", f"{_name(path)} has more than {_MOST_BYTES / 1e6:.0f} MB")

@@ -13,8 +13,10 @@ import pytest
 from paths import ROOT
 from prepared import prepare_here
 from s3 import Proxy
+from squares import SETTINGS
 
 from pipelines import recipe as recipes
+from pipelines.prepare import PrepareResult, prepare
 from pipelines.recipe import DataSettings, ModelSettings, Recipe
 from pipelines.train import publish
 from tasks.data.settings import PrepareSettings
@@ -143,3 +145,9 @@ def trained(ray, dataset, tmp_path_factory) -> Trained:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         made = recipes.replaced(recipe.__wrapped__(dataset), {"train.epochs": 10, "train.batch_size": 4})  # type: ignore[attr-defined]
         return Trained(work, made, train(made).run_id)
+
+
+@pytest.fixture(scope="session")
+def whole(ray, videos, tmp_path_factory) -> PrepareResult:
+    """The 40 squares in five shards, prepared without disturbance; tests only read it."""
+    return prepare(str(videos), str(tmp_path_factory.mktemp("whole") / "out"), settings=SETTINGS, progress=False)

@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import struct
+import threading
 from pathlib import Path
 
 import pytest
 from changed import change_sidecar
 
-from pipelines import cli
+from pipelines import cli, verify
 from pipelines import recipe as recipes
 from pipelines.recipe import Recipe, open_data
 from pipelines.train import workflow
@@ -26,6 +27,12 @@ def flip(path: Path, place: float = 0.5) -> None:
     content = bytearray(path.read_bytes())
     content[int(len(content) * place)] ^= 4
     path.write_bytes(content)
+
+
+def cut(root: Path) -> None:
+    """Cut all shards of a dataset short."""
+    for tar in (root / "shards").glob("*.tar"):
+        os.truncate(tar, tar.stat().st_size // 3)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
@@ -92,18 +99,60 @@ def test_forged_offsets_end_no_process(dataset: str, tmp_path: Path, capsys) -> 
     assert re.search(r"video .* cannot be read from .*\.tar \(row \d+ has offsets that lead out of it\)", said)
 
 
+def test_a_shard_that_ends_its_reader_is_one_difference(dataset: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """As a picture would that crashes the library which decodes it; all others are verified."""
+    good = verify.verify_shard
+
+    def deadly(root: str, index: int) -> list[str]:  # not of a module, so that workers get its code
+        if index == 0:
+            os.abort()
+        return [*good(root, index), f"looked at {index}"]
+
+    monkeypatch.setattr(verify, "verify_shard", deadly)
+    code, found = run(capsys, "verify", dataset)
+    shards = len(list(Path(dataset, "shards").glob("*.tar")))
+    assert shards > 1
+    assert code == 1
+    assert [line for line in found if line.startswith(("shard", "looked"))] == [
+        "shard 000000 ended the process that read it, 2 times",
+        *(f"looked at {index}" for index in range(1, shards)),
+    ]
+
+
 @pytest.mark.usefixtures("unregistered")
-@pytest.mark.campaign  # half a minute; the reader's part is a unit test
-def test_a_training_on_a_cut_shard_is_one_line(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+@pytest.mark.campaign  # half a minute each; the reader's part is a unit test
+@pytest.mark.parametrize("when", ["before", "while it trains"])
+def test_a_training_on_a_cut_shard_is_one_line(
+    recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, when: str
+) -> None:
     monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     root = Path(shutil.copytree(recipe.data.dataset, tmp_path / "data"))
-    for tar in (root / "shards").glob("*.tar"):
-        os.truncate(tar, tar.stat().st_size // 3)
+    if when == "before":
+        cut(root)
+        epochs = 1
+    else:
+        epochs = 200
+    progress = tmp_path / "work" / "runs" / recipe.name / "progress.jsonl"
     file = tmp_path / "recipe.yaml"
-    file.write_text(recipes.dump(recipes.replaced(recipe, {"data.dataset": str(root)})))
-    code, (said,) = run(capsys, "train", str(file))
+    file.write_text(recipes.dump(recipes.replaced(recipe, {"data.dataset": str(root), "train.epochs": epochs})))
+    over = threading.Event()
+
+    def cut_after_an_epoch() -> None:
+        while not over.wait(0.02):
+            if progress.exists() and '"kind": "epoch"' in progress.read_text():
+                cut(root)
+                return
+
+    cutter = threading.Thread(target=cut_after_an_epoch)
+    cutter.start()
+    try:
+        code, (said,) = run(capsys, "train", str(file))
+    finally:
+        over.set()
+        cutter.join()
     assert code == 2
+    assert progress.exists() == (when != "before")
     assert re.search(
         rf"video .+ cannot be read from {root}/shards/\d+\.tar \(.+\): check the dataset with `marey", said
     )

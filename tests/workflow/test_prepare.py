@@ -1,15 +1,10 @@
-"""Preparation on a real Ray: results, resume, interruption, lost workers, bad inputs."""
+"""Preparation on a real Ray: results, long videos, odd files, estimates."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import json
-import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,27 +12,25 @@ from urllib.parse import unquote
 
 import numpy as np
 import processes
-import psutil
 import pytest
 from paths import ROOT, VIDEOS
 from prepared import prepare_here
+from squares import SETTINGS, broken, shards
 
 from pipelines import cli
-from pipelines.errors import UserError
 from pipelines.prepare import PrepareResult, estimate, prepare
 from pipelines.prepare import scheduler as prepare_tasks
 from pipelines.prepare.workflow import listing
 from pipelines.verify import verify
 from tasks.data import PrepareSettings, open_dataset, shard, tables
 from tasks.data.layouts import folder
-from tasks.data.lock import Lock
 from tasks.data.sidecar import read_sidecars
-from tasks.video import TVL1
 from tasks.video.codecs import write_mp4
 
-SETTINGS = PrepareSettings(short_side=32, shard_videos=8, tvl1=TVL1(scales=2, warps=1, outer_iterations=2))
-FEW = dataclasses.replace(SETTINGS, shard_videos=256)
+pytestmark = pytest.mark.usefixtures("ray")
+
 ODD = VIDEOS / "odd_files"
+
 ODD_KINDS = {
     "truncated": {"bitflips.mp4", "fixture_fixture2.mkv"},
     "empty": {"zero_length.mp4", "media_doc_medias_result.webm"},
@@ -71,41 +64,6 @@ ODD_KINDS = {
 }
 """Every odd file that is no video of two frames; the others are ok."""
 
-pytestmark = pytest.mark.usefixtures("ray")
-
-
-@pytest.fixture(scope="module")
-def whole(ray, videos, tmp_path_factory) -> PrepareResult:
-    """The 40 squares in five shards, prepared without disturbance; tests only read it."""
-    return prepare(str(videos), str(tmp_path_factory.mktemp("whole") / "out"), settings=SETTINGS, progress=False)
-
-
-def shards(root: str | Path) -> dict[str, bytes]:
-    """Bytes of all shards and, but for timings, of all sidecars."""
-    found = {path.name: path.read_bytes() for path in (Path(root) / "shards").glob("*.tar")}
-    for path in (Path(root) / "shards").glob("*.json"):
-        sidecar = json.loads(path.read_bytes())
-        for record in sidecar["records"]:
-            del record["seconds"]
-        found[path.name] = json.dumps(sidecar).encode()
-    return found
-
-
-def broken(root: Path, *names: str) -> str:
-    """A source whose files are no videos."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"" if "empty" in name else b"this is no video")
-    return str(root)
-
-
-def refusal(source: str, out: Path | str, **arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        prepare(source, str(out), progress=False, **arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 def test_every_video_has_a_record_frames_and_flow(whole: PrepareResult) -> None:
     assert (whole.ok, whole.failed, whole.new_videos, whole.provisional) == (40, 0, 40, 0)
@@ -134,123 +92,6 @@ def test_frames_as_h264(whole: PrepareResult, videos: Path, tmp_path: Path) -> N
         assert ours.video_id == theirs.video_id
         difference = h264.rgb(ours, [0, 11]).astype(int) - jpeg.rgb(theirs, [0, 11])
         assert abs(difference).mean() < 6
-
-
-def kept_videos(out: Path) -> list[Path]:
-    """What is kept of the videos of unfinished shards, a file for each that is not in pieces."""
-    return sorted((out / ".kept").glob("*/[0-9]*"))
-
-
-@pytest.fixture(scope="module")
-def single(videos: Path, tmp_path_factory) -> Path:
-    """The 40 squares in the one shard that so few of them have by default, by plain functions."""
-    return Path(prepare_here(videos, tmp_path_factory.mktemp("single") / "out", FEW))
-
-
-def test_a_killed_driver_costs_no_video_but_those_being_made(
-    single: Path, videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    out = tmp_path / "out"
-    code = f"""
-import os, signal
-from pipelines.prepare import workflow as prepare
-from pipelines.compute.progress import Progress
-from tasks.data.settings import PrepareSettings
-from tasks.video.settings import TVL1
-
-class Deadly(Progress):
-    def update(self, count=1, note=""):
-        super().update(count, note)
-        if self.done == 25:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-prepare.Progress = Deadly
-prepare.prepare({str(videos)!r}, {str(out)!r}, settings={FEW!r}, address="local")
-"""
-    marked = {"MAREY_TEST_DRIVER": "killed"}
-    killed = processes.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | marked)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    ended(marked)
-    assert not list((out / "shards").iterdir())
-    left = kept_videos(out)
-    assert 25 <= len(left) < 40
-    found = listing("folder", str(videos), None)
-    assert estimate.estimate_preparation(found, str(out), FEW, progress=False).videos == 40 - len(left)
-    flip(left[0])
-    left[1].write_bytes(left[1].read_bytes()[:2000])
-    caplog.set_level("INFO")
-    result = prepare(str(videos), str(out), settings=FEW, progress=False)
-    assert (result.ok, result.new_videos) == (40, 40 - len(left) + 2)
-    assert f"{len(left)} of 40 videos are already prepared" in caplog.text
-    assert shards(out) == shards(single)
-    assert not list((out / "shards").glob(".*"))
-    assert not (out / ".kept").exists()
-
-
-def ended(marked: dict[str, str]) -> None:
-    """Wait for the workers of a driver, some of which may keep another video after its end."""
-    ((name, value),) = marked.items()
-    _, alive = psutil.wait_procs(processes.marked(name, value), timeout=processes.ENDING_S)
-    assert not alive
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
-
-
-def test_ctrl_c_says_how_many_videos_are_kept(
-    single: Path, videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    out = tmp_path / "out"
-    words = ["prepare", videos, out, "--short-side", "32", "--tvl1.scales", "2", "--tvl1.warps", "1"]
-    words += ["--tvl1.outer-iterations", "2"]
-    marked = {"MAREY_TEST_DRIVER": "interrupted"}
-    line = [sys.executable, "-m", "pipelines", *words]
-    with processes.started(line, cwd=ROOT, env=os.environ | marked, stderr=subprocess.PIPE, text=True) as driver:
-        while len(kept_videos(out)) < 10 and driver.poll() is None:
-            time.sleep(0.01)
-        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
-        said = driver.communicate()[1].splitlines()[-1]
-    assert driver.returncode == 130
-    told = re.fullmatch(
-        r"marey: interrupted; (\d+) of 40 videos are prepared and kept, and the same command resumes from there", said
-    )
-    assert told, said
-    assert 8 <= int(told[1]) <= len(kept_videos(out)) < 40
-    ended(marked)
-    left = len(kept_videos(out))
-    result = prepare(str(videos), str(out), settings=FEW, progress=False)
-    assert (result.ok, result.new_videos) == (40, 40 - left)
-    assert shards(out) == shards(single)
-
-
-def test_a_video_that_kills_its_workers_is_a_record_and_tried_again_by_the_next_call(
-    whole: PrepareResult, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ray
-
-    victim = "red-train-3"
-
-    def deadly(row, settings, request, place):
-        from pipelines.prepare.scheduler import process
-
-        if victim in row["video_id"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return process._function(row, settings, request, place)
-
-    out = str(tmp_path / "out")
-    with monkeypatch.context() as patch:
-        patch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1, max_retries=2)(deadly))
-        result = prepare(str(videos), out, settings=SETTINGS, progress=False)
-    assert (result.ok, result.kinds, result.provisional) == (39, {"crash": 1}, 1)
-    (failed,) = [r for r in tables.read_table(out, "records").to_pylist() if r["status"] == "failed"]
-    assert victim in failed["video_id"]
-    assert "lost 3 times" in failed["message"]
-    again = prepare(str(videos), out, settings=SETTINGS, progress=False)
-    assert (again.ok, again.new_videos, again.provisional) == (40, 8, 0)
-    assert shards(out) == shards(whole.dataset)
 
 
 @pytest.fixture(scope="module")
@@ -400,68 +241,6 @@ def test_verify_finds_one_flipped_bit(videos: Path, tmp_path: Path, capsys: pyte
     assert "shard 000002" in text
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert "no class folders" in refusal(str(tmp_path / "empty"), tmp_path / "out")
-    assert "does not exist" in refusal(str(tmp_path / "none"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_no_readable_video_at_all(tmp_path: Path) -> None:
-    names = [f"{label}/{number}.mp4" for label in "ab" for number in range(3)]
-    source = broken(tmp_path / "source", *names, "a/empty.mp4")
-    says = refusal(source, tmp_path / "out")
-    assert "none of the 7 videos" in says
-    assert "6 unreadable, 1 empty" in says
-
-
-def test_two_videos_of_one_id(tmp_path: Path) -> None:
-    source = broken(tmp_path / "source", "a/x.mp4", "a/X.mp4")
-    assert "same id" in refusal(source, tmp_path / "out")
-
-
-def test_a_class_too_small_to_be_divided(tmp_path: Path) -> None:
-    source = broken(tmp_path / "source", *(f"a/{n}.mp4" for n in range(5)), "b/1.mp4")
-    assert "too few" in refusal(source, tmp_path / "out")
-
-
-def test_an_unknown_layout(videos: Path, tmp_path: Path) -> None:
-    assert "did you mean 'folder'" in refusal(str(videos), tmp_path / "out", layout="foldr")
-
-
-def test_an_output_that_cannot_be_written_is_refused_before_the_source_is_read(tmp_path: Path) -> None:
-    for out in ("/dev/null", "/dev/null/out", "/proc/out/here", str(_file(tmp_path / "in the way"))):
-        assert f"{out} cannot be written: " in refusal(str(tmp_path / "nowhere"), out)
-    assert [path.name for path in tmp_path.iterdir()] == ["in the way"]
-
-
-def _file(path: Path) -> Path:
-    path.touch()
-    return path
-
-
-def test_an_output_inside_its_source(videos: Path) -> None:
-    assert "inside the source" in refusal(str(videos), videos / "prepared")
-    assert "inside the source" in refusal(str(videos), videos)
-
-
-def test_an_output_that_holds_something_else(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
-    other = PrepareSettings(short_side=48, shard_videos=8)
-    assert "prepared with short_side=32, not 48" in refusal(str(videos), whole.dataset, settings=other)
-    source = broken(tmp_path / "source", *(f"{label}/{n}.mp4" for label in "ab" for n in range(3)))
-    assert "another dataset" in refusal(source, whole.dataset, settings=SETTINGS)
-    assert "not empty" in refusal(str(videos), source)
-
-
-def test_flow_on_gpus_is_refused_without_any(videos: Path, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, flow_backend="torch")
-    assert "Ray knows of none" in refusal(str(videos), tmp_path / "out", settings=settings)
-    with pytest.raises(UserError, match="Ray knows of none"):
-        estimate.estimate_preparation(
-            listing("folder", str(videos), None), str(tmp_path / "new"), settings, progress=False
-        )
-
-
 def test_flow_in_batches_takes_gpus_and_agrees(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
     """Ray is told of a GPU; torch, which finds none, computes on the CPU, and a sixth of the videos will do."""
     few = tmp_path / "videos"
@@ -488,11 +267,6 @@ assert prepare({str(few)!r}, {str(tmp_path / "out")!r}, settings=settings, progr
         twin = twins[sample.video_id]
         pairs = [ours.flow(sample, range(11)).astype(int), native.flow(twin, range(11)).astype(int)]
         assert np.abs(pairs[0] - pairs[1]).mean() <= 0.5
-
-
-def test_a_second_driver_on_one_output(videos: Path, tmp_path: Path) -> None:
-    with Lock(str(tmp_path / "out")):
-        assert "another marey process" in refusal(str(videos), tmp_path / "out")
 
 
 def test_the_workflow_and_the_plain_functions_agree(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(train
         train(changed(trained.recipe, train__lr=0.1))
 
 
+def test_nobody_else_can_read_a_run(trained):
+    """Nor what Ray Train has copied there."""
+    made = [trained.work / "runs", *(trained.work / "runs").rglob("*")]
+    assert [path for path in made if path.name == "weights.safetensors"]
+    assert {path: oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077} == {}
+
+
 @pytest.mark.usefixtures("unregistered")
 def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
     """Rank 0 kills its own process once, after the first epoch; steps that were logged are not logged twice."""

@@ -73,6 +73,10 @@ SPACE = "search.space.train.lr.choice=[0.1]"
         (["train", "new.yaml", "--set", "data.split=third"], "has no split 'third'"),
         (["train", "new.yaml", "--set", "model.stream=flow"], "holds no flow"),
         (
+            ["train", "new.yaml", "--set", "input.size=31"],
+            "input.size=31: a network takes clips of at least 32 x 32 pix",
+        ),
+        (
             ["train", "recipe.yaml", "--set", "train.epochs=5"],
             "train.epochs (3, now 5); give this one another name (`--set name=... --set model.weights=early` trains on "
             "from its weights), or delete",
@@ -86,7 +90,7 @@ SPACE = "search.space.train.lr.choice=[0.1]"
         (["run", "new.yaml", "--set", "data.dataset=nowhere"], "data.dataset: {folder}/nowhere does not exist"),
         (["run", "recipe.yaml", "--set", "data.source=.", "--set", "train.epochs=5"], "train.epochs (3, now 5)"),
         (["run", "new.yaml", "new.yaml"], "two recipes are named new"),
-        (["run", "new.yaml", "recipe.yaml", "--weights", "1"], "1 weights for 2 runs"),
+        (["run", "new.yaml", "recipe.yaml", "--weights", "1"], "1 weight for 2 runs"),
         (
             ["run", "new.yaml", "recipe.yaml", "--set", "evaluate.part=oops"],
             "evaluate.part should be 'val' or 'test', but is 'oops'",
@@ -107,6 +111,18 @@ def test_refused_before_torch_and_ray_are_loaded(folder: Path, words: list[str],
     assert done.stderr.startswith("marey: ")
     assert done.stderr.count("\n") == 1
     assert says.format(folder=folder, parent=folder.parent) in done.stderr
+
+
+@pytest.mark.parametrize("words", [["models"], ["train", "demo_tsn"], ["ui"], ["cluster", "status"]])
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    """As torch is not: where it loads MKL, it ends the process."""
+    code = "import os, sys; os.rmdir(os.getcwd()); from pipelines import cli; sys.exit(cli.main())"
+    here = tmp_path / "gone"
+    here.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MAREY_WORK": str(tmp_path / "work")}
+    done = processes.run([sys.executable, "-c", code, *words], cwd=here, env=environment)
+    assert done.returncode == 2
+    assert done.stderr == "marey: the current folder has been removed: change to another one\n"
 
 
 def test_a_finished_run_is_returned_without_them(folder: Path) -> None:

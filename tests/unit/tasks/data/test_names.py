@@ -26,6 +26,7 @@ from tasks.data.sidecar import read_sidecar
 from tasks.data.tables import read_table, write_records
 from tasks.data.verify import verify_dataset, verify_shard
 from tasks.errors import UserError
+from tasks.names import as_on_disk
 from tasks.video import DecoderProcess
 from tasks.video.codecs import write_mp4
 
@@ -233,3 +234,24 @@ def test_a_shard_with_members_that_lead_outside(tmp_path, name):
     assert verify_shard(str(out), 0) == [f"shard 000000: member {name} belongs to no record"]
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
     assert not Path("/tmp/marey-outside").exists()
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_remote_file_is_found_by_either_form_of_its_name(stored, asked):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe(
+        {f"/names/{stored}/{stored}.mp4": b"x", "/names/list.csv": f"path,label\n{asked}/{asked}.mp4,a\n".encode()}
+    )
+    try:
+        (row,) = layouts.read("csv", "memory://names/list.csv").rows
+        assert row.uri == f"memory://names/{stored}/{stored}.mp4"
+        assert as_on_disk(f"memory://names/{asked}/absent{asked}.mp4") == f"memory://names/{asked}/absent{asked}.mp4"
+        memory.pipe({f"/names/{asked}/{stored}.mp4": b"x"})
+        assert as_on_disk(f"memory://names/{asked}/{asked}.mp4") == f"memory://names/{asked}/{stored}.mp4"
+        memory.pipe({f"/names/one/{name}.mp4": b"x" for name in (stored + asked, asked + stored)})
+        with pytest.raises(UserError, match=r"may be memory://names/one/.* or memory://names/one/.*: rename one"):
+            as_on_disk(f"memory://names/one/{stored}{stored}.mp4")
+    finally:
+        memory.rm("/names", recursive=True)

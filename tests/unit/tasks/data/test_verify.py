@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from changed import change_sidecar
+from decoder_children import replace_serving
 
 from tasks.data import layouts
 from tasks.data.manifest import build
@@ -245,7 +246,7 @@ def test_a_dataset_of_billions(dataset):
     assert re.search(r"manifest\.parquet is damaged \(it claims 1000000 rows in \d+ bytes\)", found[0])
 
 
-def test_frames_as_h264(pristine, tmp_path):
+def test_frames_as_h264(pristine, tmp_path, monkeypatch):
     settings = dataclasses.replace(SETTINGS, rgb="h264")
     manifest, splits = build(layouts.read("folder", str(pristine[0].parent / "source")), settings)
     root = str(tmp_path / "out")
@@ -267,6 +268,22 @@ def test_frames_as_h264(pristine, tmp_path):
         write_shard(root, shard, changed, settings_digest(settings))
         (found,) = verify_shard(root, 0)
         assert message in found
+    changed[position] = with_member(videos[position], "rgb.mp4", flipped(videos[position].members, "rgb.mp4"))
+    write_shard(root, shard, changed, settings_digest(settings))
+    (found,) = verify_shard(root, 0)
+    assert "the mp4 does not match its checksum" in found
+    # A file of a stranger that crashes FFmpeg.
+    replace_serving(monkeypatch, "import os\nos.abort()")
+    found = verify_shard(root, 0)
+    good = [video.record["video_id"] for video in videos if video.record["status"] == "ok"]
+    assert {text.partition(", video ")[2].partition(":")[0] for text in found} == set(good)
+    assert all("rgb.mp4 cannot be decoded (crash): the decoding process ended (SIGABRT)" in text for text in found)
+
+
+def flipped(members, ending):
+    """The content of a member whose checksum, at its end, is another one."""
+    (content,) = (content for name, content in members if name.endswith(ending))
+    return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def test_lost_flow_is_noticed(dataset, pristine):

@@ -118,6 +118,13 @@ def test_a_gap_is_truncated(folder, gone, message):
     assert failure(folder, first=20) == ("truncated", message)
 
 
+@pytest.mark.parametrize("target", ["00003.jpg", "nowhere"])
+def test_a_link_that_leads_nowhere_is_truncated(folder, target):
+    (folder / "00003.jpg").unlink()
+    (folder / "00003.jpg").symlink_to(target)
+    assert failure(folder) == ("truncated", "00003.jpg is a link that leads nowhere")
+
+
 @pytest.mark.parametrize("part", [0, 0.5, 0.99])
 @pytest.mark.parametrize("number", [1, 12, 24])
 def test_one_broken_image_is_truncated(folder, number, part):
