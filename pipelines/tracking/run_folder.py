@@ -6,6 +6,7 @@ A folder's state shows a later start of the same name what it was started with, 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from pipelines.tracking.progress import ProgressFollower, ProgressWriter
 from pipelines.tracking.tracker import flatten
 from tasks.data import folders, storage
 
-FREE = ("train.log_every", "train.loader_threads", "train.keep_checkpoints")
+FREE = ("train.log_every", "train.loader_threads", "train.checkpoint_minutes", "train.keep_checkpoints")
 """Fields that may change from one start to the next, as `compute` may: they do not bear on the result."""
+CHECKPOINT_NAME = re.compile(r"checkpoint-\d{8}")
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class RunFolder(_StatefulFolder):
     _REFUSAL = "refusal.txt"
     _STOP = "stop"
     _CONTROLLER = "controller.txt"
+    _RAYS_LIST = "checkpoint_manager_snapshot.json"
     _EVALUATION = "evaluation.json"
     _UNPUBLISHED = "unpublished.txt"
 
@@ -147,10 +150,49 @@ class RunFolder(_StatefulFolder):
         """Return the name of the folder of the checkpoint after so many steps."""
         return f"checkpoint-{step:08d}"
 
+    @staticmethod
+    def checkpoint_step(name: str) -> int:
+        """Return the steps that a checkpoint was made after."""
+        return int(name.removeprefix("checkpoint-"))
+
+    def checkpoint_names(self) -> list[str]:
+        """Return the names of the run's checkpoints, the newest first; half a one in an object store is none."""
+        local, found = storage.is_local(self.address), []
+        for name, _ in storage.entries(self.address) if storage.exists(self.address) else []:
+            if CHECKPOINT_NAME.fullmatch(name) and (
+                local or storage.exists(storage.join(self.place(name), CHECKPOINT_DOCUMENT))
+            ):
+                found.append(name)
+        return sorted(found, reverse=True)
+
+    def read_checkpoint_document(self, name: str) -> bytes | None:
+        """Return the document of a checkpoint, without its other files; None where it is missing."""
+        return self.read(f"{name}/{CHECKPOINT_DOCUMENT}")
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Remove a checkpoint, of which there is nothing to be seen as soon as this begins."""
+        if storage.is_local(self.address):
+            aside = Path(self.place(f".{name}.removed"))
+            Path(self.place(name)).rename(aside)
+            shutil.rmtree(aside)
+        else:
+            self.remove(f"{name}/{CHECKPOINT_DOCUMENT}")
+            storage.remove_folder(self.place(name))
+
+    def clear_remains(self) -> None:
+        """Remove what an earlier start has left: its refusal, half a checkpoint, and Ray Train's list of checkpoints.
+
+        The folder itself shows which checkpoints there are; Ray's list may name some that have been removed.
+        """
+        for name in (self._REFUSAL, self._RAYS_LIST):
+            self.remove(name)
+        if storage.is_local(self.address):
+            for aside in Path(self.address).glob(".checkpoint-*"):
+                shutil.rmtree(aside)
+
     def kept_checkpoints(self) -> dict[str, int]:
         """Return the folders of the checkpoints that are kept, with their steps."""
-        names = sorted(name for name, is_folder in storage.entries(self.address) if is_folder)
-        return {name: int(name.rpartition("-")[2]) for name in names if re.fullmatch(r"checkpoint-\d+", name)}
+        return {name: self.checkpoint_step(name) for name in reversed(self.checkpoint_names())}
 
     @property
     def outbox(self) -> str:
@@ -188,10 +230,6 @@ class RunFolder(_StatefulFolder):
     def read_refusal(self) -> str | None:
         """Return the error of this start that a restart cannot mend; None where there is none."""
         return self._read_text(self._REFUSAL)
-
-    def clear_refusal(self) -> None:
-        """Forget the refusal of an earlier start."""
-        self.remove(self._REFUSAL)
 
     def ask_to_stop(self) -> None:
         """Ask the workers to end with a checkpoint."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,19 +16,15 @@ from pipelines.tracking import RunFolder
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.progress import ProgressWriter
 from pipelines.tracking.system import Place, outbox_of
-from pipelines.tracking.workspace import ray_storage
+from pipelines.train.checkpoints import Writer, newest
 from pipelines.train.notices import Notices
 from tasks.clips import ClipSettings
-from tasks.data import storage
 
 if TYPE_CHECKING:
     from tasks.learn import Identity, Report
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
-
-SCORE = "selection_score"
-"""Metric that Ray Train ranks checkpoints by: val top-1, or below every accuracy where there was no validation."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,23 @@ def work(config: dict[str, Any]) -> bool:
     Returns:
         Whether training came to its end: it does not where the user stops it.
     """
+    job: Job = config["job"]
+    refusal = job.folder.read_refusal()
+    if refusal is not None:  # Ray Train restarts workers after any error; this one would come again
+        raise UserError(refusal)
+    if job.folder.read_state() is None:  # of a node that has joined since the driver asked all of them
+        raise UserError(
+            f"{socket.gethostname()} does not see the workspace with {job.folder.address}: mount it there under "
+            "the same path, or give that machine the credentials"
+        )
+    try:
+        return _train(job)
+    except UserError as error:
+        job.folder.write_refusal(str(error))
+        raise
+
+
+def _train(job: Job) -> bool:
     import ray.train
     import ray.train.torch
     import torch
@@ -68,23 +80,10 @@ def work(config: dict[str, Any]) -> bool:
     from tasks.learn.optim import smallest_share
     from tasks.seeds import seed
 
-    job: Job = config["job"]
     recipe, settings = job.recipe, job.recipe.train
-    refusal = job.folder.read_refusal()
-    if refusal is not None:  # Ray Train restarts workers after any error; this one would come again
-        raise UserError(refusal)
-    if job.folder.read_state() is None:  # of a node that has joined since the driver asked all of them
-        raise UserError(
-            f"{socket.gethostname()} does not see the workspace with {job.folder.address}: mount it there under "
-            "the same path, or give that machine the credentials"
-        )
     context = ray.train.get_context()
     host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
-    try:
-        dataset = _open(job)
-    except UserError as error:
-        job.folder.write_refusal(str(error))
-        raise
+    dataset = _open(job)
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
@@ -93,21 +92,18 @@ def work(config: dict[str, Any]) -> bool:
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
     training = ClipLoader(dataset, "train", job.clip, settings, smallest_share(network))
-    checkpoint = ray.train.get_checkpoint()
-    if job.weights is not None and checkpoint is None:
-        adopt(network, ray.get(job.weights), str(recipe.model.weights))
     reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
     if context.get_world_rank() == 0:
-        job.folder.write_rank_0(os.getpid())
         reporter.progress = job.folder.write_progress()
     rank, world = context.get_world_rank(), context.get_world_size()
     notices = Notices(job.folder, rank, world, drains=job.drains, tell=reporter.note)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        reporter.progress or nullcontext(),
-        _outbox(job) as reporter.outbox,
-    ):
-        try:
+    with reporter.progress or nullcontext():
+        checkpoint = reporter.newest_checkpoint()
+        if job.weights is not None and checkpoint is None:
+            adopt(network, ray.get(job.weights), str(recipe.model.weights))
+        if rank == 0:
+            job.folder.write_rank_0(os.getpid())
+        with _outbox(job) as reporter.outbox:
             return fit(
                 network,
                 training,
@@ -117,13 +113,9 @@ def work(config: dict[str, Any]) -> bool:
                 identity=job.identity,
                 device=ray.train.torch.get_device(),
                 group=dist.group.WORLD if context.get_world_size() > 1 else None,
-                resume=Path(checkpoint.to_directory(f"{scratch}/resume")) if checkpoint else None,
-                scratch=Path(scratch),
+                resume=checkpoint,
                 wish=notices,
             )
-        except UserError as error:
-            job.folder.write_refusal(str(error))
-            raise
 
 
 def _outbox(job: Job) -> AbstractContextManager[Outbox | None]:
@@ -163,10 +155,20 @@ class _Reporter:
         self.steps = steps
         self.outbox: Outbox | None = None
         self.progress: ProgressWriter | None = None
+        self.writer = Writer(job.folder, job.recipe.train.keep_checkpoints)
+
+    def newest_checkpoint(self) -> Path | None:
+        """Return the checkpoint to go on from, the same on every rank."""
+        import ray.train
+        from ray.train.collective import broadcast_from_rank_zero
+
+        name = None
+        if ray.train.get_context().get_world_rank() == 0:
+            name = newest(self.job.folder, self.note)
+        name = broadcast_from_rank_zero(name)
+        return self.job.folder.checkpoint(name) if name else None
 
     def __call__(self, report: Report) -> None:
-        import ray.train
-
         values = {name: value + 0.0 for name, value in report.metrics.items()}  # without the sign of a zero
         if self.outbox is not None:
             self.outbox.add(values, report.step)
@@ -175,25 +177,7 @@ class _Reporter:
         if self.progress is not None:
             self.progress.add(self._line(report, values))
         if report.kind == "epoch":
-            metrics = {**values, "step": report.step, SCORE: values.get("val/top1_percent", -1.0)}
-            checkpoint = None
-            if report.checkpoint is not None:
-                checkpoint = ray.train.Checkpoint.from_directory(str(report.checkpoint))
-            ray.train.report(
-                metrics,
-                checkpoint=checkpoint,
-                checkpoint_dir_name=self.job.folder.checkpoint_name(report.step),
-                delete_local_checkpoint_after_upload=True,
-                checkpoint_upload_fn=None if storage.is_local(self.job.folder.address) else self._store,
-            )
-
-    def _store(self, checkpoint: Any, name: str) -> Any:
-        """Store a checkpoint at the run's address; return it as Ray Train finds it there."""
-        import ray.train
-
-        self.job.folder.store_checkpoint(Path(checkpoint.path), name)
-        there = ray_storage(self.job.folder.place(name))
-        return ray.train.Checkpoint(there["storage_path"], there["storage_filesystem"])
+            self.writer.report({**values, "step": report.step}, report.checkpoint, report.step)
 
     def note(self, text: str) -> None:
         """Have the driver log a line; called on rank 0."""

@@ -22,12 +22,13 @@ from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.workspace import ray_storage
+from pipelines.train.checkpoints import best
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.publish import log_inputs, publish
 from pipelines.train.stopping import Stopping
 from pipelines.train.waiting import Waiting
-from pipelines.train.worker import SCORE, Job, work
+from pipelines.train.worker import Job, work
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
@@ -175,8 +176,9 @@ def _train(
         )
         result = state.result
         if result is None:
-            checkpoint, metrics = _fit(job, has_val, callbacks, progress)
+            _fit(job, callbacks, progress)
             lock.confirm()
+            checkpoint, metrics = best(folder, log.warning)
             result = Result(
                 checkpoint=checkpoint,
                 metrics=metrics,
@@ -202,8 +204,8 @@ def _alone(folder: RunFolder) -> Iterator[Lock]:
             raise
 
 
-def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) -> tuple[str, dict[str, float]]:
-    """Run the workers to the end; return the name of the chosen checkpoint and its metrics."""
+def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
+    """Run the workers to the end."""
     # Ray Train polls its workers every two seconds by default, and each report waits for that.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "2")
@@ -234,14 +236,10 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
                 max_failures=compute.max_failures, preemption_grace_s=PREEMPTION_GRACE_S
             ),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=job.recipe.train.keep_checkpoints + 1,
-                checkpoint_score_attribute=SCORE if has_val else None,
-            ),
             callbacks=list(callbacks),
         ),
     )
-    job.folder.clear_refusal()
+    job.folder.clear_remains()
     console = Console(job.folder) if progress else nullcontext()
     with Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
         try:
@@ -253,12 +251,6 @@ def _fit(job: Job, has_val: bool, callbacks: tuple[Any, ...], progress: bool) ->
             ) from error
     if result.return_value is False:  # type: ignore[attr-defined]
         raise KeyboardInterrupt(f"stopped with a checkpoint; the same command goes on with {job.folder.name}")
-    if has_val:
-        chosen, metrics = max(result.best_checkpoints or [], key=lambda pair: (pair[1][SCORE], pair[1]["step"]))
-    else:
-        assert result.checkpoint is not None  # every epoch reports one
-        chosen, metrics = result.checkpoint, result.metrics or {}
-    return chosen.path.rpartition("/")[2], {key: value for key, value in metrics.items() if key != SCORE}
 
 
 def _train_result(folder: RunFolder, state: State, result: Result, *, finished_before: bool = False) -> TrainResult:

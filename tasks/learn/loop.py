@@ -17,7 +17,7 @@ from torch.distributed import ProcessGroup
 from tasks.learn import checkpoint, parallel
 from tasks.learn.agreement import refuse_different_weights
 from tasks.learn.batch import TrainingSource, ValidationSource
-from tasks.learn.checkpoint import Identity, Position
+from tasks.learn.checkpoint import Identity, Position, Snapshot, State
 from tasks.learn.score import measure, score
 from tasks.learn.settings import TrainSettings
 from tasks.learn.update import Updates
@@ -28,15 +28,15 @@ class Report:
     """What the loop reports to its caller."""
 
     kind: Literal["step", "epoch"]
-    """"step" is reported on rank 0 only; "epoch" on every rank, also when `checkpoint_steps` asks for a checkpoint."""
+    """"step" is reported on rank 0 only; "epoch" on every rank, also for checkpoints within an epoch."""
     epoch: int
     """Finished epochs."""
     step: int
     """Steps taken since the start."""
     metrics: dict[str, float]
     """The same on every rank. `train/*` and `speed/*` cover the steps since the previous report."""
-    checkpoint: Path | None = None
-    """A folder, on rank 0 only; the caller may keep, move or delete it."""
+    checkpoint: Snapshot | None = None
+    """On rank 0 only; the caller may write it while training goes on."""
 
 
 Wish = Literal["go", "save", "stop"]
@@ -75,20 +75,20 @@ def fit(
     device: torch.device | str = "cpu",
     group: ProcessGroup | None = None,
     resume: Path | None = None,
-    scratch: Path | None,
+    checkpoints: bool = True,
     wish: Callable[[int], Wish] = _go_on,
 ) -> bool:
     """Train a network and report progress; return whether training came to its end.
 
     Call it on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can read;
-    training continues from it bit for bit, as if it had never stopped. Checkpoints are written below `scratch`; with
-    None there are none, and safetensors need not be installed.
+    training continues from it bit for bit, as if it had never stopped. Without `checkpoints` there are none in the
+    reports.
     `wish` is asked after every step, by its number, and answers alike on every rank.
     Raises UserError if the loss is no longer finite, or if a setting does not suit the device.
     """
-    loop = _Loop(network, training, settings, report, identity, torch.device(device), group, scratch, wish)
+    loop = _Loop(network, training, settings, report, identity, torch.device(device), group, checkpoints, wish)
     if resume is not None:
-        loop.position = checkpoint.resume(resume, network, loop.updates.optimizer, loop.updates.scaler, identity)
+        loop.position = checkpoint.resume(resume, loop.state(), identity)
     loop.updates.wrap()
     try:
         while loop.position.epoch < settings.epochs:
@@ -117,19 +117,26 @@ class _Loop:
         identity: Identity,
         device: torch.device,
         group: ProcessGroup | None,
-        scratch: Path | None,
+        checkpoints: bool,
         wish: Callable[[int], Wish],
     ) -> None:
         self.updates = Updates(network, settings, device, group)
         self.network = self.updates.network
         self.training, self.settings, self.report = training, settings, report
-        self.identity, self.device, self.group, self.scratch = identity, device, group, scratch
+        self.identity, self.device, self.group, self.checkpoints = identity, device, group, checkpoints
         self.wish = wish
         self.rank, self.world = parallel.rank_and_world(group)
         self.starts = [0, *accumulate(training.steps(epoch) for epoch in range(settings.epochs))]
         """Steps before each epoch, and the total."""
         self.position = Position()
         self.window = _Window()
+        self.saved = time.perf_counter()
+        """When the last checkpoint was made."""
+        self.checkpoint_is_due = False
+
+    def state(self) -> State:
+        """Return what a checkpoint holds of the training."""
+        return State(self.network, self.updates.optimizer, self.updates.scaler, self.position)
 
     def train_epoch(self) -> bool:
         """Take the remaining steps of the current epoch; return False where the caller wants to stop before its end."""
@@ -158,7 +165,9 @@ class _Loop:
                     self.report_checkpoint(self.window_metrics())
                 elif done % settings.log_every == 0:
                     metrics = self.window_metrics()
-                    if self.rank == 0:
+                    if self.checkpoint_is_due:
+                        self.report_checkpoint(metrics)
+                    elif self.rank == 0:
                         self.report(Report("step", epoch, self.position.step, metrics))
         return True
 
@@ -171,15 +180,18 @@ class _Loop:
         return epoch + (step - start) / (end - start), 1 / (end - start)
 
     def window_metrics(self) -> dict[str, float]:
-        """Close the window; return its means and its speed.
+        """Close the window; return its means and its speed, and note whether a checkpoint is due by time.
 
         The wait is that of the slowest rank: the others spend this time in the gradients' collective.
         """
         window, self.window = self.window, _Window()
+        now = time.perf_counter()
         clock = torch.tensor(
-            [window.waited_s, time.perf_counter() - window.started], dtype=torch.float64, device=self.device
+            [window.waited_s, now - window.started, now - self.saved], dtype=torch.float64, device=self.device
         )
-        waited_s, elapsed_s = parallel.all_max(clock, self.group).tolist()
+        waited_s, elapsed_s, unsaved_s = parallel.all_max(clock, self.group).tolist()
+        minutes = self.settings.checkpoint_minutes
+        self.checkpoint_is_due = self.checkpoints and 0 < 60 * minutes <= unsaved_s
         clips = window.sums.pop("clips")
         correct = window.sums.pop("correct")
         return {
@@ -208,11 +220,9 @@ class _Loop:
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
         """Report on every rank, with a checkpoint on rank 0; all must have the same weights."""
         refuse_different_weights(self.network, self.position.step, self.device, self.group)
-        folder = None
-        if self.rank == 0 and self.scratch is not None:
-            folder = self.scratch / f"checkpoint-{self.position.step:08d}"
-            checkpoint.save(
-                folder, self.network, self.updates.optimizer, self.updates.scaler, self.identity, self.position
-            )
-        self.report(Report("epoch", self.position.epoch, self.position.step, metrics, folder))
+        snapshot = None
+        if self.checkpoints:
+            snapshot = self.state().snapshot(self.identity, metrics, writes=self.rank == 0)
+            self.saved = time.perf_counter()
+        self.report(Report("epoch", self.position.epoch, self.position.step, metrics, snapshot))
         self.window = _Window()  # saving and validating do not count as time of the steps

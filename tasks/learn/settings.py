@@ -57,9 +57,11 @@ class TrainSettings:
     validate_every: int = 1
     """Epochs between validations."""
     checkpoint_steps: int = 0
-    """Steps between checkpoints within an epoch; 0: only at the ends of epochs."""
+    """Steps between checkpoints within an epoch; 0: only at the ends of epochs, and by `checkpoint_minutes`."""
+    checkpoint_minutes: float = 10.0
+    """Minutes after which a checkpoint is made within an epoch, at the next logged step; 0 turns this off."""
     keep_checkpoints: int = 2
-    """Number of checkpoints to keep besides the best one."""
+    """Number of newest checkpoints to keep besides the best one; the newest is always kept."""
     loader_threads: int = 2
     """Threads per worker that decode and augment clips."""
     seed: int = 0
@@ -67,7 +69,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "batch_size", "micro_batches", "log_every", "validate_every", "loader_threads")
         above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
-        at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "keep_checkpoints")
+        at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "checkpoint_minutes")
+        at_least(self, 0, "keep_checkpoints")
         within(self, 0, 1, "momentum")
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:

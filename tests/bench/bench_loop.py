@@ -61,7 +61,7 @@ def training(dataset: Dataset, name: str) -> tuple[float, dict[str, float]]:
         model=name, stream="rgb", options={"tiny": True}, classes=dataset.classes, recipe={}, dataset_digest=""
     )
     network = models.build(name, len(dataset.classes), tiny=True)
-    fit(network, loader, None, settings, keep, identity=identity, scratch=None)
+    fit(network, loader, None, settings, keep, identity=identity, checkpoints=False)
     # The first epoch warms up.
     return 1000 * (cpu[-1] - cpu[0]) / (len(cpu) - 1) / len(loader.samples), reports[-1].metrics
 

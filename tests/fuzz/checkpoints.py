@@ -1,7 +1,8 @@
-"""Damaged checkpoints by number: each is refused in one line, or loads tensors of the same kinds."""
+"""Damaged checkpoints by number: each is refused in one line, unless what it says is what was written."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from learn_toys import IDENTITY, Table, Toy
-from torch.amp import GradScaler
 
 from tasks.errors import UserError
 from tasks.learn import checkpoint
-from tasks.learn.checkpoint import Position
+from tasks.learn.checkpoint import Position, State
 from tasks.learn.optim import build_optimizer
 from tasks.learn.precision import grad_scaler
 from tasks.learn.settings import TrainSettings
@@ -70,45 +70,58 @@ DAMAGES: tuple[Callable[[bytes, Random], bytes], ...] = (_bits, _head, _cut, _lo
 
 def make(folder: Path) -> Path:
     """Write a whole checkpoint."""
-    network, optimizer, scaler = _parts()
-    _step(network, optimizer)
-    return checkpoint.save(folder, network, optimizer, scaler, IDENTITY, Position(2, 37))
+    state = _state()
+    _step(state)
+    snapshot = state.snapshot(IDENTITY, {"val/top1_percent": 50.0})
+    assert snapshot is not None
+    return snapshot.write(folder)
 
 
 def hold(whole: Path, aside: Path, number: int) -> bool:
-    """Damage a file of a copy and read it; return whether it was refused, AssertionError where a promise is broken."""
+    """Damage a file of a copy and read it; return whether it was refused, AssertionError where a promise is broken.
+
+    A refused one is passed over for the whole one, with one line. What is not refused is the whole one, bit for bit.
+    """
     rng = np.random.default_rng(number)
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(whole, aside)
     file = aside / FILES[number % len(FILES)]
     damage = DAMAGES[number // len(FILES) % len(DAMAGES)]
     file.write_bytes(damage(file.read_bytes(), rng))
-    network, optimizer, scaler = _parts()
-    before = _kinds(network)
+    state, told = _state(), list[str]()
     try:
         checkpoint.read_identity(aside)
-        checkpoint.load_weights(aside, network)
-        checkpoint.resume(aside, network, optimizer, scaler, IDENTITY)
+        checkpoint.load_weights(aside, state.network)
+        position = checkpoint.resume(aside, state, IDENTITY)
     except UserError as error:
-        told = str(error)
-        assert str(aside) in told, f"{told} does not name the checkpoint"
-        assert told.isprintable(), f"{told!r} is not one line"
+        _hold_line(str(error), aside)
+        assert checkpoint.newest_whole([aside, whole], told.append) == whole
+        (line,) = told
+        _hold_line(line, aside)
         return True
-    assert _kinds(network) == before
-    _step(network, optimizer)  # with the state that was read
+    assert checkpoint.newest_whole([aside, whole], told.append) == aside
+    assert (position, _digest(aside)) == (Position(2, 37), _digest(whole))
     return False
 
 
-def _parts() -> tuple[Toy, torch.optim.Optimizer, GradScaler]:
+def _hold_line(told: str, aside: Path) -> None:
+    assert str(aside) in told, f"{told} does not name the checkpoint"
+    assert told.isprintable(), f"{told!r} is not one line"
+
+
+def _digest(folder: Path) -> list[str]:
+    """The sums of the files, and the content of checkpoint.json however it is laid out."""
+    content = json.loads((folder / checkpoint.DOCUMENT_FILE).read_text())
+    return [json.dumps(content), *(checkpoint.sum_of(folder / name) for name in FILES[1:])]
+
+
+def _state() -> State:
     network = Toy()
-    return network, build_optimizer(network, TrainSettings(optimizer="adamw")), grad_scaler(torch.device("cpu"), "fp16")
+    optimizer = build_optimizer(network, TrainSettings(optimizer="adamw"))
+    return State(network, optimizer, grad_scaler(torch.device("cpu"), "fp16"), Position(2, 37))
 
 
-def _step(network: Toy, optimizer: torch.optim.Optimizer) -> None:
+def _step(state: State) -> None:
     batch = next(Table().batches(0, 1))
-    network.losses(batch.clip, batch.labels)["total"].backward()
-    optimizer.step()
-
-
-def _kinds(network: torch.nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    return {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
+    state.network.losses(batch.clip, batch.labels)["total"].backward()  # type: ignore[operator]
+    state.optimizer.step()

@@ -7,14 +7,13 @@ ROUND = len(DAMAGES) * len(FILES)
 
 
 @pytest.mark.quick
-def test_each_damage_is_refused_or_does_no_harm(tmp_path):
+def test_each_damage_is_refused(tmp_path):
     whole = make(tmp_path / "whole")
-    refused = [hold(whole, tmp_path / "damaged", number) for number in range(4 * ROUND)]
-    assert ROUND < sum(refused) < len(refused)
+    assert all(hold(whole, tmp_path / "damaged", number) for number in range(4 * ROUND))
 
 
 @pytest.mark.campaign
-def test_thousands_of_damaged_checkpoints_are_refused_or_do_no_harm(tmp_path):
+def test_thousands_of_damaged_checkpoints_are_refused_unless_they_say_the_same(tmp_path):
     whole = make(tmp_path / "whole")
     for number in range(4 * ROUND, 300 * ROUND):
         try:

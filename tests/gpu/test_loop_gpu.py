@@ -7,6 +7,7 @@ import importlib.util
 
 import pytest
 import torch
+from learn_toys import written
 
 import models
 from tasks.learn.batch import Batch, Portion
@@ -73,7 +74,7 @@ def test_every_network_learns(name, stream, amp):
     identity = Identity(
         model=name, stream=stream, options={"tiny": True}, classes=CLASSES, recipe={}, dataset_digest=""
     )
-    fit(network, Steps(source), source, settings, reports.append, identity=identity, device="cuda", scratch=None)
+    fit(network, Steps(source), source, settings, reports.append, identity=identity, device="cuda", checkpoints=False)
     assert reports[-1].metrics["train/loss"] < reports[0].metrics["train/loss"]
     assert reports[-1].metrics["val/top1_percent"] >= 90
     scores = score(network, source.batches(0, 1), "cuda", amp=amp)
@@ -93,11 +94,10 @@ def test_a_resumed_training_goes_on_with_its_loss_scale(tmp_path):
             Steps(Brightness(3)),
             None,
             settings,
-            reports.append,
+            lambda entry, reports=reports: reports.append(written(entry, tmp_path)),
             identity=identity,
             device="cuda",
             resume=resume,
-            scratch=tmp_path,
         )
         runs.append([p.metrics["train/loss"] for p in reports][-STEPS:])
     assert runs[1] == pytest.approx(runs[0], rel=1e-3)  # CUDA's sums are not bit for bit the same from run to run

@@ -97,7 +97,6 @@ def training(rank, world, group, scratch, sums="exact", **settings):
         reports.append,
         identity=IDENTITY,
         group=group,
-        scratch=scratch,
     )
     return {
         "weights": network.state_dict(),
@@ -150,7 +149,7 @@ def flipped(rank, world, group, scratch):
 def error_of(network, table, settings, group, scratch):
     try:
         source = table.training(settings.shares)
-        fit(network, source, None, settings, lambda _: None, identity=IDENTITY, group=group, scratch=scratch)
+        fit(network, source, None, settings, lambda _: None, identity=IDENTITY, group=group)
     except UserError as error:
         return {"error": str(error)}
     return {"error": None}

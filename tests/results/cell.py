@@ -60,7 +60,7 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
         if report.kind == "epoch":
             print(f"epoch {report.epoch} {report.metrics}", flush=True)
 
-    fit(network, training, None, settings, show, identity=identity, scratch=None)
+    fit(network, training, None, settings, show, identity=identity, checkpoints=False)
     about = describe(model.name, model.options)
     loader = ViewLoader(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
     scores = score(network.deploy(), loader.batches(0, 1), space=about.score_space)

@@ -131,7 +131,7 @@ def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
         dataset_digest=data.digest,
     )
     reports = []
-    fit(network, training, None, recipe.train, reports.append, identity=identity, scratch=None)
+    fit(network, training, None, recipe.train, reports.append, identity=identity, checkpoints=False)
 
     assert reports[-1].step >= 2
     assert reports[-1].metrics["train/loss"] > 0

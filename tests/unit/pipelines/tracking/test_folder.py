@@ -56,7 +56,7 @@ def test_state_and_notes(folder):
     assert folder.read_refusal() is None
     folder.write_refusal("no layer 'fc'")
     assert folder.read_refusal() == "no layer 'fc'"
-    folder.clear_refusal()
+    folder.clear_remains()
     assert folder.read_refusal() is None
     folder.write("run.json", b"{")
     with pytest.raises(UserError, match=rf"^{folder.address}/run.json is damaged .*, or delete {folder.address} to"):

@@ -59,11 +59,11 @@ def test_processes_of_a_training_tell_one_another(tmp_path):
     assert folder.read_controller() is None
     folder.write_controller("c")
     assert folder.read_controller() == "c"
-    folder.clear_refusal()
+    folder.clear_remains()
     assert folder.read_refusal() is None
     folder.write_refusal("the network has no layer 'fc'")
     assert folder.read_refusal() == "the network has no layer 'fc'"
-    folder.clear_refusal()
+    folder.clear_remains()
     assert folder.read_refusal() is None
 
 

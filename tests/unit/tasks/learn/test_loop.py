@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from learn_toys import IDENTITY, Table, Toy
+from learn_toys import IDENTITY, Table, Toy, written
 
 from models.common.network import Group
 from tasks.errors import UserError
@@ -27,13 +27,13 @@ def train(tmp_path, settings, *, network=None, resume=None, stop_at=None, valida
     training = table.training(settings.shares, smallest_share(network))
 
     def report(entry):
-        reports.append(entry)
+        reports.append(written(entry, tmp_path))
         if entry.checkpoint is not None and entry.step == stop_at:
             raise Stop
 
     valid = Table(n=9, seed=1) if validation else None
     try:
-        fit(network, training, valid, settings, report, identity=IDENTITY, resume=resume, scratch=tmp_path)
+        fit(network, training, valid, settings, report, identity=IDENTITY, resume=resume)
     except Stop:
         assert stop_at is not None
     return network.state_dict(), reports
@@ -163,8 +163,9 @@ def test_a_finished_training_resumes_to_nothing(tmp_path):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-def test_without_scratch_there_is_no_checkpoint():
-    _, reports = train(None, TrainSettings(epochs=1, batch_size=4))
+def test_checkpoints_can_be_left_out():
+    reports, settings = [], TrainSettings(epochs=1, batch_size=4)
+    fit(Toy(), Table().training(), None, settings, reports.append, identity=IDENTITY, checkpoints=False)
     assert [(p.kind, p.checkpoint) for p in reports] == [("epoch", None)]
 
 
@@ -345,7 +346,7 @@ def test_batches_are_closed_when_the_caller_stops(tmp_path):
 
     settings = TrainSettings(epochs=1, batch_size=4, log_every=1)
     with pytest.raises(Stop):
-        fit(Toy(), Watched(), None, settings, report, identity=IDENTITY, scratch=tmp_path)
+        fit(Toy(), Watched(), None, settings, report, identity=IDENTITY)
     assert closed == [True]
 
 

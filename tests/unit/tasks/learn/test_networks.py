@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from learn_toys import CASES, IDENTITY
+from learn_toys import CASES, IDENTITY, written
 from small_dataset import write_dataset
 
 import models
@@ -69,14 +69,14 @@ def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, data
         network, reports = models.build(name, 2, stream=stream, tiny=True, **options), []
 
         def report(entry):
-            reports.append(entry)
+            reports.append(written(entry, scratch))
             if entry.checkpoint and entry.step == stop_at:
                 raise Stop
 
         training = ClipLoader(dataset, "train", clip, settings)
         validation = ViewLoader(dataset, "val", clip, views(1, 1), 4)
         try:
-            fit(network, training, validation, settings, report, identity=identity, resume=resume, scratch=scratch)
+            fit(network, training, validation, settings, report, identity=identity, resume=resume)
         except Stop:
             assert stop_at
         return network.state_dict(), reports

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from learn_toys import IDENTITY, Table, Toy
+from learn_toys import IDENTITY, Table, Toy, written
 
 from tasks.learn import TrainSettings, fit
 
@@ -15,9 +15,8 @@ def train(folder, wishes, resume=None):
         table.training(),
         None,
         SETTINGS,
-        reports.append,
+        lambda entry: reports.append(written(entry, folder)),
         identity=IDENTITY,
-        scratch=folder,
         resume=resume,
         wish=lambda step: wishes.get(step, "go"),
     )

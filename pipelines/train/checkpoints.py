@@ -1,0 +1,121 @@
+"""The checkpoints of a run: written while training goes on, kept or removed, gone on from, chosen."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.tracking import RunFolder
+from pipelines.tracking.workspace import ray_storage
+from tasks.data import storage
+
+if TYPE_CHECKING:
+    from tasks.learn.checkpoint import Snapshot
+
+SCORE = "val/top1_percent"
+"""Metric that the best checkpoint is chosen by; without it, as where there is no val part, the last one is chosen."""
+
+
+def newest(folder: RunFolder, tell: Callable[[str], None]) -> str | None:
+    """Return the newest undamaged checkpoint of a run; None where there are none, UserError where all are damaged."""
+    from tasks.learn.checkpoint import newest_whole
+
+    found = newest_whole(map(folder.checkpoint, folder.checkpoint_names()), tell)
+    return found.name if found else None
+
+
+def best(folder: RunFolder, tell: Callable[[str], None]) -> tuple[str, dict[str, float]]:
+    """Return the best undamaged checkpoint of a run and its metrics; the later one of two that are equal."""
+    from tasks.learn.checkpoint import DOCUMENT_FILE, newest_whole, read_metrics
+
+    ranked = sorted(folder.checkpoint_names(), key=lambda name: _rank(folder, name, damaged=math.inf), reverse=True)
+    chosen = newest_whole(map(folder.checkpoint, ranked), tell)
+    assert chosen is not None  # the end of every epoch makes one
+    found = read_metrics(chosen, (chosen / DOCUMENT_FILE).read_bytes())
+    metrics = {name: value + 0.0 for name, value in found.items()}  # without the sign of a zero
+    return chosen.name, {**metrics, "step": float(folder.checkpoint_step(chosen.name))}
+
+
+class Writer:
+    """Writes the checkpoints of a training on rank 0 by Ray Train's thread for uploads, one at a time."""
+
+    def __init__(self, folder: RunFolder, keep: int) -> None:
+        self._folder, self._keep = folder, max(1, keep)
+        self._idle = threading.Event()
+        self._idle.set()
+        self._refusal: UserError | None = None
+
+    def report(self, metrics: dict[str, Any], snapshot: Snapshot | None, step: int) -> None:
+        """Report to Ray Train, on every rank; rank 0 has a snapshot, which is written while training goes on.
+
+        Waits while the one before is still being written, so that no more than two are in memory.
+        """
+        import ray.train
+
+        name = self._folder.checkpoint_name(step)
+        checkpoint = None
+        if snapshot is not None:
+            self._idle.wait()
+            if self._refusal is not None:
+                raise self._refusal
+            self._idle.clear()
+            there = ray_storage(self._folder.place(name))
+            checkpoint = ray.train.Checkpoint(there["storage_path"], there.get("storage_filesystem"))
+
+        def write(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+            assert snapshot is not None  # Ray calls this only where there is a checkpoint
+            try:
+                self._store(snapshot, name)
+                remove_old(self._folder, step, self._keep)
+            except UserError as error:
+                self._refusal = error
+                self._folder.write_refusal(str(error))
+                raise
+            finally:
+                self._idle.set()
+            return checkpoint
+
+        ray.train.report(
+            metrics,
+            checkpoint=checkpoint,
+            checkpoint_dir_name=name,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=write,
+            delete_local_checkpoint_after_upload=False,  # it is where it stays
+        )
+
+    def _store(self, snapshot: Snapshot, name: str) -> None:
+        place = self._folder.place(name)
+        if storage.is_local(place):
+            snapshot.write(Path(place))
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            self._folder.store_checkpoint(snapshot.write(Path(scratch, name)), name)
+
+
+def remove_old(folder: RunFolder, step: int, keep: int) -> None:
+    """Remove all checkpoints but the `keep` newest ones up to a step, and the best.
+
+    Later ones are damaged, as this training would have gone on from them: it replaces them as it gets there.
+    """
+    names = [name for name in folder.checkpoint_names() if folder.checkpoint_step(name) <= step]
+    kept = {*names[:keep], max(names, key=lambda name: _rank(folder, name, damaged=-math.inf))}
+    for name in names:
+        if name not in kept:
+            folder.remove_checkpoint(name)
+
+
+def _rank(folder: RunFolder, name: str, damaged: float) -> tuple[float, int]:
+    from tasks.learn.checkpoint import read_metrics
+
+    content = folder.read_checkpoint_document(name) or b""
+    try:
+        score = read_metrics(Path(name), content).get(SCORE, -1.0)
+    except UserError:
+        score = damaged
+    return score, folder.checkpoint_step(name)
