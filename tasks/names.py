@@ -32,14 +32,15 @@ def as_on_disk(path: str, listed: dict[str, dict[str, list[str]]] | None = None)
     Raises:
         UserError: there are two.
     """
-    scheme, mark, names = path.rpartition("://")
+    scheme, _, names = path.rpartition("://")
     if path.isascii() or os.path.lexists(path) or scheme in _UNLISTED or "::" in path:
         return path
     listed = {} if listed is None else listed
-    found = scheme + mark
-    for name in names.split("/"):
-        exact = f"{found}{name}" if found.endswith("://") else f"{found}/{name}"
-        alike = [exact] if _needs_no_look(exact, name) else _names(found or "/", listed).get(nfc(name), [])
+    below = names.lstrip("/")
+    found = path.removesuffix(below)
+    for name in below.split("/"):
+        exact = _joined(found, name)
+        alike = [exact] if _needs_no_look(exact, name) else _names(found, listed).get(nfc(name), [])
         if exact in alike:
             alike = [exact]
         if len(alike) > 1:
@@ -50,6 +51,10 @@ def as_on_disk(path: str, listed: dict[str, dict[str, list[str]]] | None = None)
     return found
 
 
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"
+
+
 def _needs_no_look(path: str, name: str) -> bool:
     return name.isascii() if "://" in path else os.path.lexists(path)
 
@@ -58,8 +63,7 @@ def _names(folder: str, listed: dict[str, dict[str, list[str]]]) -> dict[str, li
     if folder not in listed:
         listed[folder] = {}
         for name in _remote_names(folder) if "://" in folder else _local_names(folder):
-            path = f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"
-            listed[folder].setdefault(nfc(name), []).append(path)
+            listed[folder].setdefault(nfc(name), []).append(_joined(folder, name))
     return listed[folder]
 
 

@@ -209,9 +209,10 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     # Ray Train polls its workers every two seconds by default, and each report waits for that.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "2")
-    # Room is sometimes counted on a machine that has just gone: Ray then waits this long before it counts again.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
-    if not job.drains:
+    if job.drains:
+        # Room is sometimes counted on a machine that has just gone: Ray then waits this long before it counts again.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
+    else:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process per training
     import ray.train
     from ray.exceptions import RayActorError

@@ -53,9 +53,10 @@ def network_of(case):
     return network, about.get("target") == "flow"
 
 
-def steps(rank, world, group, scratch, case, sums, number_of_steps):
+def steps(rank, world, group, scratch, case, sums, number_of_steps, double=False):
     """Take a step of 7 clips, in 3 shares, and one in a single share; return what the weights are then."""
     network, flow = network_of(case)
+    network = network.double() if double else network
     settings = TrainSettings(batch_size=8, micro_batches=4, lr=0.1, momentum=0.9, clip_norm=5.0, sums=sums)
     updates = Updates(network, settings, torch.device("cpu"), group)
     updates.wrap()
@@ -66,6 +67,8 @@ def steps(rank, world, group, scratch, case, sums, number_of_steps):
         table = Table(n=count, shape=(CHANNELS[network.stream], 2, 32, 32), seed=number)
         (own,) = deal(torch.arange(count).numpy(), [count], rank, world, shares=4, smallest=updates.smallest)
         shares = [table.batch(indices, s, count) for s, indices in enumerate(own.shares, own.first)]
+        if double:
+            shares = [replace(one, clip=one.clip.double()) for one in shares]
         if flow:
             target = 20 * torch.randn(count, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
             shares = [replace(one, flow=target[indices]) for one, indices in zip(shares, own.shares, strict=True)]

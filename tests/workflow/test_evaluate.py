@@ -189,23 +189,24 @@ def test_runs_that_cannot_be_fused_are_refused_before_the_first_is_scored(second
     import shutil
 
     from pipelines.tracking import resolve
+    from tasks.learn.checkpoint.document import read
 
-    def scored_on_val(document):
-        document["identity"]["recipe"]["evaluate"]["part"] = "val"
+    def scored_on_val(recipe):
+        recipe["evaluate"]["part"] = "val"
 
-    def averaged_otherwise(document):
-        document["identity"]["recipe"]["evaluate"]["score_space"] = "softmax"
+    def averaged_otherwise(recipe):
+        recipe["evaluate"]["score_space"] = "softmax"
 
     monkeypatch.setattr("pipelines.evaluate.workflow.attach", lambda *_: pytest.fail("scoring began"))
     for change, sentence in ((scored_on_val, "are scored on other videos"), (averaged_otherwise, "--score-space")):
         copy = tmp_path / change.__name__
         shutil.copytree(resolve("squares").checkpoint, copy)
-        document = json.loads((copy / "checkpoint.json").read_text())
-        change(document)
-        (copy / "checkpoint.json").write_text(json.dumps(document))
+        document = read(copy)
+        change(document.identity.recipe)
+        (copy / "checkpoint.json").write_text(document.text())
         with pytest.raises(UserError, match=f"squares and {change.__name__}.*{sentence}|of squares .*{sentence}"):
             command.main(command.Args(runs=("squares", str(copy))))
-    for weights, sentence in (((1.0,), "1 weights for 2 runs"), ((0.0, 0.0), "one of them above 0")):
+    for weights, sentence in (((1.0,), "1 weight for 2 runs"), ((0.0, 0.0), "one of them above 0")):
         with pytest.raises(UserError, match=sentence):
             command.main(command.Args(runs=("squares", "flowing", dataset), weights=weights))
     with pytest.raises(UserError, match="there is neither a prepared dataset nor a checkpoint at /nowhere"):
@@ -215,7 +216,7 @@ def test_runs_that_cannot_be_fused_are_refused_before_the_first_is_scored(second
 @pytest.mark.parametrize(
     ("change", "weights", "sentence"),
     [
-        ({}, (1.0,), "1 weights for 2 runs"),
+        ({}, (1.0,), "1 weight for 2 runs"),
         ({}, (0.0, 0.0), "one of them above 0"),
         ({"score_space": "softmax"}, None, "give --score-space"),
         ({"classes": ["a", "b", "c", "d"]}, None, "trained on other classes"),

@@ -263,10 +263,11 @@ prepare.prepare({SOURCE!r}, {out!r}, settings={SETTINGS!r})
         assert first.stdout.readline() == b"at work\n"
         assert f"another marey process, process {first.pid} on " in refusal(SOURCE, out)
         first.send_signal(signal.SIGKILL)
-    assert f"at once when {out}/.locks/000001 is deleted" in refusal(SOURCE, out)
     path = f"{out}/.locks/000001"
-    left = json.loads(storage.read_bytes(path))
-    storage.publish(path, json.dumps(left | {"time": time.time() - lock.STALE_S - 1}).encode())
+    elsewhere = json.loads(storage.read_bytes(path)) | {"machine": "another"}  # here, a dead process holds nothing
+    storage.publish(path, json.dumps(elsewhere).encode())
+    assert f"at once when {path} is deleted" in refusal(SOURCE, out)
+    storage.publish(path, json.dumps(elsewhere | {"time": time.time() - lock.STALE_S - 1}).encode())
     monkeypatch.setattr(lock, "WATCH_S", 0.0)
     assert prepare(SOURCE, out, settings=SETTINGS, progress=False).new_videos == 12
     assert content(out) == content(whole.dataset)

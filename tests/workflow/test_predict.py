@@ -133,7 +133,7 @@ def test_a_file_that_is_not_a_video_is_ignored_and_named(videos, tmp_path, caplo
     with caplog.at_level(logging.INFO, "pipelines"):
         assert [Path(one.video).name for one in predict("squares", [str(tmp_path)])] == ["1.mp4"]
     assert [str(tmp_path / name)] * (name != ".hidden") == [
-        message.rpartition("such as ")[2] for message in caplog.messages if "that are not videos" in message
+        message.rpartition("such as ")[2] for message in caplog.messages if "file that is not a video" in message
     ]
 
 

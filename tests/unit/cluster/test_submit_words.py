@@ -61,6 +61,7 @@ def test_forwarded_addresses_are_absolute(stage, tmp_path, monkeypatch):
     assert forwarded(str(tmp_path)) == {
         "MAREY_WORK": str(tmp_path),
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'work' / 'runs.db'}",
+        "RAY_JOB_STOP_WAIT_TIME_S": "75",  # a stopped training makes a checkpoint
     }
     for uri in ("sqlite:////a/runs.db", "http://server:5000"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -43,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "new.yaml").write_text(RECIPE.replace("early", "new"))
     recipe = recipes.load(folder / "recipe.yaml", {"data.dataset": str(folder / "data"), "search.trials": 5})
-    state = State("1", dataset.digest, recipes.to_dict(replace(recipe, prepare=dataset.settings)))
+    state = State(
+        "1", dataset.digest, recipes.to_dict(replace(recipe, prepare=dataset.settings, train=recipe.train.resolved()))
+    )
     RunFolder(folder / "work" / "runs" / "early").write_state(state.with_result(Result("c", {}, "last")))
     SweepFolder(folder / "work" / "sweeps" / "early").write_state(state)
     return folder

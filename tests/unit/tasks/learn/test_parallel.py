@@ -18,7 +18,10 @@ def trained(tmp_path_factory):
         f"{case}, {sums}, {number}": {"case": case, "sums": sums, "number_of_steps": number}
         for case in CASES
         for sums, number in (("exact", 2), ("exact", 1), ("fast", 1))
-    } | {"tsn, fast, 2": {"case": "tsn", "sums": "fast", "number_of_steps": 2}}
+    } | {
+        f"tsn, {sums}, in double": {"case": "tsn", "sums": sums, "number_of_steps": 2, "double": True}
+        for sums in ("exact", "fast")
+    }
     folder = tmp_path_factory.mktemp("cases")
     return {world: run_workers("cases", world, folder / str(world), runs=runs) for world in WORLDS}
 
@@ -43,15 +46,16 @@ def test_fast_sums_are_equal_but_for_rounding(trained, case):
 
 
 def test_a_worker_without_a_share_takes_part_in_fast_sums(trained):
-    (exact,) = (ranks["tsn, exact, 2"] for ranks in trained[1])
+    """In float64: in float32 the first step's rounding may choose another maximum of a pool in the second."""
+    (exact,) = (ranks["tsn, exact, in double"] for ranks in trained[1])
     for world in WORLDS[1:]:
-        check_close([rank["tsn, fast, 2"] for rank in trained[world]], exact)
+        check_close([rank["tsn, fast, in double"] for rank in trained[world]], exact, rtol=1e-6, atol=1e-8)
 
 
-def check_close(ranks, expected):
+def check_close(ranks, expected, rtol=1e-3, atol=1e-5):
     assert len({rank["sha256"] for rank in ranks}) == 1
     for name, value in expected["weights"].items():
-        torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=rtol, atol=atol, msg=name)
 
 
 def test_nothing_is_said_of_gradients(trained):
