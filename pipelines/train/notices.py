@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ray.train import PreemptionInfo
 
     from pipelines.tracking import RunFolder
-    from tasks.learn import Wish
+    from tasks.learn.loop import Wish
 
 ASK_S = 4.0
 """Seconds between two questions."""

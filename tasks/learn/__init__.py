@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from tasks.learn.checkpoint import load_weights as load_weights
     from tasks.learn.checkpoint import read_identity as read_identity
     from tasks.learn.loop import Report as Report
-    from tasks.learn.loop import Wish as Wish
     from tasks.learn.loop import fit as fit
     from tasks.learn.score import Metrics as Metrics
     from tasks.learn.score import measure as measure
@@ -24,7 +23,6 @@ _MODULES = {
     "Metrics": "score",
     "Report": "loop",
     "TrainSettings": "settings",
-    "Wish": "loop",
     "fit": "loop",
     "load_weights": "checkpoint",
     "measure": "score",
