@@ -74,9 +74,8 @@ class Folder:
     def files(self, inside: str = "") -> list[str]:
         """Return the sorted names of the files in the folder, or in one of its folders; none where it is missing."""
         folder = self.place(inside)
-        if not storage.exists(folder):
-            return []
-        return [name for name, is_folder in storage.entries(folder) if not is_folder and not name.endswith(".tmp")]
+        found = storage.entries(folder, missing_ok=True)
+        return [name for name, is_folder in found if not is_folder and not name.endswith(".tmp")]
 
     def fetch(self, name: str) -> Path:
         """Return the path of a file on this machine, a copy where the workspace is at an address."""

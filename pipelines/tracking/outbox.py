@@ -75,9 +75,7 @@ def put(address: str, kept: Sequence[Point]) -> None:
 
 def waiting(address: str) -> list[str]:
     """Return the names of the files of an outbox, the oldest first."""
-    if not storage.exists(address):
-        return []
-    return [name for name, _ in storage.entries(address) if name.endswith(".json")]
+    return [name for name, _ in storage.entries(address, missing_ok=True) if name.endswith(".json")]
 
 
 def count(address: str) -> int:

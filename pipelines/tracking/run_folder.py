@@ -158,7 +158,7 @@ class RunFolder(_StatefulFolder):
     def checkpoint_names(self) -> list[str]:
         """Return the names of the run's checkpoints, the newest first; half a one in an object store is none."""
         local, found = storage.is_local(self.address), []
-        for name, _ in storage.entries(self.address) if storage.exists(self.address) else []:
+        for name, _ in storage.entries(self.address, missing_ok=True):
             if CHECKPOINT_NAME.fullmatch(name) and (
                 local or storage.exists(storage.join(self.place(name), CHECKPOINT_DOCUMENT))
             ):

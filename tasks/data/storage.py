@@ -141,8 +141,12 @@ def open_whole(path: str) -> FileRange | bytes:
     return FileRange(file, 0, len(file))
 
 
-def entries(folder: str) -> list[tuple[str, bool]]:
+def entries(folder: str, *, missing_ok: bool = False) -> list[tuple[str, bool]]:
     """Return the sorted entries of a folder: name, and whether it is a folder; symbolic links count as their targets.
+
+    Args:
+        folder: the folder.
+        missing_ok: one that does not exist has no entries, as on an object store one whose last object was deleted.
 
     Raises:
         UserError: it does not exist, is not a folder, or cannot be read.
@@ -154,6 +158,8 @@ def entries(folder: str) -> list[tuple[str, bool]]:
         with _remote(folder, "read") as (system, remote):
             return sorted(_below(remote.rstrip("/"), system.ls(remote, detail=True)))
     except FileNotFoundError:
+        if missing_ok:
+            return []
         raise UserError(f"{folder} does not exist") from None
     except NotADirectoryError:
         raise UserError(f"{folder} is a file, not a folder") from None
