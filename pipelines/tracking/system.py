@@ -55,6 +55,9 @@ def outbox_of(place: Place, address: str, uri: str, run_id: str, started: float)
     if place.rank == 0:
         for name, value in PATIENCE.items():
             os.environ[name] = value
+        prepare_environment(os.environ)
+        import mlflow.system_metrics.system_metrics_monitor  # noqa: F401 here, as two threads would spoil its import
+
         with (
             Outbox(address, uri, run_id, machines=place.several_machines) as own,
             Sampler(own.add, prefix, started, uri),

@@ -82,8 +82,9 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(train
 
 
 def test_nobody_else_can_read_a_run(trained):
-    """Nor what Ray Train has copied there."""
-    made = [trained.work / "runs", *(trained.work / "runs").rglob("*")]
+    """The run's folder lets nobody else in, and a checkpoint stays private where it is moved to."""
+    folder = trained.work / "runs" / trained.recipe.name
+    made = [folder, *(path for found in folder.glob("checkpoint-*") for path in (found, *found.rglob("*")))]
     assert [path for path in made if path.name == "weights.safetensors"]
     assert {path: oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077} == {}
 
