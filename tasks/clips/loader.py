@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from tasks.clips.order import OwnShares, deal, epoch_order
 from tasks.clips.settings import ClipSettings
 from tasks.data.dataset import Dataset
 from tasks.data.reader import Sample
+from tasks.data.samples import Samples
 from tasks.errors import UserError
 from tasks.learn.batch import Batch, Portion
 from tasks.learn.settings import TrainSettings
@@ -59,7 +60,7 @@ class ClipLoader:
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Portion, None, None]:
         """Yield a rank's portion of each step of an epoch, from `start_step` on."""
-        order = epoch_order([sample.shard for sample in self.samples], self.settings.seed, epoch)
+        order = epoch_order(self.samples.shards, self.settings.seed, epoch)
         steps = self._steps(epoch)
         sizes = [step.samples for step in steps]
         dealt = deal(order, sizes, rank, world, shares=self.settings.shares, smallest=self.smallest)
@@ -77,7 +78,10 @@ class ClipLoader:
         clip = resized(self.clip, step)
         return [
             _PlannedBatch(
-                [_Row(self.samples[i], partial(train_clip, self.dataset, self.samples[i], clip, epoch)) for i in share],
+                [
+                    _Row(one, partial(train_clip, self.dataset, one, clip, epoch))
+                    for one in map(self.samples.__getitem__, share)
+                ],
                 clip,
             )
             for share in own.shares
@@ -215,7 +219,7 @@ def _finish(batch: _ReadBatch) -> Batch:
     )
 
 
-def _samples(dataset: Dataset, part: str, clip: ClipSettings) -> Sequence[Sample]:
+def _samples(dataset: Dataset, part: str, clip: ClipSettings) -> Samples:
     if clip.stream == "flow" and dataset.settings.flow == "none":
         raise dataset.no_flow()
     samples = dataset.samples(part)

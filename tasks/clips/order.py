@@ -11,7 +11,7 @@ from tasks.learn.shares import count_shares, own_shares
 from tasks.seeds import generator
 
 
-def epoch_order(shards: Sequence[int], seed: int, epoch: int, window: int = 8) -> np.ndarray:
+def epoch_order(shards: Sequence[int] | np.ndarray, seed: int, epoch: int, window: int = 8) -> np.ndarray:
     """Return the order of an epoch, int64 [n]: a permutation of the samples.
 
     Args:
