@@ -7,16 +7,20 @@ and rank 0 sends it.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from pipelines.compute.beside import Beside
 from pipelines.errors import UserError
 from pipelines.tracking import outbox
 from pipelines.tracking.outbox import Outbox, Point
 from pipelines.tracking.store import prepare_environment
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 SAMPLE_S = 5.0
 """Seconds between two samples, unless MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL says otherwise."""
@@ -55,44 +59,37 @@ def outbox_of(place: Place, address: str, uri: str, run_id: str, started: float)
     if place.rank == 0:
         for name, value in PATIENCE.items():
             os.environ[name] = value
-        prepare_environment(os.environ)
-        import mlflow.system_metrics.system_metrics_monitor  # noqa: F401 here, as two threads would spoil its import
-
+        monitor = _monitor(uri)  # before the outbox, whose thread would import MLflow at the same time
         with (
             Outbox(address, uri, run_id, machines=place.several_machines) as own,
-            Sampler(own.add, prefix, started, uri),
+            Sampler(own.add, prefix, started, monitor),
         ):
             yield own
     elif place.local_rank == 0:
-        with _Files(address) as files, Sampler(files.add, prefix, started, uri):
+        with _Files(address) as files, Sampler(files.add, prefix, started, _monitor(uri)):
             yield None
     else:
         yield None
 
 
-class Sampler:
+def _monitor(uri: str) -> SystemMetricsMonitor:
+    prepare_environment(os.environ)
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    return SystemMetricsMonitor("", SAMPLE_S, tracking_uri=uri)  # type: ignore[no-untyped-call]
+
+
+class Sampler(Beside):
     """Measures this machine in a thread while its context is open."""
 
-    def __init__(self, add: Add, prefix: str, started: float, uri: str) -> None:
-        prepare_environment(os.environ)
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
+    def __init__(self, add: Add, prefix: str, started: float, monitor: SystemMetricsMonitor) -> None:
+        super().__init__("marey-system-metrics")
         # Its own thread would ask the server before each sample, and end where it does not answer.
-        self._monitor = SystemMetricsMonitor("", SAMPLE_S, tracking_uri=uri)  # type: ignore[no-untyped-call]
+        self._monitor = monitor
         self._add, self._prefix, self._started = add, prefix, started
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._measure, name="marey-system-metrics", daemon=True)
 
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _measure(self) -> None:
-        while not self._ended.is_set():
+    def _follow(self) -> None:
+        while not self._stop.is_set():
             self._monitor.collect_metrics()  # type: ignore[no-untyped-call]
             values = self._monitor.aggregate_metrics()  # type: ignore[no-untyped-call]
             for monitor in self._monitor.monitors:
@@ -102,7 +99,7 @@ class Sampler:
                 self._add(named, int(time.time() - self._started))
             except UserError:  # raised where the training adds its metrics, too
                 return
-            self._ended.wait(self._monitor.sampling_interval)
+            self._stop.wait(self._monitor.sampling_interval)
 
 
 class _Files:

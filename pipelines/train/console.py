@@ -6,12 +6,11 @@ Ray would prefix every line that a worker prints, and mix it with its own.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from types import TracebackType
 
+from pipelines.compute.beside import Beside
 from pipelines.tracking import RunFolder
 
 log = logging.getLogger(__name__)
@@ -21,25 +20,14 @@ EVERY_S = 10.0
 """Seconds between two lines within an epoch."""
 
 
-class Console:
+class Console(Beside):
     """Logs a line per epoch, and one every ten seconds within an epoch, while its context is open."""
 
     def __init__(self, folder: RunFolder) -> None:
+        super().__init__("console")
         self._progress = folder.follow_progress()
         self._started: tuple[float, int] | None = None
         self._shown = time.time()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
-
-    def __enter__(self) -> Console:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _follow(self) -> None:
         stopping = False

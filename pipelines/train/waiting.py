@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from types import TracebackType
 
 from cluster import ray_internals
 from pipelines.compute import capacity
+from pipelines.compute.beside import Beside
 from pipelines.recipe import ComputeSettings
 from tasks.words import counted
 
@@ -21,26 +20,15 @@ EVERY_S = 60.0
 """Seconds between two lines."""
 
 
-class Waiting:
+class Waiting(Beside):
     """Logs lost machines, and what the workers wait for, while its context is open."""
 
     def __init__(self, compute: ComputeSettings) -> None:
+        super().__init__("waiting")
         self._compute = compute
         self._machines = capacity.machines()
         self._since: float | None = time.time()
         self._told = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="waiting", daemon=True)
-
-    def __enter__(self) -> Waiting:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def are_workers_running(self) -> bool:
         """Return whether there are workers, as of a moment ago."""
