@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -14,6 +15,12 @@ from pathlib import Path
 
 class NotRegularError(OSError):
     """A folder, a pipe, a device or a socket is where a file should be."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file; OSError if it cannot be read."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def open_regular(path: str) -> int:

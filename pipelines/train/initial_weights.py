@@ -14,6 +14,7 @@ from pipelines.recipe import ModelSettings
 from pipelines.recipe.settings import WEIGHT_FILES
 from pipelines.tracking import local_folder, make_folder, resolve
 from pipelines.train.download import download, refuse_unsafe
+from tasks.files import sha256_of
 from tasks.remote import reason
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def _downloaded(url: str, sha256: str | None) -> Path:
 
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {reason(error)}") from error
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tasks.words import counted
+
 if TYPE_CHECKING:
     from ray.train import PreemptionInfo
 
@@ -63,7 +65,7 @@ class Notices:
             self._announced |= new
             self._last_made = False
             when = "soon" if left is None else f"in {left:.0f} s"
-            machines = "1 machine is" if len(new) == 1 else f"{len(new)} machines are"
+            machines = counted(len(new), "machine is", "machines are")
             self._tell(f"{machines} taken away {when}: made a checkpoint after step {step}")
             return "save"
         if left is not None and left <= LAST_S and not self._last_made:

@@ -21,10 +21,8 @@ from pipelines.train.notices import Notices
 from tasks.clips import ClipSettings
 
 if TYPE_CHECKING:
-    from tasks.learn import Identity, Report
-
-if TYPE_CHECKING:
     from tasks.data import Dataset
+    from tasks.learn import Identity, Report
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ def _train(job: Job) -> bool:
 
     recipe, settings = job.recipe, job.recipe.train
     context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
     host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
     dataset = _open(job)
     validation = None
@@ -93,9 +92,8 @@ def _train(job: Job) -> bool:
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
     training = ClipLoader(dataset, "train", job.clip, settings, smallest_share(network))
     reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
-    if context.get_world_rank() == 0:
+    if rank == 0:
         reporter.progress = job.folder.write_progress()
-    rank, world = context.get_world_rank(), context.get_world_size()
     notices = Notices(job.folder, rank, world, drains=job.drains, tell=reporter.note)
     with reporter.progress or nullcontext():
         checkpoint = reporter.newest_checkpoint()
@@ -112,7 +110,7 @@ def _train(job: Job) -> bool:
                 reporter,
                 identity=job.identity,
                 device=ray.train.torch.get_device(),
-                group=dist.group.WORLD if context.get_world_size() > 1 else None,
+                group=dist.group.WORLD if world > 1 else None,
                 resume=checkpoint,
                 wish=notices,
             )

@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from collections import OrderedDict, defaultdict
-from pathlib import Path
 
 from filelock import Timeout
 
@@ -23,6 +22,7 @@ from tasks.data.ranges import OpenFile
 from tasks.data.shard import tar_path
 from tasks.data.sidecar import read_sidecar
 from tasks.errors import UserError
+from tasks.files import sha256_of
 from tasks.remote import reason
 
 VARIABLE = "MAREY_CACHE_GB"
@@ -97,7 +97,7 @@ class ShardCache:
         if not copied or self._folder is None:
             return False
         sidecar = read_sidecar(self._root, shard)
-        if sidecar is not None and _has(self._folder.file(sidecar["sha256"]), sidecar["sha256"]):
+        if sidecar is not None and sha256_of(self._folder.file(sidecar["sha256"])) == sidecar["sha256"]:
             return False
         log.warning("the copy of shard %06d of %s has been damaged, and is not read any more", shard, self._root)
         with self._lock:
@@ -112,7 +112,7 @@ class ShardCache:
         with folder.fetching(sha256, WAIT_S):
             if not folder.touch(sha256):
                 if folder.file(sha256).exists():  # the ledger was lost, or somebody has changed the file
-                    if not _has(folder.file(sha256), sha256):
+                    if sha256_of(folder.file(sha256)) != sha256:
                         raise OSError(f"{folder.file(sha256)} is not what was written there: delete it")
                     folder.add(sha256, self._dataset)
                 elif not self._fetch(folder, shard, sha256, sidecar["bytes"]):
@@ -126,7 +126,7 @@ class ShardCache:
                 return False
             try:
                 storage.fetch(tar_path(self._root, shard), part)
-                if not _has(part, sha256):
+                if sha256_of(part) != sha256:
                     raise OSError("what was fetched does not match its sha256")
             except BaseException:
                 part.unlink(missing_ok=True)
@@ -139,8 +139,3 @@ class ShardCache:
                 self._folder = CacheFolder(cache_folder() / FOLDER, self._limit)
                 self._folder.read_on(self._dataset)  # until this process ends
             return self._folder
-
-
-def _has(file: Path, sha256: str) -> bool:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == sha256

@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.clips.settings import ClipSettings
 from tasks.errors import UserError
+from tasks.files import sha256_of
 from tasks.remote import reason
 
 FORMAT = 2
@@ -125,8 +126,7 @@ def check_sum(folder: Path, name: str, document: Document) -> Path:
 def sum_of(file: Path) -> str:
     """Return the sha256 of a file; DamagedError if it is missing."""
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         raise unreadable(file, error) from error
 
