@@ -97,7 +97,7 @@ def word(number: int) -> str:
 
 
 def hold(number: int, folder: Path) -> str:
-    """Read the recipe and the `--set` word with this number; return what became of them.
+    """Read the recipe and the `--set` word with this number; return whether they were taken or refused.
 
     Raises:
         AssertionError: one became neither a recipe nor a one-line error, or took too long.

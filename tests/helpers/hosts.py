@@ -7,7 +7,6 @@ kill -9 of pytest, the kernel ends everything on the host with it, then its netw
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -16,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +42,6 @@ class Host:
     holder: subprocess.Popen[bytes] = field(repr=False)
     inside: int
     """The host's first process, as this machine numbers it."""
-    _reclaim: threading.Timer | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
@@ -110,32 +107,8 @@ class Host:
             return psutil.Process(self.inside).children(recursive=True)
         return []
 
-    def drain(self, seconds: int) -> None:
-        """Announce that the host is taken away in so many seconds, as a provider of spot machines does, and do so."""
-        code = "import json, ray; ray.init(logging_level=40); print(json.dumps(ray.nodes()))"
-        listed = self.network.hosts[0].run([sys.executable, "-c", code], RAY_ADDRESS=self.network.head)
-        assert listed.returncode == 0, listed.stderr
-        nodes = {node["NodeManagerAddress"]: node["NodeID"] for node in json.loads(listed.stdout.splitlines()[-1])}
-        words: list[object] = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
-        words += ["--node-id", nodes[self.address], "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
-        words += ["--reason-message", "spot", "--deadline-remaining-seconds", seconds]
-        done = self.network.hosts[0].run(words, RAY_ADDRESS=self.network.head)
-        assert done.returncode == 0, done.stdout + done.stderr
-        self._reclaim = threading.Timer(seconds, self.down)
-        self._reclaim.start()
-
-    def cut(self) -> None:
-        """Pull the cable."""
-        self.network.ip("link", "set", f"port{self.number}", "down")
-
-    def mend(self) -> None:
-        """Plug the cable in again."""
-        self.network.ip("link", "set", f"port{self.number}", "up")
-
     def down(self) -> None:
         """End the host with everything on it, at once."""
-        if self._reclaim is not None:
-            self._reclaim.cancel()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.inside, signal.SIGKILL)
         _end(self.holder)
