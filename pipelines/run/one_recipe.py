@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def refuse_missing(recipe: Recipe) -> None:
 
 def refuse_other(recipe: Recipe) -> bool:
     """Raise UserError where a run of this name was started with another recipe; return whether it has finished."""
+    recipe = replace(recipe, train=recipe.train.resolved())  # as its state has it
     state = RunFolder.of(recipe.name).matching_state(to_dict(recipe), None, ("model", "input", "train"))
     return state is not None and state.result is not None
 

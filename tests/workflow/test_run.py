@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -64,9 +65,10 @@ def test_demo_draws_trains_both_networks_and_knows_its_videos_again(ray, tmp_pat
 
     assert [row.network for row in result.rows] == ["tsn", "stm"]
     assert "direction accuracy within a pair" in to_text(result)
-    drawn = sorted((result.folder / "videos").rglob("*.mp4"))
+    videos = Path(result.folder) / "videos"
+    drawn = sorted(videos.rglob("*.mp4"))
     assert len(drawn) == 3 * len(figures.actions())
-    assert json.loads((result.folder / "videos.json").read_text())["frames"] == 12
+    assert json.loads(videos.with_suffix(".json").read_text())["frames"] == 12
     stamps = [path.stat().st_mtime_ns for path in drawn]
 
     demo(settings, cut)
