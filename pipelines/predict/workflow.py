@@ -98,10 +98,11 @@ class _Predictor:
 
         frames, flow = frames_and_flow(images, self.settings)
         source = frames if flow is None else flow
-        clips = [clip_of(source, self.clip, view) for view in views(self.clips, self.crops)]
+        protocol = views(self.clips, self.crops)
+        batches = (protocol[first : first + BATCH] for first in range(0, len(protocol), BATCH))
         with torch.inference_mode():
             logits = torch.cat(
-                [network(torch.from_numpy(np.stack(clips[i : i + BATCH]))) for i in range(0, len(clips), BATCH)]
+                [network(torch.from_numpy(np.stack([clip_of(source, self.clip, v) for v in own]))) for own in batches]
             )
         if self.score_space == "softmax":
             logits = logits.softmax(1)

@@ -39,6 +39,22 @@ class Tone(NamedTuple):
     """One per colour, float32 [3]."""
 
 
+class RawClip(NamedTuple):
+    """A clip as it travels: a byte a value, normalised on the device where the network is."""
+
+    values: np.ndarray
+    """uint8 [C, T, H, W]."""
+    norm: np.ndarray
+    """float32 [2, C]: a network sees `norm[0] * values + norm[1]` of each channel."""
+
+    def normalised(self) -> np.ndarray:
+        """Return the clip as a network sees it, float32 [C, T, H, W]."""
+        scale, offset = self.norm[:, :, None, None, None]
+        clip: np.ndarray = self.values * scale
+        clip += offset
+        return clip
+
+
 SAME = Tone(np.ones(3, np.float32), np.zeros(3, np.float32))
 
 
@@ -156,58 +172,66 @@ def cut(items: np.ndarray, box: Box, flip: bool, size: int) -> np.ndarray:
     """Crop, resize (bilinear) and flip frames, uint8 [n, H, W, 3]: return uint8 [n, size, size, 3]."""
     frames = np.empty((len(items), size, size, 3), np.uint8)
     for frame, item in zip(frames, items, strict=True):
-        image = item[box.y : box.y + box.height, box.x : box.x + box.width]
-        if image.shape[:2] != (size, size):
-            image = cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=cv2.INTER_LINEAR)
-        frame[:] = image[:, ::-1] if flip else image
+        frame[:] = _cut(item, box, flip, size)
     return frames
 
 
-def make_clip(
+def _cut(image: np.ndarray, box: Box, flip: bool, size: int) -> np.ndarray:
+    """Crop, resize and flip a picture, uint8 [H, W, 3], or a plane, [H, W]."""
+    image = image[box.y : box.y + box.height, box.x : box.x + box.width]
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    return cv2.flip(image, 1).astype(np.uint8, copy=False) if flip else image
+
+
+def make_raw_clip(
     items: np.ndarray,
     box: Box,
     flip: bool,
     clip: ClipSettings,
-    out: np.ndarray | None = None,
     tone: Tone = SAME,
-) -> np.ndarray:
-    """Crop, resize (bilinear), flip, change the colours and normalise.
+    out: np.ndarray | None = None,
+) -> RawClip:
+    """Crop, resize (bilinear) and flip; colours and normalisation stay numbers beside the clip.
 
     Args:
         items: frames, uint8 [K*L, H, W, 3], or quantised flow, uint8 [K*L, 2, H, W].
         box: where to crop, the same for all items.
         flip: mirror left and right; x-flow v becomes 255 - v.
         clip: size, mean and deviation.
-        out: where to write the clip, such as its place in a batch.
         tone: change of colour of rgb, the same for all frames; it is part of the normalisation and costs nothing.
+        out: where to write the values, such as their place in a batch.
+    """
+    values = np.empty(clip_shape(clip), np.uint8) if out is None else out
+    for number, item in enumerate(items):
+        if clip.stream == "rgb":
+            cv2.split(_cut(item, box, flip, clip.size), list(values[:, number]))
+        else:
+            segment, pair = divmod(number, clip.snippet)
+            for plane, place in zip(item, values[2 * pair : 2 * pair + 2, segment], strict=True):
+                place[:] = _cut(plane, box, flip, clip.size)
+    return RawClip(values, _norm(clip, flip, tone))
+
+
+def _norm(clip: ClipSettings, flip: bool, tone: Tone) -> np.ndarray:
+    flow = clip.stream == "flow"
+    channels = 2 if flow else 3
+    mean, std = np.asarray(clip.mean, np.float32), np.asarray(clip.std, np.float32)
+    scale = np.broadcast_to(1 / (255 * std), channels).copy()
+    offset = np.broadcast_to(-mean / std, channels).copy()
+    if not flow:
+        offset += scale * 255 * tone.shift
+        scale *= tone.gain
+    elif flip:  # 255 - v of x
+        offset[0] += 255 * scale[0]
+        scale[0] *= -1
+    return np.tile(np.stack([scale, offset]), clip.snippet if flow else 1)
+
+
+def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings, tone: Tone = SAME) -> np.ndarray:
+    """Return the clip of `make_raw_clip` as a network sees it.
 
     Returns:
         float32, rgb [3, K*L, size, size]; flow [2L, K, size, size] with channels x1, y1, x2, y2, ...
     """
-    out = np.empty(clip_shape(clip), np.float32) if out is None else out
-    flow = clip.stream == "flow"
-    channels = 2 if flow else 3
-    mean, std = np.asarray(clip.mean, np.float32), np.asarray(clip.std, np.float32)
-    scale = np.broadcast_to(1 / (255 * std), channels).copy()[:, None, None]
-    offset = np.broadcast_to(-mean / std, channels).copy()[:, None, None]
-    if not flow:
-        offset += scale * 255 * tone.shift[:, None, None]
-        scale *= tone.gain[:, None, None]
-    if flow and flip:  # 255 - v of x
-        offset[0] += 255 * scale[0]
-        scale[0] *= -1
-    for number, item in enumerate(items):
-        image = item.transpose(1, 2, 0) if flow else item
-        image = image[box.y : box.y + box.height, box.x : box.x + box.width]
-        if image.shape[:2] != (clip.size, clip.size):
-            image = cv2.resize(np.ascontiguousarray(image), (clip.size, clip.size), interpolation=cv2.INTER_LINEAR)
-        if flip:
-            image = image[:, ::-1]
-        if flow:
-            segment, pair = divmod(number, clip.snippet)
-            planes = out[2 * pair : 2 * pair + 2, segment]
-        else:
-            planes = out[:, number]
-        np.multiply(image.transpose(2, 0, 1), scale, out=planes)
-        planes += offset
-    return out
+    return make_raw_clip(items, box, flip, clip, tone).normalised()

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.clips.augment import Box, View, cut, flow_shape, make_clip, train_crop, train_tone, view_crop
+from tasks.clips.augment import (
+    Box,
+    RawClip,
+    View,
+    cut,
+    flow_shape,
+    make_clip,
+    make_raw_clip,
+    train_crop,
+    train_tone,
+    view_crop,
+)
 from tasks.clips.changes import train_changes
 from tasks.clips.sampling import train_indices, view_indices
 from tasks.clips.settings import ClipSettings
@@ -29,21 +40,28 @@ def read_items(dataset: Dataset, sample: Sample, clip: ClipSettings, indices: np
 
 
 def train_clip(
+    dataset: Dataset, sample: Sample, clip: ClipSettings, epoch: int, flow: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the training clip of a sample in an epoch, float32 [C, T, H, W]; see `raw_train_clip`."""
+    return raw_train_clip(dataset, sample, clip, epoch, flow=flow).normalised()
+
+
+def raw_train_clip(
     dataset: Dataset,
     sample: Sample,
     clip: ClipSettings,
     epoch: int,
     out: np.ndarray | None = None,
     flow: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return the training clip of a sample in an epoch, float32 [C, T, H, W].
+) -> RawClip:
+    """Return the training clip of a sample in an epoch.
 
     Args:
         dataset: the dataset of the sample.
         sample: a video, or a piece of one.
         clip: how to cut the clip.
         epoch: counted from 0.
-        out: where to write the clip, if given.
+        out: where to write its values, if given.
         flow: where to write the flow of `target=flow`, if given: float32 `flow_shape(clip)`.
     """
     rng = generator(clip.seed, epoch, sample.video_id, sample.piece_index)
@@ -58,7 +76,7 @@ def train_clip(
         for change in changes:
             items = change(items)
         box, flip = Box(0, 0, clip.size, clip.size), False
-    return make_clip(items, box, flip, clip, out, tone)
+    return make_raw_clip(items, box, flip, clip, tone, out)
 
 
 def _pair_flow(
@@ -81,7 +99,7 @@ def _pair_flow(
 
 def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
     """Return one view of a sample, float32 [C, T, H, W]."""
-    return crop_view(read_view(dataset, sample, clip, view), clip, view)
+    return crop_view(read_view(dataset, sample, clip, view), clip, view).normalised()
 
 
 def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
@@ -95,17 +113,17 @@ def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) 
     return read_items(dataset, sample, clip, indices)
 
 
-def crop_view(items: np.ndarray, clip: ClipSettings, view: View, out: np.ndarray | None = None) -> np.ndarray:
-    """Return a view of the frames or flow from `read_view`, written to `out` if given."""
-    return make_clip(items, *view_crop(*_frame_size(items, clip), view), clip, out)
+def crop_view(items: np.ndarray, clip: ClipSettings, view: View, out: np.ndarray | None = None) -> RawClip:
+    """Return a view of the frames or flow from `read_view`, its values written to `out` if given."""
+    return make_raw_clip(items, *view_crop(*_frame_size(items, clip), view), clip, out=out)
 
 
 def clip_of(video: np.ndarray, clip: ClipSettings, view: View) -> np.ndarray:
-    """Return one view of a whole video in memory: uint8 frames [N, H, W, 3] or quantised flow [N, 2, H, W].
+    """Return one view, float32 [C, T, H, W], of a whole video: uint8 frames [N, H, W, 3] or flow [N, 2, H, W].
 
     Clips are evenly spread, as a video in memory has no id to seed random ones.
     """
-    return crop_view(video[view_indices(len(video), clip, view.clip, view.clips)], clip, view)
+    return crop_view(video[view_indices(len(video), clip, view.clip, view.clips)], clip, view).normalised()
 
 
 def _frame_size(items: np.ndarray, clip: ClipSettings) -> tuple[int, int]:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.clips.augment import View, clip_shape, flow_shape
-from tasks.clips.clips import crop_view, read_view, train_clip
+from tasks.clips.augment import RawClip, View, clip_shape, flow_shape
+from tasks.clips.clips import crop_view, raw_train_clip, read_view
 from tasks.clips.order import OwnShares, deal, epoch_order
 from tasks.clips.settings import ClipSettings
 from tasks.data.dataset import Dataset
@@ -79,7 +79,7 @@ class ClipLoader:
         return [
             _PlannedBatch(
                 [
-                    _Row(one, partial(train_clip, self.dataset, one, clip, epoch))
+                    _Row(one, partial(raw_train_clip, self.dataset, one, clip, epoch))
                     for one in map(self.samples.__getitem__, share)
                 ],
                 clip,
@@ -129,8 +129,8 @@ class ViewLoader:
             for view in crops:
                 yield _Row(sample, partial(self._crop, frames, view), view=view.index)
 
-    def _crop(self, frames: _Once, view: View, out: np.ndarray, flow: None) -> None:
-        crop_view(frames(), self.clip, view, out)
+    def _crop(self, frames: _Once, view: View, out: np.ndarray, flow: None) -> RawClip:
+        return crop_view(frames(), self.clip, view, out)
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ class _Row:
     """One clip of a batch, not yet read."""
 
     sample: Sample
-    read: Callable[[np.ndarray, np.ndarray | None], object]
-    """Writes the clip, and the flow beside it, to their places in the batch."""
+    read: Callable[[np.ndarray, np.ndarray | None], RawClip]
+    """Writes the clip's values, and the flow beside it, to their places in the batch."""
     view: int = 0
 
-    def read_into(self, out: np.ndarray, flow: np.ndarray | None) -> None:
+    def read_into(self, out: np.ndarray, norm: np.ndarray, flow: np.ndarray | None) -> None:
         try:
-            self.read(out, flow)
+            norm[:] = self.read(out, flow).norm
         except UserError:
             raise
         except Exception as error:
@@ -193,17 +193,19 @@ def _read_ahead(planned: Iterable[list[_PlannedBatch]], threads: int) -> Generat
 class _ReadBatch:
     planned: _PlannedBatch
     clips: Tensor
+    norms: Tensor
     flow: Tensor | None
     reads: list[Future[None]]
 
 
 def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor) -> _ReadBatch:
-    # In memory of its own: matrix products may have other bits where memory is aligned otherwise.
-    clips = torch.empty(len(batch.rows), *clip_shape(batch.clip))
-    flow = torch.empty(len(batch.rows), *flow_shape(batch.clip)) if batch.clip.target == "flow" else None
-    flows = [None] * len(batch.rows) if flow is None else flow.numpy()
-    reads = [pool.submit(row.read_into, *places) for row, *places in zip(batch.rows, clips.numpy(), flows, strict=True)]
-    return _ReadBatch(batch, clips, flow, reads)
+    count, shape, pin = len(batch.rows), clip_shape(batch.clip), torch.cuda.is_available()
+    clips = torch.empty(count, *shape, dtype=torch.uint8, pin_memory=pin)
+    norms = torch.empty(count, 2, shape[0], pin_memory=pin)
+    flow = torch.empty(count, *flow_shape(batch.clip), pin_memory=pin) if batch.clip.target == "flow" else None
+    flows = [None] * count if flow is None else flow.numpy()
+    places = zip(batch.rows, clips.numpy(), norms.numpy(), flows, strict=True)
+    return _ReadBatch(batch, clips, norms, flow, [pool.submit(row.read_into, *own) for row, *own in places])
 
 
 def _finish(batch: _ReadBatch) -> Batch:
@@ -212,6 +214,7 @@ def _finish(batch: _ReadBatch) -> Batch:
     rows = batch.planned.rows
     return Batch(
         clip=batch.clips,
+        norm=batch.norms,
         labels=torch.tensor([row.sample.label_id for row in rows]),
         video_ids=[row.sample.video_id for row in rows],
         views=torch.tensor([row.view for row in rows]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -110,13 +110,15 @@ class ArrowFile:
         offset, metadata, body = _BLOCK.unpack_from(self._footer, self._blocks + index * _BLOCK.size)
         return offset, metadata, body
 
-    def rgb(self, indices: Iterable[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    def rgb(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Return frames, uint8 [n,H,W,3], in the order asked for; images of any other `size` (H, W) are refused."""
-        return np.stack([decode_rgb(self._images(i, 1)[0], size) for i in indices])
+        return _gather(len(indices), (decode_rgb(self._images(i, 1)[0], size) for i in indices))
 
-    def flow(self, indices: Iterable[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    def flow(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Return quantised flow, uint8 [n,2,H,W], x before y; images of any other `size` (H, W) are refused."""
-        return np.stack([[decode_gray(image, size) for image in self._images(i, 2)] for i in indices])
+        planes = (decode_gray(image, size) for i in indices for image in self._images(i, 2))
+        gathered = _gather(2 * len(indices), planes)
+        return gathered.reshape(-1, 2, *gathered.shape[1:])
 
     def _images(self, index: int, columns: int) -> list[memoryview]:
         images = self.row(int(index))
@@ -140,6 +142,20 @@ def pack_images(columns: Mapping[str, Sequence[bytes | memoryview]], metadata: M
             ]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
     return sink.getvalue()
+
+
+def _gather(number: int, images: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return images of one size as one array, each copied while the processor still holds it."""
+    first = next(images, None)
+    if first is None:
+        raise ValueError("no image is asked for")
+    gathered = np.empty((number, *first.shape), np.uint8)
+    gathered[0] = first
+    for place, image in enumerate(images, 1):
+        if image.shape != first.shape:
+            raise DamagedMember("its images have different sizes")
+        gathered[place] = image
+    return gathered
 
 
 def _row_images(metadata: memoryview, body: memoryview) -> list[memoryview]:

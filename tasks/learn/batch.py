@@ -15,12 +15,14 @@ class Batch:
     """A share of a training step, or some of the views to be scored."""
 
     clip: Tensor
-    """float32 [b, C, T, H, W]."""
+    """[b, C, T, H, W]: uint8 with `norm` as it is read, and float32 as a network sees it."""
     labels: Tensor
     """int64 [b]."""
     video_ids: list[str]
     views: Tensor
     """int64 [b], index of the view in the test protocol; 0 in training."""
+    norm: Tensor | None = None
+    """float32 [b, 2, C]: the scale and the offset that make a network's values of each channel; None where they are."""
     flow: Tensor | None = None
     """float32 [b, 2, K, H, W], pixels per frame, x before y: target flow, for networks that predict it."""
     number: int = 0
@@ -36,17 +38,24 @@ class Batch:
             labels=self.labels[rows],
             video_ids=self.video_ids[rows],
             views=self.views[rows],
+            norm=None if self.norm is None else self.norm[rows],
             flow=None if self.flow is None else self.flow[rows],
             fraction=fraction,
         )
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch with its tensors for the network on `device`."""
+        """Return the batch with its tensors for the network on `device`: clips are copied as bytes, then normalised."""
+        clip = self.clip.to(device, non_blocking=True)
+        if self.norm is not None:
+            scale, offset = self.norm.to(device, non_blocking=True)[..., None, None, None].unbind(1)
+            # In two steps, which round alike on every device; fused, they would not.
+            clip = clip.float().mul_(scale).add_(offset)
         return replace(
             self,
-            clip=self.clip.to(device),
-            labels=self.labels.to(device),
-            flow=None if self.flow is None else self.flow.to(device),
+            clip=clip,
+            norm=None,
+            labels=self.labels.to(device, non_blocking=True),
+            flow=None if self.flow is None else self.flow.to(device, non_blocking=True),
         )
 
 

@@ -65,7 +65,7 @@ def score_part(
     with torch.inference_mode():
         for batch in batches:
             with autocast(device, amp):
-                logits = network(batch.clip.to(device)).float()
+                logits = network(batch.to(device).clip).float()
             rows = (logits.softmax(1) if space == "softmax" else logits).cpu().numpy().astype(np.float64)
             for video_id, label, row in zip(batch.video_ids, batch.labels.tolist(), rows, strict=True):
                 if not sums or video_id == next(iter(sums)):

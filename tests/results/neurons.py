@@ -23,7 +23,7 @@ def spread(network: Specialized, loader: ViewLoader) -> dict[str, np.ndarray]:
     chosen = []
     for batch in loader.batches(0, 1):
         videos += batch.video_ids
-        chosen.append(network.routing(batch.clip).numpy())
+        chosen.append(network.routing(batch.to(torch.device("cpu")).clip).numpy())
     gates = [layer.neurons.temporal_channels(1)[0].mean(1).numpy() for layer in network.dsts.layers]
     return {"choice_video_ids": np.array(videos), "choices": np.concatenate(chosen), "temporal": np.stack(gates)}
 

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tasks.learn.steps import Step
 
 pytestmark = pytest.mark.quick
 
+CPU = torch.device("cpu")
 CLIP = ClipSettings(segments=2, size=32)
 FLOW = ClipSettings(stream="flow", segments=2, snippet=5, size=32, mean=(0.5,), std=(0.226,))
 
@@ -39,7 +41,7 @@ def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip
         loader = loader_of(dataset, clip, 3, threads=3)
         ranks = [list(loader.batches(0, rank, world)) for rank in range(world)]
         assert {len(portions) for portions in ranks} == {loader.steps(0)} == {3}  # 7 videos, 8 samples
-        shares = [share for portions in ranks for portion in portions for share in portion.shares]
+        shares = [share.to(CPU) for portions in ranks for portion in portions for share in portion.shares]
         real = [row for share in shares for row in zip(share.video_ids, share.clip, share.labels.tolist(), strict=True)]
         assert sorted(v for v, _, _ in real) == sorted(s.video_id for s in dataset.samples("train"))
         for video_id, array, label in real:
@@ -127,8 +129,24 @@ def test_views_are_those_of_view_clip(dataset):
     (sample, *_) = dataset.samples("val")
     batch = next(iter(ViewLoader(dataset, "val", FLOW, protocol, 20, threads=4).batches(0, 1)))
     assert batch.video_ids == [sample.video_id] * 20
-    for array, view in zip(batch.clip, protocol, strict=True):
+    for array, view in zip(batch.to(CPU).clip, protocol, strict=True):
         np.testing.assert_array_equal(array, view_clip(dataset, sample, FLOW, view))
+
+
+@pytest.mark.parametrize("clip", [CLIP, replace(CLIP, color=0.4), FLOW], ids=["rgb", "toned", "flow"])
+def test_clips_travel_as_bytes_and_become_the_same_floats_anywhere(dataset, clip):
+    """Normalised here as numpy does, to the bit, and rows of a batch keep their own numbers."""
+    (portion,) = loader_of(dataset, clip, 8, micro_batches=2).batches(0, 0, 1)
+    norms = []
+    for share in portion.shares:
+        assert share.clip.dtype == torch.uint8
+        ready = share.to(CPU)
+        assert (ready.clip.dtype, ready.norm, ready.clip.is_contiguous()) == (torch.float32, None, True)
+        scale, offset = share.norm.numpy().transpose(1, 0, 2)[..., None, None, None]
+        np.testing.assert_array_equal(ready.clip, share.clip.numpy() * scale + offset)
+        assert torch.equal(ready.clip[1:3], share.rows(slice(1, 3), 0.5).to(CPU).clip)
+        norms += share.norm.tolist()
+    assert len({str(norm) for norm in norms}) == (8 if clip.color else {"rgb": 1, "flow": 2}[clip.stream])  # flips
 
 
 def test_no_thread_is_left_behind(dataset):
@@ -189,8 +207,8 @@ def test_the_flow_of_a_clip_comes_along_with_its_batch(dataset):
     for rank in (0, 1):
         for batch in (share for portion in loader.batches(1, rank, 2) for share in portion.shares):
             assert batch.flow.shape == (len(batch.labels), 2, 3, 32, 32)
-            assert batch.to(torch.device("cpu")).flow is batch.flow
-            for video_id, array, flow in zip(batch.video_ids, batch.clip, batch.flow, strict=True):
+            assert batch.to(CPU).flow is batch.flow
+            for video_id, array, flow in zip(batch.video_ids, batch.to(CPU).clip, batch.flow, strict=True):
                 if video_id in by_video:
                     expected = np.empty((2, 3, 32, 32), np.float32)
                     same = train_clip(dataset, by_video[video_id], clip, 1, flow=expected)
