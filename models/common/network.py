@@ -75,7 +75,7 @@ class Network(nn.Module):
 
         Args:
             clip: [B, C, T, H, W].
-            labels: int64 [B].
+            labels: int64 [B], or float [B, K], what each class counts: smoothed labels, or those of mixed clips.
             sample_weights: [B], what each sample counts; None: all 1.
 
         Returns:
@@ -204,7 +204,10 @@ _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> Tensor:
-    """Return the mean cross-entropy of logits [B, K] weighted by [B], in float32 whatever the logits' precision."""
+    """Return the mean cross-entropy of logits [B, K] weighted by [B], in float32 whatever the logits' precision.
+
+    Labels are int64 [B], or float [B, K], what each class counts.
+    """
     return weighted_mean(F.cross_entropy(logits.float(), labels, reduction="none"), sample_weights)
 
 

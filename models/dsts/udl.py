@@ -41,7 +41,7 @@ class Samples(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """int64 [b]."""
+        """int64 [b], or float [b, K], what each class counts."""
 
     @property
     def fraction(self) -> float:

@@ -65,6 +65,11 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
         if clip.sampling == "segments" and name in given:
             raise UserError(f"input.{name} applies to dense clips, and these are segments: set input.sampling=dense")
     _refuse_idle(clip, given)
+    for name in ("mixup", "cutmix"):
+        if getattr(recipe.train, name) and clip.target == "flow":
+            raise UserError(
+                f"train.{name} mixes frames but not the flow between them, which {network.name} learns: leave it out"
+            )
     if clip.target == "flow" and clip.snippet != 2:
         raise UserError(
             f"input.snippet={clip.snippet}: {network.name} learns the flow between two frames; leave it out"

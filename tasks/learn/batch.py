@@ -17,7 +17,7 @@ class Batch:
     clip: Tensor
     """[b, C, T, H, W]: uint8 with `norm` as it is read, and float32 as a network sees it."""
     labels: Tensor
-    """int64 [b]."""
+    """int64 [b]; or, in training, float32 [b, K], what each class counts."""
     video_ids: list[str]
     views: Tensor
     """int64 [b], index of the view in the test protocol; 0 in training."""

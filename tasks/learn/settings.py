@@ -18,6 +18,14 @@ class TrainSettings:
     epochs: int = 50
     batch_size: int = 64
     """Clips per optimisation step, over all workers together."""
+    label_smoothing: float = 0.0
+    """Part of each label that is spread evenly over all classes, 0 to 1."""
+    mixup: float = 0.0
+    """Clips of a share are blended in pairs, and their labels with them, by a part drawn from Beta(mixup, mixup); 0 is
+    none."""
+    cutmix: float = 0.0
+    """Clips get a box of another clip of their share, and as much of its label; its part of the area is drawn from
+    Beta(cutmix, cutmix), and 0 is none. With `mixup`, either happens to half of the shares."""
     multigrid: Literal["off", "long", "short", "both"] = "off"
     """Coarser clips in larger batches, by epoch (long), by step (short) or both; an epoch then has fewer steps."""
     micro_batches: int | None = None
@@ -71,7 +79,8 @@ class TrainSettings:
         above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "checkpoint_minutes")
         at_least(self, 0, "keep_checkpoints")
-        within(self, 0, 1, "momentum")
+        at_least(self, 0, "mixup", "cutmix")
+        within(self, 0, 1, "momentum", "label_smoothing")
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:
                 raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")

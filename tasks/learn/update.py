@@ -23,6 +23,7 @@ from tasks.learn.schedule import lr_at
 from tasks.learn.settings import TrainSettings
 from tasks.learn.shares import count_shares
 from tasks.learn.sums import Sum
+from tasks.learn.targets import Targets
 from tasks.seeds import seed
 
 
@@ -62,6 +63,7 @@ class Updates:
         """Parameters whose gradients are added here, and not by DistributedDataParallel."""
         if settings.sums == "fast":
             self.summed = []
+        self.targets = Targets(settings, network.num_classes)  # type: ignore[arg-type]
         self.names: list[str] = []
         """Names of the figures that each pass gives."""
         self.own_names: list[str] = []
@@ -91,9 +93,11 @@ class Updates:
         self.network.begin_step(epoch)  # type: ignore[operator]
         if self.upstream:
             portion, held_out = portion.halves()
+            portion = self.targets.set(portion, step)
             if held_out.count:
-                self.upstream_step(portion, held_out)
-        return self.ordinary_step(portion)
+                self.upstream_step(portion, self.targets.set(held_out, step, held_out=True))
+            return self.ordinary_step(portion)
+        return self.ordinary_step(self.targets.set(portion, step))
 
     def draw(self, share: int, name: Literal["simulate", "held out", "ordinary"]) -> None:
         """Seed the noise of a pass of a share."""
@@ -205,7 +209,8 @@ class _Halves:
 def _figures(losses: dict[str, Tensor], share: Batch) -> dict[str, Tensor]:
     """Return the metrics of one pass, summed over its clips, in float64."""
     clips = torch.tensor(float(len(share.labels)), device=share.labels.device)
-    correct = (losses["logits"].argmax(1) == share.labels).sum()
+    labels = share.labels.argmax(1) if share.labels.is_floating_point() else share.labels  # the heavier of two
+    correct = (losses["logits"].argmax(1) == labels).sum()
     named = {"clips": clips, "loss": losses["total"] * clips, "correct": correct}
     named |= {name: losses[name] * clips for name in sorted(losses) if name not in ("total", "logits")}
     return {name: value.detach().double() for name, value in named.items()}

@@ -57,7 +57,10 @@ def steps(rank, world, group, scratch, case, sums, number_of_steps, double=False
     """Take a step of 7 clips, in 3 shares, and one in a single share; return what the weights are then."""
     network, flow = network_of(case)
     network = network.double() if double else network
-    settings = TrainSettings(batch_size=8, micro_batches=4, lr=0.1, momentum=0.9, clip_norm=5.0, sums=sums)
+    mixing = {} if flow else {"mixup": 0.8, "cutmix": 1.0}
+    settings = TrainSettings(
+        batch_size=8, micro_batches=4, lr=0.1, momentum=0.9, clip_norm=5.0, sums=sums, label_smoothing=0.1, **mixing
+    )
     updates = Updates(network, settings, torch.device("cpu"), group)
     updates.wrap()
     updates.model.train()
@@ -90,7 +93,17 @@ def training(rank, world, group, scratch, sums="exact", **settings):
     """A whole training, with batch norm and dropout; the last step of an epoch has two shares, others four."""
     network, reports = Toy(), []
     settings = TrainSettings(
-        epochs=2, batch_size=8, micro_batches=4, lr=0.02, log_every=2, clip_norm=1.0, sums=sums, **settings
+        epochs=2,
+        batch_size=8,
+        micro_batches=4,
+        lr=0.02,
+        log_every=2,
+        clip_norm=1.0,
+        sums=sums,
+        label_smoothing=0.1,
+        mixup=0.8,
+        cutmix=1.0,
+        **settings,
     )
     fit(
         network,

@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_network_has_the_same_bits_on_any_number_of_workers(trained, case):
-    """With dropout, Gumbel noise, running statistics and UDL."""
+    """With dropout, Gumbel noise, mixed clips, running statistics and UDL."""
     (one,) = (ranks[f"{case}, exact, 2"] for ranks in trained[1])
     assert one["sha256"] != trained[1][0][f"{case}, exact, 1"]["sha256"]
     for world in WORLDS[1:]:

@@ -14,7 +14,16 @@ from tasks.learn.settings import TrainSettings
 
 pytestmark = pytest.mark.quick
 SETTINGS = TrainSettings(
-    epochs=3, batch_size=4, lr=0.02, optimizer="adamw", schedule="cosine", checkpoint_steps=2, log_every=1
+    epochs=3,
+    batch_size=4,
+    lr=0.02,
+    optimizer="adamw",
+    schedule="cosine",
+    checkpoint_steps=2,
+    log_every=1,
+    label_smoothing=0.1,
+    mixup=0.8,
+    cutmix=1.0,
 )
 
 
