@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -136,7 +136,8 @@ class _Loop:
 
     def state(self) -> State:
         """Return what a checkpoint holds of the training."""
-        return State(self.network, self.updates.optimizer, self.updates.scaler, self.position)
+        updates = self.updates
+        return State(self.network, updates.optimizer, updates.scaler, self.position, updates.average)
 
     def train_epoch(self) -> bool:
         """Take the remaining steps of the current epoch; return False where the caller wants to stop before its end."""
@@ -207,7 +208,9 @@ class _Loop:
 
     def validate(self, validation: ValidationSource) -> dict[str, float]:
         """Score every validation video once."""
-        with closing(validation.batches(self.rank, self.world)) as batches:
+        average = self.updates.average
+        averaged = nullcontext() if average is None else average.in_place(self.network)
+        with averaged, closing(validation.batches(self.rank, self.world)) as batches:
             scores = score(self.network, batches, self.device, amp=self.settings.amp, group=self.group)
         metrics = measure(scores)
         return {
@@ -219,7 +222,7 @@ class _Loop:
 
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
         """Report on every rank, with a checkpoint on rank 0; all must have the same weights."""
-        refuse_different_weights(self.network, self.position.step, self.device, self.group)
+        refuse_different_weights(self.network, self.updates.average, self.position.step, self.device, self.group)
         snapshot = None
         if self.checkpoints:
             snapshot = self.state().snapshot(self.identity, metrics, writes=self.rank == 0)

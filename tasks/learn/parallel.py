@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -59,9 +59,7 @@ def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None, *
     if group is None:
         return losses
     if not average:
-        with torch.no_grad():
-            for value in network.state_dict().values():
-                dist.broadcast(value, group=group, group_src=0)
+        share_out(network.state_dict().values(), group)
         return losses
     for parameter in trainable(network):
         parameter.register_hook(_as_laid_out(parameter))  # type: ignore[no-untyped-call]
@@ -69,6 +67,14 @@ def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None, *
     return DistributedDataParallel(
         losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True, broadcast_buffers=False
     )
+
+
+@torch.no_grad()
+def share_out(values: Iterable[Tensor], group: ProcessGroup | None) -> None:
+    """Set tensors to those of rank 0."""
+    if group is not None:
+        for value in values:
+            dist.broadcast(value, group=group, group_src=0)
 
 
 def laid_out(gradient: Tensor, like: Tensor) -> Tensor:

@@ -58,6 +58,9 @@ class TrainSettings:
     """Learning rate at the end of the cosine schedule."""
     clip_norm: float | None = None
     """Largest total gradient norm; null turns clipping off."""
+    ema_decay: float = 0.0
+    """Decay per step of a moving average of the weights, such as 0.999; validation, evaluation and whatever else uses a
+    checkpoint's weights then has the average. 0 is none."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     """Mixed precision; needs a GPU."""
     log_every: int = 10
@@ -81,6 +84,8 @@ class TrainSettings:
         at_least(self, 0, "keep_checkpoints")
         at_least(self, 0, "mixup", "cutmix")
         within(self, 0, 1, "momentum", "label_smoothing")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:
                 raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")

@@ -15,6 +15,7 @@ from torch.distributed import ProcessGroup
 
 from tasks.errors import UserError
 from tasks.learn import parallel, sums
+from tasks.learn.average import WeightAverage
 from tasks.learn.batch import Batch, Portion
 from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
@@ -56,6 +57,7 @@ class Updates:
         self.world = parallel.rank_and_world(group)[1]
         self.optimizer = build_optimizer(network, settings)
         self.scaler = grad_scaler(device, settings.amp)
+        self.average = WeightAverage(network, settings.ema_decay) if settings.ema_decay else None
         self.upstream = upstream(self.optimizer)
         self.smallest = smallest_share(network)
         own = {id(parameter) for parameter in self.upstream}
@@ -74,6 +76,8 @@ class Updates:
     def wrap(self) -> None:
         """Make the module that is called for losses, with the weights of rank 0."""
         self.model = parallel.wrap(self.network, self.device, self.group, average=self.settings.sums == "fast")
+        if self.average is not None:
+            parallel.share_out(self.average.values.values(), self.group)
 
     @_single_clips_refused()
     def take(self, portion: Portion, step: int, epoch: float, width: float) -> dict[str, float]:
@@ -153,6 +157,8 @@ class Updates:
             self._refuse()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.network)
         return figures
 
     def _backward(self, loss: Tensor) -> None:

@@ -103,6 +103,7 @@ def training(rank, world, group, scratch, sums="exact", **settings):
         label_smoothing=0.1,
         mixup=0.8,
         cutmix=1.0,
+        ema_decay=0.9,
         **settings,
     )
     fit(

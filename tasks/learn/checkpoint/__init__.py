@@ -1,6 +1,7 @@
 """Checkpoints: a folder of safetensors and JSON, nothing pickled.
 
-weights.safetensors    the network's state dict
+weights.safetensors    the network's state dict, averaged if the training averages it
+training.safetensors   only then: the state dict that goes on being trained
 optimizer.safetensors  the optimiser's state, `<name of the parameter>.<name of the value>`
 checkpoint.json        identity, position, loss scaler, metrics, and the sha256 of every file, its own content too
 

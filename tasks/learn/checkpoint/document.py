@@ -17,6 +17,7 @@ FORMAT = 2
 UNSUMMED = 1
 """Format of the checkpoints without sums, whose optimiser's state goes by the index of the parameter."""
 WEIGHTS_FILE = "weights.safetensors"
+TRAINED_FILE = "training.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 DOCUMENT_FILE = "checkpoint.json"
 DIFFERS = "its sha256 differs from the one that was written"

@@ -15,6 +15,7 @@ from tasks.errors import UserError
 from tasks.learn.checkpoint.document import (
     DOCUMENT_FILE,
     OPTIMIZER_FILE,
+    TRAINED_FILE,
     UNSUMMED,
     WEIGHTS_FILE,
     DamagedError,
@@ -80,7 +81,11 @@ def newest_whole(folders: Iterable[Path], tell: Callable[[str], None]) -> Path |
 
 def load_weights(folder: Path, network: nn.Module) -> None:
     """Load a checkpoint's weights; UserError if they are damaged, of another network or of other classes."""
-    weights = _load_tensors(check_sum(folder, WEIGHTS_FILE, read(folder)))
+    _load_into(network, folder, WEIGHTS_FILE, read(folder))
+
+
+def _load_into(network: nn.Module, folder: Path, name: str, document: Document) -> None:
+    weights = _load_tensors(check_sum(folder, name, document))
     expected = {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
     found = {name: (value.shape, value.dtype) for name, value in weights.items()}
     wrong = [name for name, kind in expected.items() if found.get(name) != kind]
@@ -110,7 +115,16 @@ def resume(folder: Path, state: State, identity: Identity) -> Position:
                 f"({short(before[key])}, not {short(now[key])}): train under a new name, or go back "
                 "to the recipe and dataset that it was made with"
             )
-    load_weights(folder, state.network)
+    if (TRAINED_FILE in document.files) != (state.average is not None):
+        without = "out" if state.average else ""
+        raise UserError(
+            f"checkpoint {folder} was made with{without} train.ema_decay: train under a new name, or go back to the "
+            "recipe that it was made with"
+        )
+    _load_into(state.network, folder, WEIGHTS_FILE, document)
+    if state.average is not None:
+        state.average.restart(state.network)
+        _load_into(state.network, folder, TRAINED_FILE, document)
     values = _optimizer_state(folder, document, state)
     optimizer = state.optimizer
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})

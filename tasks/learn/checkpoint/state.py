@@ -15,9 +15,11 @@ from torch.optim import Optimizer
 
 from tasks.errors import UserError
 from tasks.files import move_into_place
+from tasks.learn.average import WeightAverage
 from tasks.learn.checkpoint.document import (
     DOCUMENT_FILE,
     OPTIMIZER_FILE,
+    TRAINED_FILE,
     WEIGHTS_FILE,
     Document,
     Identity,
@@ -35,6 +37,7 @@ class State:
     optimizer: Optimizer
     scaler: GradScaler
     position: Position
+    average: WeightAverage | None = None
 
     def snapshot(self, identity: Identity, metrics: Mapping[str, float], *, writes: bool = True) -> Snapshot | None:
         """Return a copy on the CPU, for another thread to write; None on the ranks that do not write.
@@ -53,8 +56,12 @@ class State:
         from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict  # takes half a second to import
 
         state: Any = get_optimizer_state_dict(self.network, self.optimizer)["state"]  # parameter -> its values
+        trained = self.network.state_dict()
+        weights = {WEIGHTS_FILE: trained}
+        if self.average is not None:
+            weights = {WEIGHTS_FILE: self.average.values, TRAINED_FILE: trained}
         return {
-            WEIGHTS_FILE: self.network.state_dict(),
+            **weights,
             OPTIMIZER_FILE: {
                 f"{name}.{key}": torch.as_tensor(value)
                 for name, values in state.items()

@@ -180,9 +180,7 @@ def test_changes_of_pictures_are_refused_for_flow(name: str) -> None:
 def test_clips_are_not_mixed_where_flow_is_learned(name: str) -> None:
     learns = {"model__name": "stin_spatial", f"train__{name}": 0.8}
     assert clip_settings(of(**learns), ["a"]).target == "none"
-    with pytest.raises(
-        UserError, match=rf"train\.{name} mixes frames but not the flow between them, which"
-    ):
+    with pytest.raises(UserError, match=rf"train\.{name} mixes frames but not the flow between them, which"):
         clip_settings(of(**learns, model__options={"ad_target": "flow"}), ["a"])
 
 

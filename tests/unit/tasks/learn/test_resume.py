@@ -24,6 +24,7 @@ SETTINGS = TrainSettings(
     label_smoothing=0.1,
     mixup=0.8,
     cutmix=1.0,
+    ema_decay=0.9,
 )
 
 
