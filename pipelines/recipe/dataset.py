@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from models import describe
 from models.common.description import SMALLEST
-from pipelines.errors import UserError
+from pipelines.errors import UserError, did_you_mean
 from pipelines.recipe.clips import published_clip
 from pipelines.recipe.settings import WEIGHT_FILES, Recipe
 from tasks.data import storage
@@ -73,6 +73,13 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
             f"{where} has no training videos of {first_ten(missing)}: choose another split, or add videos of these "
             "classes"
         )
+    weights = recipe.train.class_weights
+    if not isinstance(weights, str):
+        for name in weights:
+            if name not in dataset.classes:
+                raise UserError(
+                    f"train.class_weights: no class of {where} is {name!r}{did_you_mean(name, dataset.classes)}"
+                )
     network = describe(recipe.model.name, recipe.model.options)
     if network.training_clip(stream).get("target") == "flow" and not flow:
         raise UserError(f"{where} holds no flow, which {network.name} learns to predict: prepare it with --flow tvl1")

@@ -53,6 +53,7 @@ def raw_train_clip(
     epoch: int,
     out: np.ndarray | None = None,
     flow: np.ndarray | None = None,
+    copy: int = 0,
 ) -> RawClip:
     """Return the training clip of a sample in an epoch.
 
@@ -63,8 +64,9 @@ def raw_train_clip(
         epoch: counted from 0.
         out: where to write its values, if given.
         flow: where to write the flow of `target=flow`, if given: float32 `flow_shape(clip)`.
+        copy: how many clips of the sample the epoch has already.
     """
-    rng = generator(clip.seed, epoch, sample.video_id, sample.piece_index)
+    rng = generator(clip.seed, epoch, sample.video_id, sample.piece_index, *([copy] if copy else []))
     indices = train_indices(num_items(sample, clip), clip, rng)
     items = read_items(dataset, sample, clip, indices)
     box, flip = train_crop(*_frame_size(items, clip), clip, rng)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tasks.clips.augment import RawClip, View, clip_shape, flow_shape
 from tasks.clips.clips import crop_view, raw_train_clip, read_view
-from tasks.clips.order import OwnShares, deal, epoch_order
+from tasks.clips.order import OwnShares, balanced_order, deal, epoch_order
 from tasks.clips.settings import ClipSettings
 from tasks.data.dataset import Dataset
 from tasks.data.reader import Sample
@@ -37,6 +37,7 @@ a slow one, in bounded memory."""
 class ClipLoader:
     """Loads the training clips of one part of a dataset: every sample once per epoch, over all ranks together.
 
+    With `balanced_sampling`, an epoch has as many samples, but as many of each class as of another.
     `smallest` is the fewest clips of a share: `tasks.learn.shares.SMALLEST_HALVED` where the network halves it.
     """
 
@@ -55,12 +56,23 @@ class ClipLoader:
         """Return the number of steps of an epoch, which is the same for any number of workers."""
         return len(self._steps(epoch))
 
+    def label_counts(self) -> Tensor:
+        """Return the samples of each class, int64 [K]."""
+        return torch.from_numpy(np.bincount(self.samples.label_ids, minlength=len(self.dataset.classes)))
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Return the order of an epoch's samples; copy c of sample i of n is c * n + i."""
+        samples, seed = self.samples, self.settings.seed
+        if self.settings.balanced_sampling:
+            return balanced_order(samples.label_ids, samples.shards, seed, epoch)
+        return epoch_order(samples.shards, seed, epoch)
+
     def _steps(self, epoch: int) -> list[Step]:
         return epoch_steps(self.settings, epoch, len(self.samples), self.smallest)
 
     def batches(self, epoch: int, rank: int, world: int, start_step: int = 0) -> Generator[Portion, None, None]:
         """Yield a rank's portion of each step of an epoch, from `start_step` on."""
-        order = epoch_order(self.samples.shards, self.settings.seed, epoch)
+        order = self._order(epoch)
         steps = self._steps(epoch)
         sizes = [step.samples for step in steps]
         dealt = deal(order, sizes, rank, world, shares=self.settings.shares, smallest=self.smallest)
@@ -76,16 +88,12 @@ class ClipLoader:
 
     def _planned(self, own: OwnShares, step: Step, epoch: int) -> list[_PlannedBatch]:
         clip = resized(self.clip, step)
-        return [
-            _PlannedBatch(
-                [
-                    _Row(one, partial(raw_train_clip, self.dataset, one, clip, epoch))
-                    for one in map(self.samples.__getitem__, share)
-                ],
-                clip,
-            )
-            for share in own.shares
-        ]
+        return [_PlannedBatch([self._row(code, clip, epoch) for code in share], clip) for share in own.shares]
+
+    def _row(self, code: int, clip: ClipSettings, epoch: int) -> _Row:
+        copy, number = divmod(int(code), len(self.samples))
+        sample = self.samples[number]
+        return _Row(sample, partial(raw_train_clip, self.dataset, sample, clip, epoch, copy=copy))
 
 
 def resized(clip: ClipSettings, step: Step) -> ClipSettings:

@@ -31,6 +31,33 @@ def epoch_order(shards: Sequence[int] | np.ndarray, seed: int, epoch: int, windo
     return np.concatenate([rng.permutation(samples) for samples in windows])
 
 
+def balanced_order(labels: np.ndarray, shards: np.ndarray, seed: int, epoch: int, window: int = 8) -> np.ndarray:
+    """Return the order of an epoch of n samples in which classes differ by one sample at most, int64 [n].
+
+    Copy c of sample i is c * n + i. Of a class that is too large each epoch draws others, of one that is too small it
+    takes all before it takes any again.
+
+    Args:
+        labels: the class of each sample, [n].
+        shards: the shard of each, [n].
+        seed: seed of the whole training.
+        epoch: counted from 0.
+        window: as of `epoch_order`.
+    """
+    rng, n = generator(seed, epoch, "balance"), len(labels)
+    present = np.unique(labels)
+    quotas = np.full(len(present), n // len(present))
+    quotas[rng.permutation(len(present))[: n % len(present)]] += 1
+    taken = []
+    for label, quota in zip(present, quotas, strict=True):
+        (members,) = np.nonzero(labels == label)
+        copies, rest = divmod(int(quota), len(members))
+        taken += [members + copy * n for copy in range(copies)]
+        taken.append(rng.permutation(members)[:rest] + copies * n)
+    codes = np.concatenate(taken)
+    return codes[epoch_order(np.asarray(shards)[codes % n], seed, epoch, window)]
+
+
 @dataclass(frozen=True)
 class OwnShares:
     """The samples that one rank reads in one step."""

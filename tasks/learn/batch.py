@@ -96,6 +96,9 @@ class TrainingSource(Protocol):
     def steps(self, epoch: int) -> int:
         """Return the steps of an epoch: the same on every rank, and for any number of ranks."""
 
+    def label_counts(self) -> Tensor:
+        """Return the samples of each class, int64 [K]."""
+
     def batches(self, epoch: int, rank: int, world: int, start_step: int) -> Generator[Portion, None, None]:
         """Yield a rank's portions of an epoch's steps from `start_step` on."""
 

@@ -18,6 +18,7 @@ from tasks.learn import checkpoint, parallel
 from tasks.learn.agreement import refuse_different_weights
 from tasks.learn.batch import TrainingSource, ValidationSource
 from tasks.learn.checkpoint import Identity, Position, Snapshot, State
+from tasks.learn.class_weights import class_weights
 from tasks.learn.score import measure, score
 from tasks.learn.settings import TrainSettings
 from tasks.learn.update import Updates
@@ -120,7 +121,10 @@ class _Loop:
         checkpoints: bool,
         wish: Callable[[int], Wish],
     ) -> None:
-        self.updates = Updates(network, settings, device, group)
+        weights = None
+        if settings.class_weights != "off":
+            weights = class_weights(settings.class_weights, identity.classes, training.label_counts())
+        self.updates = Updates(network, settings, device, group, weights)
         self.network = self.updates.network
         self.training, self.settings, self.report = training, settings, report
         self.identity, self.device, self.group, self.checkpoints = identity, device, group, checkpoints

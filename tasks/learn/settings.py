@@ -26,6 +26,12 @@ class TrainSettings:
     cutmix: float = 0.0
     """Clips get a box of another clip of their share, and as much of its label; its part of the area is drawn from
     Beta(cutmix, cutmix), and 0 is none. With `mixup`, either happens to half of the shares."""
+    class_weights: Literal["off", "balanced"] | dict[str, float] = "off"
+    """What a clip counts in the loss by its class: `balanced` lets all classes count alike, `{"jump": 2.0}` names some
+    (others 1). Scaled to a mean of 1 over the train part."""
+    balanced_sampling: bool = False
+    """An epoch has as many samples as the train part, but as many of each class as of another: of large classes others
+    in each epoch, of small ones some several times, in different clips."""
     multigrid: Literal["off", "long", "short", "both"] = "off"
     """Coarser clips in larger batches, by epoch (long), by step (short) or both; an epoch then has fewer steps."""
     micro_batches: int | None = None
@@ -89,6 +95,13 @@ class TrainSettings:
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:
                 raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")
+
+        if isinstance(self.class_weights, dict):
+            for name, weight in self.class_weights.items():
+                if not weight > 0:
+                    raise ValueError(f"class_weights must be above 0, not {weight} for {name!r}")
+        if self.class_weights == "balanced" and self.balanced_sampling:
+            raise ValueError("class_weights=balanced and balanced_sampling both even the classes out: choose one")
 
     def resolved(self) -> TrainSettings:
         """Return the settings with the number of shares that null stands for."""

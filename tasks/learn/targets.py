@@ -1,4 +1,4 @@
-"""What a network is to say of a share's clips: its labels, or what label smoothing, mixup and CutMix make of them.
+"""What a network is to say of a share's clips: labels, or what smoothing, class weights, mixup and CutMix make of them.
 
 C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016; H. Zhang et al., "mixup:
 Beyond Empirical Risk Minimization", ICLR 2018; S. Yun et al., "CutMix: Regularization Strategy to Train Strong
@@ -22,8 +22,9 @@ from tasks.seeds import generator
 class Targets:
     """Makes the targets of shares, and mixes their clips; changes nothing where the settings ask for nothing."""
 
-    def __init__(self, settings: TrainSettings, classes: int) -> None:
-        self._settings, self._classes = settings, classes
+    def __init__(self, settings: TrainSettings, classes: int, weights: Tensor | None = None) -> None:
+        """`weights` [K] is what a clip of each class counts; None: all 1."""
+        self._settings, self._classes, self._weights = settings, classes, weights
 
     def set(self, portion: Portion, step: int, *, held_out: bool = False) -> Portion:
         """Return a portion with targets instead of labels: float32 [b, K].
@@ -31,7 +32,7 @@ class Targets:
         A share, or a half of one, is mixed in itself, and by numbers that depend on (seed, step, share) alone.
         """
         settings = self._settings
-        if not (settings.label_smoothing or settings.mixup or settings.cutmix):
+        if self._weights is None and not (settings.label_smoothing or settings.mixup or settings.cutmix):
             return portion
         half = "held out" if held_out else "ordinary"
         shares = [
@@ -41,7 +42,7 @@ class Targets:
 
     def _set(self, share: Batch, rng: np.random.Generator) -> Batch:
         settings = self._settings
-        labels = self._smoothed(share.labels)
+        labels = self._weighted(self._smoothed(share.labels), share.labels)
         if not (settings.mixup or settings.cutmix):
             return replace(share, labels=labels)
         if share.flow is not None:
@@ -60,6 +61,11 @@ class Targets:
         off = self._settings.label_smoothing / self._classes
         spread = torch.full((len(labels), self._classes), off, device=labels.device)
         return spread.scatter_(1, labels.unsqueeze(1), 1 - self._settings.label_smoothing + off)
+
+    def _weighted(self, smoothed: Tensor, labels: Tensor) -> Tensor:
+        if self._weights is None:
+            return smoothed
+        return smoothed * self._weights.to(labels.device)[labels].unsqueeze(1)
 
 
 def _mixed(values: Tensor, own: float) -> Tensor:

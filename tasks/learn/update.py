@@ -49,7 +49,12 @@ class Updates:
     """What is called for losses; made after a checkpoint is loaded."""
 
     def __init__(
-        self, network: nn.Module, settings: TrainSettings, device: torch.device, group: ProcessGroup | None
+        self,
+        network: nn.Module,
+        settings: TrainSettings,
+        device: torch.device,
+        group: ProcessGroup | None,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.autocast = autocast(device, settings.amp)
         self.network = network.to(device)
@@ -65,7 +70,7 @@ class Updates:
         """Parameters whose gradients are added here, and not by DistributedDataParallel."""
         if settings.sums == "fast":
             self.summed = []
-        self.targets = Targets(settings, network.num_classes)  # type: ignore[arg-type]
+        self.targets = Targets(settings, network.num_classes, class_weights)  # type: ignore[arg-type]
         self.names: list[str] = []
         """Names of the figures that each pass gives."""
         self.own_names: list[str] = []

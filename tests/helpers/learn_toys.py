@@ -91,6 +91,9 @@ class Training:
     def __init__(self, table, shares=1, smallest=2):
         self.table, self.steps, self.cut = table, table.steps, {"shares": shares, "smallest": smallest}
 
+    def label_counts(self):
+        return self.table.labels.bincount(minlength=len(CLASSES))
+
     def batches(self, epoch, rank, world, start_step):
         order = epoch_order([0] * len(self.table.labels), 0, epoch)
         for own in deal(order, self.table.sizes(epoch), rank, world, **self.cut)[start_step:]:

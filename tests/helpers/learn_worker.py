@@ -104,6 +104,7 @@ def training(rank, world, group, scratch, sums="exact", **settings):
         mixup=0.8,
         cutmix=1.0,
         ema_decay=0.9,
+        class_weights={"jump": 3.0},
         **settings,
     )
     fit(

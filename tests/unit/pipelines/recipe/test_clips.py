@@ -253,6 +253,17 @@ def test_a_dataset_without_flow_cannot_teach_it(tmp_path: Path) -> None:
         check_dataset(without, of(model__name="stin_spatial", model__options={"ad_target": "flow"}))
 
 
+def test_class_weights_name_classes_of_the_dataset(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "data"))
+    check_dataset(dataset, of(train__class_weights={"jump": 2}))
+    with pytest.raises(UserError, match=r"train\.class_weights: no class of dataset .* is 'jmup'; did you mean 'jump'"):
+        check_dataset(dataset, of(train__class_weights={"jmup": 2}))
+    with pytest.raises(UserError, match=r"train\.class_weights must be above 0, not 0(\.0)? for 'jump'"):
+        of(train__class_weights={"jump": 0})
+    with pytest.raises(UserError, match=r"class_weights=balanced and balanced_sampling both even the classes out"):
+        of(train__class_weights="balanced", train__balanced_sampling=True)
+
+
 def test_one_class_and_enlarged_clips_are_said_in_a_line_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def said(of_dataset: str, **overrides: object) -> list[str]:
         caplog.clear()

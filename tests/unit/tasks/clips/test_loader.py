@@ -56,6 +56,23 @@ def test_an_epoch_holds_every_sample_once_on_any_number_of_workers(dataset, clip
             assert [share.number for portion in step for share in portion.shares] == list(range(step[0].of))
 
 
+@pytest.mark.parametrize("world", [1, 3])
+def test_a_balanced_epoch_takes_a_small_class_again_in_another_clip(dataset, world):
+    """jump has 3 samples, run 5; they are 4 of each."""
+    loader = loader_of(dataset, CLIP, 4, balanced_sampling=True, micro_batches=2)
+    assert loader.label_counts().tolist() == [3, 5]
+    taken = []
+    for rank in range(world):
+        for portion in loader.batches(1, rank, world):
+            for share in portion.shares:
+                taken += zip(share.video_ids, share.labels.tolist(), map(torch.Tensor.sum, share.clip), strict=True)
+    assert sorted(label for _, label, _ in taken) == [0] * 4 + [1] * 4
+    jumps = [(video_id, float(total)) for video_id, label, total in taken if label == 0]
+    assert len({video_id for video_id, _ in jumps}) == 3
+    assert len(set(jumps)) == 4
+    assert [portion.count for portion in loader.batches(1, 0, 1)] == [4, 4]
+
+
 def test_a_last_step_of_a_single_clip_joins_the_one_before(dataset):
     loader = loader_of(dataset, CLIP, 7)  # 8 samples
     (portion,) = loader.batches(0, 0, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.clips.order import deal, epoch_order
+from tasks.clips.order import balanced_order, deal, epoch_order
 
 pytestmark = pytest.mark.quick
 
@@ -52,3 +52,28 @@ def test_samples_stay_within_a_window_of_shards():
     assert [len(window) for window in windows] == [4, 4, 4]
     assert set.union(*windows) == set(range(12))
     assert len(set(order[:8])) > 1  # shuffled within the window, not shard after shard
+
+
+def test_a_balanced_epoch_has_classes_alike_and_uses_all_of_a_class_before_any_again():
+    labels = np.repeat([0, 1, 3], [50, 7, 2])  # no sample of class 2
+    shards = np.arange(59) // 4
+    epochs = [balanced_order(labels, shards, seed=0, epoch=epoch) for epoch in range(20)]
+    for codes in epochs:
+        assert len(set(codes.tolist())) == len(codes) == 59
+        copies, samples = np.divmod(codes, 59)
+        assert sorted(np.bincount(labels[samples])) == [0, 19, 20, 20]
+        for label, members in ((0, 50), (1, 7), (3, 2)):
+            times = np.bincount(samples[labels[samples] == label], minlength=59)[labels == label]
+            assert len(times) == members
+            assert times.max() - times.min() <= 1
+            assert copies[labels[samples] == label].max() == times.max() - 1
+    assert set(np.concatenate(epochs) % 59) == set(range(59))  # each epoch has others of the large class
+    assert np.array_equal(epochs[3], balanced_order(labels, shards, seed=0, epoch=3))
+    assert not np.array_equal(epochs[3], balanced_order(labels, shards, seed=1, epoch=3))
+
+
+def test_a_balanced_epoch_reads_a_few_shards_at_a_time():
+    shards = np.repeat(np.arange(20), 13)
+    order = balanced_order(np.arange(260) % 2, shards, seed=0, epoch=3, window=4)
+    first = shards[order[:52]]
+    assert len(set(first)) == 4

@@ -25,6 +25,7 @@ SETTINGS = TrainSettings(
     mixup=0.8,
     cutmix=1.0,
     ema_decay=0.9,
+    class_weights="balanced",
 )
 
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from learn_toys import CASES, Table
+from learn_toys import CASES, IDENTITY, Table, Toy
 
 import models
 from models.common.network import CHANNELS, cross_entropy
 from tasks.learn.batch import Portion
+from tasks.learn.class_weights import class_weights
+from tasks.learn.loop import fit
 from tasks.learn.settings import TrainSettings
 from tasks.learn.targets import Targets
 
@@ -90,6 +92,27 @@ def test_seed_step_share_and_half_decide():
     assert torch.equal(drawn(step=1, number=2), drawn(step=1, number=2))
     others = [drawn(), drawn(step=1), drawn(number=1), drawn(held_out=True), drawn(replace(mixing, seed=1))]
     assert len({float(one[0]) for one in others}) == len(others)
+
+
+def test_class_weights_have_a_mean_of_one_over_the_samples():
+    counts = torch.tensor([1, 5, 2])
+    balanced = class_weights("balanced", "abc", counts)
+    torch.testing.assert_close(balanced * counts, torch.full((3,), 8 / 3))
+    named = class_weights({"b": 4.0}, "abc", counts)
+    torch.testing.assert_close(named, torch.tensor([1.0, 4.0, 1.0]) * 8 / 23)
+    assert class_weights("off", "abc", counts) is None
+
+
+def test_a_clip_counts_in_the_loss_by_its_class(tmp_path):
+    """Also of a share: dividing by its own weights would let rare classes count less there."""
+    network, table = Toy(dropout=0.0, norm=False), Table(n=7, batch_size=7)
+    each = F.cross_entropy(network(table.clips), table.labels, reduction="none")
+    weights = class_weights("balanced", "abc", table.labels.bincount())[table.labels]
+    settings = TrainSettings(epochs=1, batch_size=7, micro_batches=3, lr=1e-9, class_weights="balanced")
+    reports = []
+    fit(network, table.training(3), None, settings, reports.append, identity=IDENTITY, checkpoints=False)
+    assert reports[-1].metrics["train/loss"] == pytest.approx((weights * each).mean().item(), rel=1e-5)
+    assert reports[-1].metrics["train/loss"] != pytest.approx(each.mean().item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("case", CASES)
