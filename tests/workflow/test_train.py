@@ -53,7 +53,7 @@ def test_a_training_is_one_complete_mlflow_run(trained, monkeypatch):
     ):
         assert key in run.data.metrics
     every = [point.step for point in store.get_metric_history(trained.run_id, "train/loss")]
-    assert every == list(range(1, 61))  # 24 clips in batches of 4, 10 epochs, log_every 1
+    assert every == list(range(1, 73))  # 24 clips in batches of 4, 12 epochs, log_every 1
     names = {file.path for file in store.list_artifacts(trained.run_id)}
     assert {"recipe.yaml", "curves.png", "checkpoint"} <= names
     version = store.get_model_version_by_alias("squares", "candidate")
@@ -75,9 +75,9 @@ def test_the_network_learns_and_the_best_checkpoint_by_val_is_kept(trained, monk
 def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(trained, monkeypatch):
     monkeypatch.setenv("MAREY_WORK", str(trained.work))
     assert train(changed(trained.recipe, compute__workers=2)).finished_before
-    with pytest.raises(UserError, match=r"train\.micro_batches \(2, now 1\)"):
-        train(changed(trained.recipe, train__micro_batches=None))
-    with pytest.raises(UserError, match=r"another recipe: train\.lr \(0\.05, now 0\.1\)"):
+    with pytest.raises(UserError, match=r"train\.micro_batches \(1, now 2\)"):
+        train(changed(trained.recipe, train__micro_batches=2))
+    with pytest.raises(UserError, match=r"another recipe: train\.lr \(0\.01, now 0\.1\)"):
         train(changed(trained.recipe, train__lr=0.1))
 
 
