@@ -46,11 +46,23 @@ class Console(Beside):
         if report["kind"] == "epoch" or now - self._shown >= EVERY_S:
             self._shown = now
             log.info("%s", progress_line(report, self._left(now, step, steps)))
+            if "speed/epoch/wait_percent" in report:
+                log.info("%s", time_line(report))
 
     def _left(self, now: float, step: int, steps: int) -> float | None:
         assert self._started is not None
         began, first = self._started
         return (now - began) / (step - first) * (steps - step) if first < step < steps else None
+
+
+def time_line(report: Mapping[str, float | str]) -> str:
+    """Return one line with where the time of an epoch went."""
+    parts = ("wait", "copy", "upstream", "forward", "backward", "sums", "optimizer", "report")
+    shown = [
+        f"{name} {percent:.0f}" for name in parts if (percent := float(report[f"speed/epoch/{name}_percent"])) >= 0.5
+    ]
+    saved = float(report["speed/epoch/saved_by_free_loader_percent"])
+    return f"time in %: {', '.join(shown)}; with a free loader it would take {saved:.0f} % less"
 
 
 def progress_line(report: Mapping[str, float | str], left_s: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -25,8 +25,22 @@ from tasks.clips.settings import ClipSettings
 from tasks.seeds import generator
 
 if TYPE_CHECKING:
-    from tasks.data.dataset import Dataset
     from tasks.data.reader import Sample
+    from tasks.data.settings import PrepareSettings
+
+
+class Reads(Protocol):
+    """What is read of a dataset."""
+
+    @property
+    def settings(self) -> PrepareSettings:
+        """How it was prepared."""
+
+    def rgb(self, sample: Sample, indices: np.ndarray) -> np.ndarray:
+        """Return frames, uint8 [n, H, W, 3]."""
+
+    def flow(self, sample: Sample, indices: np.ndarray) -> np.ndarray:
+        """Return quantised flow, uint8 [n, 2, H, W]."""
 
 
 def num_items(sample: Sample, clip: ClipSettings) -> int:
@@ -34,20 +48,20 @@ def num_items(sample: Sample, clip: ClipSettings) -> int:
     return sample.frames if clip.stream == "rgb" else sample.flows
 
 
-def read_items(dataset: Dataset, sample: Sample, clip: ClipSettings, indices: np.ndarray) -> np.ndarray:
+def read_items(dataset: Reads, sample: Sample, clip: ClipSettings, indices: np.ndarray) -> np.ndarray:
     """Return frames, uint8 [n, H, W, 3], or quantised flow, uint8 [n, 2, H, W]."""
     return dataset.rgb(sample, indices) if clip.stream == "rgb" else dataset.flow(sample, indices)
 
 
 def train_clip(
-    dataset: Dataset, sample: Sample, clip: ClipSettings, epoch: int, flow: np.ndarray | None = None
+    dataset: Reads, sample: Sample, clip: ClipSettings, epoch: int, flow: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the training clip of a sample in an epoch, float32 [C, T, H, W]; see `raw_train_clip`."""
     return raw_train_clip(dataset, sample, clip, epoch, flow=flow).normalised()
 
 
 def raw_train_clip(
-    dataset: Dataset,
+    dataset: Reads,
     sample: Sample,
     clip: ClipSettings,
     epoch: int,
@@ -82,7 +96,7 @@ def raw_train_clip(
 
 
 def _pair_flow(
-    dataset: Dataset, sample: Sample, clip: ClipSettings, indices: np.ndarray, box: Box, flip: bool
+    dataset: Reads, sample: Sample, clip: ClipSettings, indices: np.ndarray, box: Box, flip: bool
 ) -> np.ndarray:
     """Return the flow between the frames of each pair, float32 [2, K, size, size], x before y.
 
@@ -99,12 +113,12 @@ def _pair_flow(
     return flow
 
 
-def view_clip(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
+def view_clip(dataset: Reads, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
     """Return one view of a sample, float32 [C, T, H, W]."""
     return crop_view(read_view(dataset, sample, clip, view), clip, view).normalised()
 
 
-def read_view(dataset: Dataset, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
+def read_view(dataset: Reads, sample: Sample, clip: ClipSettings, view: View) -> np.ndarray:
     """Return the uncut frames or flow of a view, which are the same for all its crops."""
     number = num_items(sample, clip)
     if view.seed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,8 +93,8 @@ class ClipLoader:
 
     def _row(self, code: int, clip: ClipSettings, epoch: int) -> _Row:
         copy, number = divmod(int(code), len(self.samples))
-        sample = self.samples[number]
-        return _Row(sample, partial(raw_train_clip, self.dataset, sample, clip, epoch, copy=copy))
+        sample, reads = self.samples[number], _TimedReads(self.dataset)
+        return _Row(sample, partial(raw_train_clip, reads, sample, clip, epoch, copy=copy), reads)
 
 
 def resized(clip: ClipSettings, step: Step) -> ClipSettings:
@@ -141,6 +142,26 @@ class ViewLoader:
         return crop_view(frames(), self.clip, view, out)
 
 
+class _TimedReads:
+    """The dataset as one clip reads it, with the seconds that this takes."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset, self.settings = dataset, dataset.settings
+        self.seconds = 0.0
+
+    def rgb(self, sample: Sample, indices: np.ndarray) -> np.ndarray:
+        return self._timed(self._dataset.rgb, sample, indices)
+
+    def flow(self, sample: Sample, indices: np.ndarray) -> np.ndarray:
+        return self._timed(self._dataset.flow, sample, indices)
+
+    def _timed(self, read: Callable[..., np.ndarray], sample: Sample, indices: np.ndarray) -> np.ndarray:
+        before = time.perf_counter()
+        images = read(sample, indices)
+        self.seconds += time.perf_counter() - before
+        return images
+
+
 @dataclass(frozen=True)
 class _Row:
     """One clip of a batch, not yet read."""
@@ -148,11 +169,16 @@ class _Row:
     sample: Sample
     read: Callable[[np.ndarray, np.ndarray | None], RawClip]
     """Writes the clip's values, and the flow beside it, to their places in the batch."""
+    reads: _TimedReads | None = None
+    """The dataset, as the clip reads it in training."""
     view: int = 0
 
-    def read_into(self, out: np.ndarray, norm: np.ndarray, flow: np.ndarray | None) -> None:
+    def read_into(self, out: np.ndarray, norm: np.ndarray, flow: np.ndarray | None) -> float:
+        """Read the clip; return the seconds that it took."""
+        before = time.perf_counter()
         try:
             norm[:] = self.read(out, flow).norm
+            return time.perf_counter() - before
         except UserError:
             raise
         except Exception as error:
@@ -203,7 +229,7 @@ class _ReadBatch:
     clips: Tensor
     norms: Tensor
     flow: Tensor | None
-    reads: list[Future[None]]
+    reads: list[Future[float]]
 
 
 def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor) -> _ReadBatch:
@@ -217,9 +243,9 @@ def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor) -> _ReadBatch:
 
 
 def _finish(batch: _ReadBatch) -> Batch:
-    for read in batch.reads:
-        read.result()
+    seconds = sum(read.result() for read in batch.reads)
     rows = batch.planned.rows
+    decode_s = sum(row.reads.seconds for row in rows if row.reads)
     return Batch(
         clip=batch.clips,
         norm=batch.norms,
@@ -227,6 +253,8 @@ def _finish(batch: _ReadBatch) -> Batch:
         video_ids=[row.sample.video_id for row in rows],
         views=torch.tensor([row.view for row in rows]),
         flow=batch.flow,
+        decode_s=decode_s,
+        augment_s=seconds - decode_s,
     )
 
 

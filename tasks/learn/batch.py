@@ -29,6 +29,10 @@ class Batch:
     """Number of the share in its step."""
     fraction: float = 1.0
     """Its clips among those of the step: what it counts in every mean over the step."""
+    decode_s: float = 0.0
+    """Seconds that threads of the loader took to read and decode a share."""
+    augment_s: float = 0.0
+    """Seconds that they took to cut and change it."""
 
     def rows(self, rows: slice, fraction: float) -> Batch:
         """Return the batch of some rows, which are another fraction of a step."""

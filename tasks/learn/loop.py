@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.distributed import ProcessGroup
 
-from tasks.learn import checkpoint, parallel
+from tasks.learn import checkpoint, laps, parallel
 from tasks.learn.agreement import refuse_different_weights
 from tasks.learn.batch import TrainingSource, ValidationSource
 from tasks.learn.checkpoint import Identity, Position, Snapshot, State
@@ -96,7 +96,7 @@ def fit(
             if not loop.train_epoch():
                 return False
             epoch = loop.position.epoch
-            metrics = loop.window_metrics()
+            metrics = loop.window_metrics() | loop.epoch_times()
             if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
                 metrics |= loop.validate(validation)
             loop.report_checkpoint(metrics)
@@ -137,6 +137,9 @@ class _Loop:
         self.saved = time.perf_counter()
         """When the last checkpoint was made."""
         self.checkpoint_is_due = False
+        self.first_batch_s = 0.0
+        """Wait for the first clips of the epoch."""
+        self.updates.laps.start()
 
     def state(self) -> State:
         """Return what a checkpoint holds of the training."""
@@ -150,11 +153,21 @@ class _Loop:
         self.updates.model.train()
         self.window = _Window()
         with closing(self.training.batches(epoch, self.rank, self.world, done)) as batches:
+            first = done
             while done < steps:
+                self.updates.laps.lap("report")
                 before = time.perf_counter()
-                portion = next(batches).to(self.device)
-                self.window.waited_s += time.perf_counter() - before
+                portion = next(batches)
+                waited_s = time.perf_counter() - before
+                self.window.waited_s += waited_s
+                self.first_batch_s = waited_s if done == first else self.first_batch_s
+                self.updates.laps.lap("wait")
                 self.window.read += portion.count
+                for share in portion.shares:
+                    self.updates.laps.add("decode", share.decode_s)
+                    self.updates.laps.add("augment", share.augment_s)
+                portion = portion.to(self.device)
+                self.updates.laps.lap("copy")
                 self.window.add(self.updates.take(portion, self.position.step, *self.epoch_and_width()))
                 done += 1
                 last = done == steps
@@ -206,8 +219,24 @@ class _Loop:
             "train/top1_percent": 100 * correct / clips,
             **{f"train/{name}": value / clips for name, value in window.sums.items()},
             "speed/clips_per_s": window.read / elapsed_s,
+            "speed/clips_per_s_per_worker": window.read / elapsed_s / self.world,
             "speed/step_ms": 1000 * elapsed_s / window.steps,
             "speed/data_wait_percent": 100 * waited_s / elapsed_s,
+        }
+
+    def epoch_times(self) -> dict[str, float]:
+        """Return where the time since the last call went, mostly that of the epoch: means over the ranks."""
+        seconds = self.updates.laps.seconds()
+        slowest = torch.tensor([self.first_batch_s, seconds["wait"]], dtype=torch.float64, device=self.device)
+        first_batch_s, wait_s = parallel.all_max(slowest, self.group).tolist()
+        own = torch.tensor(list(seconds.values()), dtype=torch.float64, device=self.device)
+        total = dict(zip(seconds, parallel.all_sum(own, self.group).tolist(), strict=True))
+        elapsed_s = sum(total[name] for name in laps.STEP) / self.world
+        return {
+            "speed/epoch/first_batch_s": first_batch_s,
+            # The others wait for the slowest rank, in the sums.
+            "speed/epoch/saved_by_free_loader_percent": 100 * wait_s / elapsed_s,
+            **laps.shares(total, self.settings.loader_threads),
         }
 
     def validate(self, validation: ValidationSource) -> dict[str, float]:
@@ -217,6 +246,7 @@ class _Loop:
         with averaged, closing(validation.batches(self.rank, self.world)) as batches:
             scores = score(self.network, batches, self.device, amp=self.settings.amp, group=self.group)
         metrics = measure(scores)
+        self.updates.laps.start()
         return {
             "val/loss": metrics.loss,
             "val/top1_percent": metrics.top1_percent,

@@ -17,6 +17,7 @@ from tasks.errors import UserError
 from tasks.learn import parallel, sums
 from tasks.learn.average import WeightAverage
 from tasks.learn.batch import Batch, Portion
+from tasks.learn.laps import Laps
 from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
 from tasks.learn.running_statistics import RunningStatistics
@@ -77,6 +78,7 @@ class Updates:
         self.step = 0
         """Number of the step, from 0."""
         self.lr = self.grad_norm = 0.0
+        self.laps = Laps(device)
 
     def wrap(self) -> None:
         """Make the module that is called for losses, with the weights of rank 0."""
@@ -134,6 +136,7 @@ class Updates:
         if not math.isfinite(norm):
             self._refuse()
         self.optimizer.step()
+        self.laps.lap("upstream")
 
     def ordinary_step(self, portion: Portion) -> dict[str, float]:
         """Update all other parameters; return sums over the step's clips on all ranks."""
@@ -145,14 +148,18 @@ class Updates:
             with parallel.without_sync(self.model, skip=number < len(portion.shares)):
                 with self.autocast:
                     losses = self.model(share)
+                self.laps.lap("forward")
                 moved = statistics.moved(share.fraction)
                 self._backward(losses["total"] * share.fraction)
+            self.laps.lap("backward")
             own = _figures(losses, share)
             self.own_names = list(own)
             adding.add([*self._taken_gradients(), *moved, torch.stack(list(own.values()))])
+            self.laps.lap("sums")
         if not portion.shares and self.settings.sums == "fast":
             self._backward(self.model(None)["total"])  # the others wait for this worker's gradients
         figures = self._sum(adding, statistics)
+        self.laps.lap("sums")
         for parameter in self.upstream:
             parameter.grad = None
         self.scaler.unscale_(self.optimizer)
@@ -164,6 +171,7 @@ class Updates:
         self.scaler.update()
         if self.average is not None:
             self.average.update(self.network)
+        self.laps.lap("optimizer")
         return figures
 
     def _backward(self, loss: Tensor) -> None:

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from pipelines.tracking import RunFolder
-from pipelines.train.console import Console, progress_line
+from pipelines.train.console import Console, progress_line, time_line
 
 pytestmark = pytest.mark.quick
 
@@ -25,6 +25,17 @@ def test_a_line_names_epoch_loss_accuracy_speed_and_time_left():
     text = progress_line({**LINE, "val/top1_percent": 62.5}, 130.2)
     assert text == "epoch  3/50  loss  1.234  train  45.1 %  val  62.5 %  34.2 clips/s  0:02:10 left"
     assert progress_line({**LINE, "epoch": 3.25}, None).startswith("epoch 3.2/50")
+
+
+def test_a_line_tells_where_the_time_went():
+    shares = {"wait": 24.6, "copy": 0.4, "upstream": 0.0, "forward": 20.0, "backward": 40.0, "sums": 5.0}
+    shares |= {"optimizer": 8.0, "report": 2.0}
+    line = {f"speed/epoch/{name}_percent": share for name, share in shares.items()}
+    text = time_line({**LINE, **line, "speed/epoch/saved_by_free_loader_percent": 30.2})
+    assert text == (
+        "time in %: wait 25, forward 20, backward 40, sums 5, optimizer 8, report 2; with a free loader it would take "
+        "30 % less"
+    )
 
 
 def test_the_console_follows_the_file_from_where_it_is(tmp_path, caplog):

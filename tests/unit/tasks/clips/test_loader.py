@@ -161,6 +161,7 @@ def test_clips_travel_as_bytes_and_become_the_same_floats_anywhere(dataset, clip
         assert (ready.clip.dtype, ready.norm, ready.clip.is_contiguous()) == (torch.float32, None, True)
         scale, offset = share.norm.numpy().transpose(1, 0, 2)[..., None, None, None]
         np.testing.assert_array_equal(ready.clip, share.clip.numpy() * scale + offset)
+        assert min(share.decode_s, share.augment_s) > 0
         assert torch.equal(ready.clip[1:3], share.rows(slice(1, 3), 0.5).to(CPU).clip)
         norms += share.norm.tolist()
     assert len({str(norm) for norm in norms}) == (8 if clip.color else {"rgb": 1, "flow": 2}[clip.stream])  # flips

@@ -9,6 +9,7 @@ from learn_toys import IDENTITY, Table, Toy, written
 
 from models.common.network import Group
 from tasks.errors import UserError
+from tasks.learn.laps import STEP
 from tasks.learn.loop import fit
 from tasks.learn.optim import smallest_share
 from tasks.learn.settings import TrainSettings
@@ -50,11 +51,11 @@ def test_it_learns_and_reports(tmp_path):
         ("step", 1, 8),
     ]
     common = {"epoch", "train/loss", "train/top1_percent", "train/lr", "train/grad_norm"}
-    common |= {"speed/clips_per_s", "speed/step_ms", "speed/data_wait_percent"}
+    common |= {f"speed/{name}" for name in ("clips_per_s", "clips_per_s_per_worker", "step_ms", "data_wait_percent")}
     assert set(reports[0].metrics) == common
     assert reports[0].checkpoint is None
     last = reports[-1]
-    assert set(last.metrics) - common == {
+    assert {name for name in last.metrics if not name.startswith("speed/epoch/")} - common == {
         "val/loss",
         "val/top1_percent",
         "val/top5_percent",
@@ -363,3 +364,9 @@ def test_waiting_for_data_is_told(tmp_path):
     waited_ms = metrics["speed/data_wait_percent"] / 100 * metrics["speed/step_ms"]
     assert 30 <= waited_ms < metrics["speed/step_ms"]
     assert metrics["speed/clips_per_s"] == pytest.approx(22 / 6 * 1000 / metrics["speed/step_ms"])
+    assert metrics["speed/clips_per_s_per_worker"] == metrics["speed/clips_per_s"]
+    shares = {name: metrics[f"speed/epoch/{name}_percent"] for name in STEP}
+    assert sum(shares.values()) == pytest.approx(100)
+    assert 0 == shares["upstream"] < min(shares[name] for name in STEP if name != "upstream")
+    assert shares["wait"] == metrics["speed/epoch/saved_by_free_loader_percent"] == max(shares.values())
+    assert metrics["speed/epoch/first_batch_s"] >= 0.03
