@@ -129,9 +129,10 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING, **options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # such as a full temporary folder
-        reason = str(error).strip().splitlines()[0]
-        raise ClusterError(f"cannot {doing}: {reason}") from error
+    except Exception as error:  # such as a full temporary folder; a start that takes too long has no type of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        again = "; the machine is very busy: give the same command again" if "timed out" in reason else ""
+        raise ClusterError(f"cannot {doing}: {reason}{again}") from error
     if before is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)  # Ray's own ends in a traceback
 

@@ -115,7 +115,8 @@ class ComputeSettings:
     cpus_per_worker: float = 1
     gpus_per_worker: float = 0
     max_failures: int = 3
-    """Restarts of a failed worker group before the training gives up; machines taken away do not count."""
+    """Restarts of a failed worker group after one checkpoint and before the next; machines taken away do not count, and
+    an error that a restart cannot mend ends the training at once."""
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, int):

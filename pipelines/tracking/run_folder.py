@@ -123,7 +123,6 @@ class RunFolder(_StatefulFolder):
     state_file = "run.json"
     _PROGRESS = "progress.jsonl"
     _RANK_0 = "rank-0.pid"
-    _REFUSAL = "refusal.txt"
     _STOP = "stop"
     _CONTROLLER = "controller.txt"
     _RAYS_LIST = "checkpoint_manager_snapshot.json"
@@ -180,12 +179,11 @@ class RunFolder(_StatefulFolder):
             storage.remove_folder(self.place(name))
 
     def clear_remains(self) -> None:
-        """Remove what an earlier start has left: its refusal, half a checkpoint, and Ray Train's list of checkpoints.
+        """Remove what an earlier start has left: half a checkpoint, and Ray Train's list of checkpoints.
 
         The folder itself shows which checkpoints there are; Ray's list may name some that have been removed.
         """
-        for name in (self._REFUSAL, self._RAYS_LIST):
-            self.remove(name)
+        self.remove(self._RAYS_LIST)
         if storage.is_local(self.address):
             for aside in Path(self.address).glob(".checkpoint-*"):
                 shutil.rmtree(aside)
@@ -222,14 +220,6 @@ class RunFolder(_StatefulFolder):
     def write_rank_0(self, pid: int) -> None:
         """Note the process of rank 0, for whoever wants to look into it; called there."""
         self.write(self._RANK_0, f"{pid}\n".encode())
-
-    def write_refusal(self, reason: str) -> None:
-        """Note an error that a restart cannot mend."""
-        self.write(self._REFUSAL, reason.encode())
-
-    def read_refusal(self) -> str | None:
-        """Return the error of this start that a restart cannot mend; None where there is none."""
-        return self._read_text(self._REFUSAL)
 
     def ask_to_stop(self) -> None:
         """Ask the workers to end with a checkpoint."""

@@ -74,7 +74,6 @@ class Writer:
                 remove_old(self._folder, step, self._keep)
             except UserError as error:
                 self._refusal = error
-                self._folder.write_refusal(str(error))
                 raise
             finally:
                 self._idle.set()

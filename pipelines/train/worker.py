@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import traceback
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,6 @@ def work(config: dict[str, Any]) -> bool:
         Whether training came to its end: it does not where the user stops it.
     """
     job: Job = config["job"]
-    refusal = job.folder.read_refusal()
-    if refusal is not None:  # Ray Train restarts workers after any error; this one would come again
-        raise UserError(refusal)
     if job.folder.read_state() is None:  # of a node that has joined since the driver asked all of them
         raise UserError(
             f"{socket.gethostname()} does not see the workspace with {job.folder.address}: mount it there under "
@@ -60,8 +58,8 @@ def work(config: dict[str, Any]) -> bool:
         )
     try:
         return _train(job)
-    except UserError as error:
-        job.folder.write_refusal(str(error))
+    except Exception as error:
+        error.add_note(traceback.format_exc())  # Ray hands on the error without it
         raise
 
 

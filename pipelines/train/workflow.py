@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
-from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_idle_workers
 from pipelines.tracking import RunFolder, Tracker, claim, mask_of, masked, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
@@ -219,6 +218,7 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     from ray.train.torch import TorchTrainer
 
     from pipelines.train.rendezvous import NodeAddresses
+    from pipelines.train.restarts import Restarts, cause_of
 
     compute = job.recipe.compute
     trainer = TorchTrainer(
@@ -235,9 +235,9 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
             name=job.folder.name,
             **ray_storage(job.folder.address.rpartition("/")[0]),
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
-                max_failures=compute.max_failures, preemption_grace_s=PREEMPTION_GRACE_S
+                max_failures=-1, preemption_grace_s=PREEMPTION_GRACE_S
             ),
-            callbacks=list(callbacks),
+            callbacks=[Restarts(compute.max_failures), *callbacks],  # type: ignore[list-item]
         ),
     )
     job.folder.clear_remains()
@@ -245,11 +245,8 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     with Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
         try:
             result = stopping.run(trainer.fit, waiting.are_workers_running)
-        except RayActorError as error:
-            why = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"Ray's controller of the training has ended ({why}): the same command goes on from the last checkpoint"
-            ) from error
+        except (RayActorError, ray.train.TrainingFailedError) as error:
+            raise cause_of(error, job.folder.name) from error
     if result.return_value is False:  # type: ignore[attr-defined]
         raise KeyboardInterrupt(f"stopped with a checkpoint; the same command goes on with {job.folder.name}")
 

@@ -138,7 +138,7 @@ def test_only_one_file_knows_decord() -> None:
 
 
 def test_only_one_file_knows_what_lies_in_the_folder_of_a_run() -> None:
-    names = r"(run|sweep|average|workers|evaluation)\.json|progress\.jsonl|(refusal|controller)\.txt|best\.yaml"
+    names = r"(run|sweep|average|workers|evaluation)\.json|progress\.jsonl|controller\.txt|best\.yaml"
     users = {
         str(file.relative_to(ROOT))
         for file in (ROOT / "pipelines").rglob("*.py")

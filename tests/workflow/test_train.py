@@ -182,9 +182,18 @@ def test_an_impossible_training_is_one_sentence(recipe, work):
     assert not (work / "runs").exists()
 
 
-def test_a_loss_that_overflows_ends_the_run_as_failed_with_the_reason(recipe, work):
-    with pytest.raises(Exception, match="no longer finite"):
-        train(changed(recipe, train__lr=1e30, compute__max_failures=0))
+def workers_started():
+    """Return how many workers of trainings this Ray has started so far."""
+    from ray._private.state import actors
+
+    return sum(actor["ActorClassName"] == "RayTrainWorker" for actor in actors().values())
+
+
+def test_a_loss_that_overflows_ends_the_run_at_once_as_failed_with_the_reason(recipe, work):
+    before = workers_started()
+    with pytest.raises(UserError, match="no longer finite"):
+        train(changed(recipe, train__lr=1e30, compute__workers=2))
+    assert workers_started() == before + 2  # and none anew
     (run,) = client(tracking_uri(work)).search_runs(["1"])
     assert run.info.status == "FAILED"
     assert "no longer finite" in run.data.tags["error"]

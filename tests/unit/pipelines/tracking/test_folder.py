@@ -53,11 +53,11 @@ def test_state_and_notes(folder):
     assert folder.read_state() is None
     folder.write_state(State("1", "d", {"name": "waves"}))
     assert RunFolder(folder.address).read_state() == State("1", "d", {"name": "waves"})
-    assert folder.read_refusal() is None
-    folder.write_refusal("no layer 'fc'")
-    assert folder.read_refusal() == "no layer 'fc'"
-    folder.clear_remains()
-    assert folder.read_refusal() is None
+    assert not folder.is_asked_to_stop()
+    folder.ask_to_stop()
+    assert folder.is_asked_to_stop()
+    folder.clear_stop()
+    assert not folder.is_asked_to_stop()
     folder.write("run.json", b"{")
     with pytest.raises(UserError, match=rf"^{folder.address}/run.json is damaged .*, or delete {folder.address} to"):
         folder.read_state()

@@ -59,12 +59,11 @@ def test_processes_of_a_training_tell_one_another(tmp_path):
     assert folder.read_controller() is None
     folder.write_controller("c")
     assert folder.read_controller() == "c"
-    folder.clear_remains()
-    assert folder.read_refusal() is None
-    folder.write_refusal("the network has no layer 'fc'")
-    assert folder.read_refusal() == "the network has no layer 'fc'"
-    folder.clear_remains()
-    assert folder.read_refusal() is None
+    assert not folder.is_asked_to_stop()
+    folder.ask_to_stop()
+    assert folder.is_asked_to_stop()
+    folder.clear_stop()
+    assert not folder.is_asked_to_stop()
 
 
 def test_progress_is_read_from_now_on_and_line_by_line(tmp_path):
