@@ -88,6 +88,10 @@ class Writer:
             delete_local_checkpoint_after_upload=False,  # it is where it stays
         )
 
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written."""
+        self._idle.wait()
+
     def _store(self, snapshot: Snapshot, name: str) -> None:
         place = self._folder.place(name)
         if storage.is_local(place):

@@ -72,7 +72,7 @@ def _train(job: Job) -> bool:
     from models import build, describe
     from models.common.weights import adopt
     from tasks.clips import ClipLoader, ViewLoader, views
-    from tasks.learn import fit, host
+    from tasks.learn import DivergedError, fit, host
     from tasks.learn.optim import smallest_share
     from tasks.seeds import seed
 
@@ -100,18 +100,21 @@ def _train(job: Job) -> bool:
         if rank == 0:
             job.folder.write_rank_0(os.getpid())
         with _outbox(job) as reporter.outbox:
-            return fit(
-                network,
-                training,
-                validation,
-                settings,
-                reporter,
-                identity=job.identity,
-                device=ray.train.torch.get_device(),
-                group=dist.group.WORLD if world > 1 else None,
-                resume=checkpoint,
-                wish=notices,
-            )
+            try:
+                return fit(
+                    network,
+                    training,
+                    validation,
+                    settings,
+                    reporter,
+                    identity=job.identity,
+                    device=ray.train.torch.get_device(),
+                    group=dist.group.WORLD if world > 1 else None,
+                    resume=checkpoint,
+                    wish=notices,
+                )
+            except DivergedError as error:
+                raise UserError(f"{error}; {reporter.way_on()}") from error
 
 
 def _outbox(job: Job) -> AbstractContextManager[Outbox | None]:
@@ -163,6 +166,24 @@ class _Reporter:
             name = newest(self.job.folder, self.note)
         name = broadcast_from_rank_zero(name)
         return self.job.folder.checkpoint(name) if name else None
+
+    def way_on(self) -> str:
+        """Return how another training can go on from the last checkpoint, once that is written; the same on every rank.
+
+        The other ranks wait for it: the first error that Ray Train hears of ends all of them.
+        """
+        import ray.train
+        from ray.train.collective import broadcast_from_rank_zero
+
+        words = None
+        if ray.train.get_context().get_world_rank() == 0:
+            self.writer.wait()
+            names = self.job.folder.checkpoint_names()
+            words = "there is no checkpoint from before"
+            if names:
+                place = self.job.folder.place(names[0])
+                words = f"a training of another name goes on from the last checkpoint by --set model.weights={place}"
+        return str(broadcast_from_rank_zero(words))
 
     def __call__(self, report: Report) -> None:
         values = {name: value + 0.0 for name, value in report.metrics.items()}  # without the sign of a zero

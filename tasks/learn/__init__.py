@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tasks.learn.checkpoint import Identity as Identity
     from tasks.learn.checkpoint import load_weights as load_weights
     from tasks.learn.checkpoint import read_identity as read_identity
+    from tasks.learn.divergence import DivergedError as DivergedError
     from tasks.learn.loop import Report as Report
     from tasks.learn.loop import fit as fit
     from tasks.learn.score import Metrics as Metrics
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Batch": "batch",
+    "DivergedError": "divergence",
     "Identity": "checkpoint",
     "Metrics": "score",
     "Report": "loop",

@@ -85,7 +85,8 @@ def fit(
     training continues from it bit for bit, as if it had never stopped. Without `checkpoints` there are none in the
     reports.
     `wish` is asked after every step, by its number, and answers alike on every rank.
-    Raises UserError if the loss is no longer finite, or if a setting does not suit the device.
+    Raises DivergedError if loss, gradient or a weight is no longer finite, and UserError if a setting does not suit the
+    device.
     """
     loop = _Loop(network, training, settings, report, identity, torch.device(device), group, checkpoints, wish)
     if resume is not None:
@@ -257,6 +258,7 @@ class _Loop:
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
         """Report on every rank, with a checkpoint on rank 0; all must have the same weights."""
         refuse_different_weights(self.network, self.updates.average, self.position.step, self.device, self.group)
+        self.updates.refuse_infinite_weights()
         snapshot = None
         if self.checkpoints:
             snapshot = self.state().snapshot(self.identity, metrics, writes=self.rank == 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NoReturn
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from tasks.errors import UserError
 from tasks.learn import parallel, sums
 from tasks.learn.average import WeightAverage
 from tasks.learn.batch import Batch, Portion
+from tasks.learn.divergence import Watch, are_finite
 from tasks.learn.laps import Laps
 from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
@@ -72,6 +73,7 @@ class Updates:
         if settings.sums == "fast":
             self.summed = []
         self.targets = Targets(settings, network.num_classes, class_weights)  # type: ignore[arg-type]
+        self.watch = Watch(device, group, settings.amp)
         self.names: list[str] = []
         """Names of the figures that each pass gives."""
         self.own_names: list[str] = []
@@ -99,6 +101,7 @@ class Updates:
         if portion.of != count_shares(portion.count, self.settings.shares, self.smallest):
             raise ValueError(f"a step of {portion.count} clips came in {portion.of} shares: give its source `smallest`")
         self.step = step
+        self.watch.start(portion)
         self.lr = lr_at(epoch, width, self.settings) * portion.lr
         set_lr(self.optimizer, self.lr)
         self.network.begin_step(epoch)  # type: ignore[operator]
@@ -134,7 +137,7 @@ class Updates:
             self.network.gradients(shares, add, lr=self.lr)  # type: ignore[operator]
         norm = self._clip()
         if not math.isfinite(norm):
-            self._refuse()
+            raise self.watch.diverged(self.step + 1, self.lr)
         self.optimizer.step()
         self.laps.lap("upstream")
 
@@ -152,6 +155,7 @@ class Updates:
                 moved = statistics.moved(share.fraction)
                 self._backward(losses["total"] * share.fraction)
             self.laps.lap("backward")
+            self.watch.add(share, losses["total"])
             own = _figures(losses, share)
             self.own_names = list(own)
             adding.add([*self._taken_gradients(), *moved, torch.stack(list(own.values()))])
@@ -166,7 +170,7 @@ class Updates:
         self.grad_norm = self._clip()
         # fp16 gradients overflow occasionally; the scaler skips such a step.
         if not math.isfinite(figures["loss"]) or not (math.isfinite(self.grad_norm) or self.scaler.is_enabled()):
-            self._refuse()
+            raise self.watch.diverged(self.step + 1, self.lr)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -208,12 +212,10 @@ class Updates:
             nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
         return float(norm)
 
-    def _refuse(self) -> NoReturn:
-        bf16 = ", or use train.amp=bf16" if self.settings.amp == "fp16" else ""
-        raise UserError(
-            f"the loss or its gradient is no longer finite at step {self.step + 1} (learning rate "
-            f"{self.lr:.4g}): lower train.lr, lengthen train.warmup_epochs or set train.clip_norm{bf16}"
-        )
+    def refuse_infinite_weights(self) -> None:
+        """Raise DivergedError on every worker where a weight is not finite: no checkpoint may hold it."""
+        if not are_finite(self.network):
+            raise self.watch.diverged(self.step + 1, self.lr, "a weight")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from learn_toys import IDENTITY, Table, Toy, written
 
 from models.common.network import Group
 from tasks.errors import UserError
+from tasks.learn.divergence import DivergedError
 from tasks.learn.laps import STEP
 from tasks.learn.loop import fit
 from tasks.learn.optim import smallest_share
@@ -296,10 +297,35 @@ def test_upstream_gradients_that_are_no_numbers_are_a_sentence(tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_a_sentence(tmp_path):
-    settings = TrainSettings(epochs=9, batch_size=4, lr=1e30, schedule="constant")
-    words = r"no longer finite at step \d+ \(learning rate 1e\+30\): lower train\.lr, lengthen train\.warmup_epochs"
-    with pytest.raises(UserError, match=words):
-        train(tmp_path, settings)
+    settings = TrainSettings(epochs=9, batch_size=8, lr=1e30, schedule="constant")
+    words = (
+        r"^the loss or its gradient is no longer finite at step \d+ \(learning rate 1e\+30, "
+        r"videos (video\d+, ){4}video\d+ and 3 more\): lower train\.lr, lengthen train\.warmup_epochs or set "
+        r"train\.clip_norm$"
+    )
+    with pytest.raises(DivergedError, match=words):
+        train(tmp_path, settings, table=Table(batch_size=8))
+
+
+def test_the_videos_of_a_bad_loss_are_named(tmp_path):
+    table = Table(n=16, batch_size=16)
+    table.clips[5] = math.nan
+    with pytest.raises(DivergedError, match=r"at step 1 \(learning rate 0\.02, videos (video\d+(, )?){2}\)") as raised:
+        train(tmp_path, replace(QUIET, micro_batches=8), network=Toy(norm=False), table=table)
+    assert "video005" in str(raised.value)  # and the other of its share
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path):
+    """Their loss would say so one step later, and the checkpoint be there by then."""
+
+    class Hidden(Toy):
+        def begin_step(self, epoch):
+            if epoch >= 1:
+                self.register_buffer("unused", torch.tensor(math.inf))
+
+    with pytest.raises(DivergedError, match=r"^a weight is no longer finite at step \d+ \(learning rate"):
+        train(tmp_path, replace(QUIET, epochs=3), network=Hidden())
+    assert [file.name for file in tmp_path.glob("checkpoint-*")] == ["checkpoint-00000006"]
 
 
 def test_one_clip_alone_in_batch_norm_is_a_sentence(tmp_path):
