@@ -5,7 +5,7 @@ from pipelines.recipe.clips import published_clip as published_clip
 from pipelines.recipe.clips import view_settings as view_settings
 from pipelines.recipe.dataset import check_dataset as check_dataset
 from pipelines.recipe.dataset import open_data as open_data
-from pipelines.recipe.dataset import refuse_idle_workers as refuse_idle_workers
+from pipelines.recipe.dataset import refuse_impossible as refuse_impossible
 from pipelines.recipe.file import BUILT_IN as BUILT_IN
 from pipelines.recipe.file import assignment as assignment
 from pipelines.recipe.file import digest as digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from pipelines.recipe.clips import published_clip
 from pipelines.recipe.settings import WEIGHT_FILES, Recipe
 from tasks.data import storage
 from tasks.errors import first_ten
+from tasks.learn.settings import TrainSettings
+from tasks.learn.steps import smallest_size
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -21,8 +24,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def refuse_idle_workers(recipe: Recipe) -> None:
-    """Raise UserError where a training has more workers than a step has shares."""
+def refuse_impossible(recipe: Recipe) -> None:
+    """Raise UserError where a training's resources do not suit its settings, whatever the dataset and the cluster."""
+    amp = recipe.train.amp
+    if amp != "off" and not recipe.compute.gpus_per_worker:
+        raise UserError(
+            f"train.amp={amp} needs GPUs and compute.gpus_per_worker is 0: set train.amp=off, or "
+            "compute.gpus_per_worker=1"
+        )
     workers, shares = recipe.compute.most, recipe.train.shares
     if workers > shares:
         raise UserError(
@@ -60,6 +69,7 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
     What is only doubtful is logged.
     """
     refuse_small(recipe.input["size"], "input.size")
+    _refuse_small_steps(recipe.input["size"], recipe.train)
     where = f"dataset {dataset.uri}" + (f", split {dataset.split}" if dataset.split else "")
     if not dataset.parts.get("train"):
         raise UserError(f"{where} has no train part: choose another data.split, or data.fold=group=NAME")
@@ -87,6 +97,17 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
         log.warning("%s has one class, %s: any network is right about it", where, dataset.classes[0])
     if stream in network.streams:
         warn_if_enlarged(recipe.input["size"] or published_clip(network, stream).size, dataset, "input.size")
+
+
+def _refuse_small_steps(size: int | None, train: TrainSettings) -> None:
+    """Raise UserError where multigrid training makes clips of a given size too small for any network."""
+    factor = smallest_size(train)
+    if size is not None and (smallest := round(size * factor)) < SMALLEST:
+        raise UserError(
+            f"train.multigrid={train.multigrid} makes clips of {size} x {size} pixels as small as {smallest} x "
+            f"{smallest}, and a network takes at least {SMALLEST} x {SMALLEST}: set input.size="
+            f"{ceil(SMALLEST / factor)} or more, or train.multigrid=off"
+        )
 
 
 def refuse_small(size: int | None, setting: str) -> None:

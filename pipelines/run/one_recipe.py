@@ -15,7 +15,7 @@ from pipelines.evaluate import EvaluateResult, evaluate
 from pipelines.evaluate import result as evaluations
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.prepare.workflow import to_text
-from pipelines.recipe import Recipe, load, open_data, refuse_idle_workers, to_dict
+from pipelines.recipe import Recipe, load, open_data, refuse_impossible, to_dict
 from pipelines.recipe.dataset import not_there
 from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, workspace
 from pipelines.tracking.copies import fetch_folder
@@ -63,7 +63,7 @@ def run(
         UserError: as the steps raise it.
     """
     recipe = load(recipe, overrides)
-    refuse_idle_workers(recipe)
+    refuse_impossible(recipe)
     refuse_missing(recipe)
     finished = refuse_other(recipe)
     uri = open_store(workspace())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
-from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_idle_workers
+from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_impossible
 from pipelines.tracking import RunFolder, Tracker, claim, mask_of, masked, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
@@ -80,7 +80,7 @@ def train(
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
     """
     recipe = recipes.load(recipe, overrides)
-    refuse_idle_workers(recipe)
+    refuse_impossible(recipe)
     dataset = open_data(recipe)
     recipe = replace(recipe, prepare=dataset.settings, train=recipe.train.resolved())
     folder = RunFolder.of(recipe.name)

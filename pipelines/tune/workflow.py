@@ -13,7 +13,7 @@ from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError
-from pipelines.recipe import Recipe, check_dataset, open_data, refuse_idle_workers
+from pipelines.recipe import Recipe, check_dataset, open_data, refuse_impossible
 from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, tracking_uri, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
@@ -73,7 +73,7 @@ def tune(
     recipe = recipes.load(recipe, overrides)
     recipes.replaced(recipe, {"name": trial_name(recipe, "0" * TRIAL_ID)})  # refuses a name too long for its trials
     space = parse_space(recipe)
-    refuse_idle_workers(recipe)
+    refuse_impossible(recipe)
     dataset = open_data(recipe)
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):
         raise UserError(

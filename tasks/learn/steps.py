@@ -86,3 +86,12 @@ def long_shape(settings: TrainSettings, epoch: int) -> Shape:
         if done < passed / whole:
             return shape
     return FULL
+
+
+def smallest_size(settings: TrainSettings) -> float:
+    """Return the smallest factor on a clip's height and width in a training."""
+    bases = {FULL}
+    if settings.multigrid in ("long", "both"):
+        bases = {long_shape(settings, epoch) for epoch in range(settings.epochs)}
+    cycle = SHORT if settings.multigrid in ("short", "both") else (FULL,)
+    return min(base.size * shape.size for base in bases for shape in cycle)

@@ -103,7 +103,8 @@ def _load_into(network: nn.Module, folder: Path, name: str, document: Document) 
 def resume(folder: Path, state: State, identity: Identity) -> Position:
     """Restore everything that training needs and return its position.
 
-    UserError if the checkpoint is damaged, or of another network, other classes or another dataset than `identity`.
+    UserError if the checkpoint is damaged, or of another network, other classes, another dataset or another number of
+    shares than `identity`.
     """
     document = read(folder)
     before = asdict(document.identity)
@@ -115,6 +116,12 @@ def resume(folder: Path, state: State, identity: Identity) -> Position:
                 f"({short(before[key])}, not {short(now[key])}): train under a new name, or go back "
                 "to the recipe and dataset that it was made with"
             )
+    shares = [one["recipe"].get("train", {}).get("micro_batches") for one in (before, now)]
+    if None not in shares and shares[0] != shares[1]:
+        raise UserError(
+            f"checkpoint {folder} is of a training with train.micro_batches={shares[0]}, not {shares[1]}: batch norm "
+            "and noise go by shares, so set it back, or train under a new name"
+        )
     if (TRAINED_FILE in document.files) != (state.average is not None):
         without = "out" if state.average else ""
         raise UserError(

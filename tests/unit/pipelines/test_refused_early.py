@@ -83,6 +83,19 @@ SPACE = "search.space.train.lr.choice=[0.1]"
             "train.epochs (3, now 5); give this one another name (`--set name=... --set model.weights=early` trains on "
             "from its weights), or delete",
         ),
+        (
+            ["train", "new.yaml", "--set", "train.amp=bf16"],
+            "train.amp=bf16 needs GPUs and compute.gpus_per_worker is",
+        ),
+        (
+            ["train", "new.yaml", "--workers", "9"],
+            "compute.workers=9 is more than the 8 shares that a step",
+        ),
+        (
+            ["train", "new.yaml", "--set", "train.multigrid=both", "--set", "input.size=64"],
+            "train.multigrid=both makes clips of 64 x 64 pixels as small as 23 x 23, and a network takes at least 32 x "
+            "32: set input.size=91 or more",
+        ),
         (["tune", "new.yaml"], "no search.space"),
         (["tune", "new.yaml", "--set", SPACE, "--set", "data.dataset=nowhere"], "{folder}/nowhere does not exist"),
         (["tune", "new.yaml", "--set", SPACE, "--set", "data.split=second"], "has no val part"),

@@ -140,6 +140,11 @@ def test_mistakes_are_sentences(tmp_path):
     for change, words in [({"classes": ["a", "b", "c"]}, "classes"), ({"dataset_digest": "1"}, "dataset digest")]:
         with pytest.raises(UserError, match=f"another {words} than this training"):
             checkpoint.resume(folder, state, dataclasses.replace(IDENTITY, **change))
+    two, four = ({"recipe": {"train": {"micro_batches": number}}} for number in (2, 4))
+    shared = state.snapshot(dataclasses.replace(IDENTITY, **two), {}).write(tmp_path / "shared")
+    checkpoint.resume(shared, state, dataclasses.replace(IDENTITY, **two))
+    with pytest.raises(UserError, match=r"is of a training with train\.micro_batches=2, not 4: .*set it back"):
+        checkpoint.resume(shared, state, dataclasses.replace(IDENTITY, **four))
     document = json.loads((folder / "checkpoint.json").read_text())
     del document["sha256"]
     (folder / "checkpoint.json").write_text(json.dumps(document | {"format": 9}))
