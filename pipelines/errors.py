@@ -18,7 +18,7 @@ def user_error(error: BaseException) -> BaseException | None:
     return next((cause for cause in _causes(error) if isinstance(cause, USER_ERRORS)), None)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException, above: tuple[BaseException, ...] = ()) -> Iterator[BaseException]:
     # Innermost first: Ray's wrapper is an instance of the wrapped class too, but its text is a whole traceback.
     wrapped = [
         error.__cause__,
@@ -26,7 +26,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         getattr(error, "controller_failure", None),  # ray.train.ControllerError
         *getattr(error, "worker_failures", {}).values(),  # ray.train.WorkerGroupError
     ]
+    above = (*above, error)  # a cause that was raised from its wrapper leads back to it
     for cause in wrapped:
-        if isinstance(cause, BaseException) and cause is not error:
-            yield from _causes(cause)
+        if isinstance(cause, BaseException) and all(cause is not one for one in above):
+            yield from _causes(cause, above)
     yield error

@@ -21,7 +21,10 @@ def fail(restarts, *errors):
 def test_an_error_that_would_come_again_ends_the_training_at_once():
     with pytest.raises(ControllerError) as raised:
         fail(Restarts(3), RuntimeError("connection closed by peer"), UserError("the loss is no longer finite"))
-    assert str(cause_of(raised.value, "waves")) == "the loss is no longer finite"
+    cause = cause_of(raised.value, "waves")
+    assert str(cause) == "the loss is no longer finite"
+    cause.__cause__ = raised.value  # as where it is raised from that
+    assert user_error(raised.value) is user_error(cause) is cause
 
 
 def test_failures_count_from_the_last_checkpoint(tmp_path):
