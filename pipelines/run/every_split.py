@@ -196,7 +196,7 @@ def _track(result: AverageResult, folder: AverageFolder) -> None:
         folder.name,
         params={},
         tags={"average": "mean over divisions", "average.runs": " ".join(runs)},
-        key=claim.own_key(folder.address),
+        key=claim.own_key(folder),
         run_id=folder.read_run_id(),
     )
     with tracker:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.errors import UserError
+from pipelines.tracking.folder import Folder
 from pipelines.tracking.workspace import make_file, make_folder
 from tasks.data import storage
 from tasks.data.lock import FILE, FOLDER, Lock
-from tasks.remote import reason
 
 KEY = "key.json"
 """File with the key, a name that no other run of any workspace has; MLflow's run carries it from its creation on."""
@@ -38,20 +36,16 @@ def refuse_held(address: str) -> None:
             pass
 
 
-def own_key(address: str) -> str:
-    """Return the key of the run or sweep in a folder, made when it is first asked for; call it under the lock.
+def own_key(folder: Folder) -> str:
+    """Return the key of the run, sweep or average in a folder, made when it is first asked for; call it under the lock.
 
     Raises:
         UserError: it cannot be read or written.
     """
-    place = storage.join(address, KEY)
-    try:
-        content = json.loads(storage.read_bytes(place)) if storage.exists(place) else None
-        if content is None:
-            content = {"key": uuid.uuid4().hex}
-            storage.publish(place, json.dumps(content).encode())
-        return str(content["key"])
-    except OSError as error:
-        raise UserError(f"{place} cannot be used: {reason(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{place} is damaged (it names no key): delete it") from error
+    content = folder.read_json(KEY)
+    if content is None:
+        content = {"key": uuid.uuid4().hex}
+        folder.write_json(KEY, content)
+    if "key" not in content:
+        raise folder.damaged(KEY, "it names no key")
+    return str(content["key"])

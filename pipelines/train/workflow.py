@@ -141,7 +141,7 @@ def _train(
             recipe.name,
             params=recipes.to_dict(recipe),
             tags=tags,
-            key=claim.own_key(folder.address),
+            key=claim.own_key(folder),
             parent_run_id=parent_run_id,
             run_id=state.run_id if state else None,
         ),

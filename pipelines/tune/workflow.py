@@ -99,7 +99,7 @@ def tune(
             recipe.name,
             params=recipes.to_dict(recipe),
             tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
-            key=claim.own_key(folder.address),
+            key=claim.own_key(folder),
             run_id=state.run_id if state else None,
         )
         with tracker, masked(workspace()):

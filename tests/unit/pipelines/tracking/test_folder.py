@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.tracking import RunFolder, progress, workspace
+from pipelines.tracking import RunFolder, claim, progress, workspace
 from pipelines.tracking.copies import fetch_file, fetch_folder, local_path
 from pipelines.tracking.run_folder import State
 from pipelines.tracking.workspace import address_of, local_folder, make_workspace, upload
@@ -61,6 +61,16 @@ def test_state_and_notes(folder):
     folder.write("run.json", b"{")
     with pytest.raises(UserError, match=rf"^{folder.address}/run.json is damaged .*, or delete {folder.address} to"):
         folder.read_state()
+
+
+def test_a_folder_keeps_its_key(folder):
+    key = claim.own_key(folder)
+    assert claim.own_key(RunFolder(folder.address)) == key
+    assert claim.own_key(RunFolder(f"{folder.address}-other")) != key
+    for damage in (b"{", b"[]", b"{}"):
+        folder.write(claim.KEY, damage)
+        with pytest.raises(UserError, match=rf"^{folder.address}/key.json is damaged \(.*\): put a copy in its"):
+            claim.own_key(folder)
 
 
 def test_progress_at_an_address_is_read_from_now_on(address):
