@@ -164,8 +164,21 @@ class _Reporter:
         name = None
         if ray.train.get_context().get_world_rank() == 0:
             name = newest(self.job.folder, self.note)
+            if name is not None:
+                self._tell_changed(name)
         name = broadcast_from_rank_zero(name)
         return self.job.folder.checkpoint(name) if name else None
+
+    def _tell_changed(self, name: str) -> None:
+        """Say where this worker computes other bits than the one that made a checkpoint."""
+        import ray.train.torch
+
+        from tasks.learn.checkpoint import read_conditions
+        from tasks.learn.conditions import conditions, tell_changed
+
+        now = conditions(ray.train.torch.get_device())
+        if line := tell_changed(read_conditions(self.job.folder.checkpoint(name)), now):
+            self.note(line)
 
     def way_on(self) -> str:
         """Return how another training can go on from the last checkpoint, once that is written; the same on every rank.

@@ -19,6 +19,7 @@ from tasks.learn.agreement import refuse_different_weights
 from tasks.learn.batch import TrainingSource, ValidationSource
 from tasks.learn.checkpoint import Identity, Position, Snapshot, State
 from tasks.learn.class_weights import class_weights
+from tasks.learn.conditions import deterministic
 from tasks.learn.score import measure, score
 from tasks.learn.settings import TrainSettings
 from tasks.learn.update import Updates
@@ -88,23 +89,24 @@ def fit(
     Raises DivergedError if loss, gradient or a weight is no longer finite, and UserError if a setting does not suit the
     device.
     """
-    loop = _Loop(network, training, settings, report, identity, torch.device(device), group, checkpoints, wish)
-    if resume is not None:
-        loop.position = checkpoint.resume(resume, loop.state(), identity)
-    loop.updates.wrap()
-    try:
-        while loop.position.epoch < settings.epochs:
-            if not loop.train_epoch():
-                return False
-            epoch = loop.position.epoch
-            metrics = loop.window_metrics() | loop.epoch_times()
-            if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
-                metrics |= loop.validate(validation)
-            loop.report_checkpoint(metrics)
-        return True
-    finally:
-        del loop
-        parallel.release(group)
+    with deterministic(settings.deterministic):
+        loop = _Loop(network, training, settings, report, identity, torch.device(device), group, checkpoints, wish)
+        if resume is not None:
+            loop.position = checkpoint.resume(resume, loop.state(), identity)
+        loop.updates.wrap()
+        try:
+            while loop.position.epoch < settings.epochs:
+                if not loop.train_epoch():
+                    return False
+                epoch = loop.position.epoch
+                metrics = loop.window_metrics() | loop.epoch_times()
+                if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
+                    metrics |= loop.validate(validation)
+                loop.report_checkpoint(metrics)
+            return True
+        finally:
+            del loop
+            parallel.release(group)
 
 
 class _Loop:

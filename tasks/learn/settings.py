@@ -69,6 +69,8 @@ class TrainSettings:
     checkpoint's weights then has the average. 0 is none."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     """Mixed precision; needs a GPU."""
+    deterministic: bool = False
+    """Whether GPUs may use only what gives the same bits each time, which is slower; CPUs always do."""
     log_every: int = 10
     """Steps between logged metrics."""
     validate_every: int = 1

@@ -3,7 +3,7 @@
 weights.safetensors    the network's state dict, averaged if the training averages it
 training.safetensors   only then: the state dict that goes on being trained
 optimizer.safetensors  the optimiser's state, `<name of the parameter>.<name of the value>`
-checkpoint.json        identity, position, loss scaler, metrics, and the sha256 of every file, its own content too
+checkpoint.json        identity, position, loss scaler, metrics, conditions, and the sha256 of every file and of itself
 
 Random numbers are functions of (seed, step, share), so a position is all that an exact resume needs of them.
 """
@@ -20,6 +20,7 @@ from tasks.learn.checkpoint.document import Position as Position
 from tasks.learn.checkpoint.document import sum_of as sum_of
 from tasks.learn.checkpoint.load import load_weights as load_weights
 from tasks.learn.checkpoint.load import newest_whole as newest_whole
+from tasks.learn.checkpoint.load import read_conditions as read_conditions
 from tasks.learn.checkpoint.load import read_identity as read_identity
 from tasks.learn.checkpoint.load import read_metrics as read_metrics
 from tasks.learn.checkpoint.load import resume as resume

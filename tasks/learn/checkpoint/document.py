@@ -66,6 +66,8 @@ class Document:
     files: dict[str, str]
     """sha256 of each other file by its name; empty in format 1."""
     format: int = FORMAT
+    conditions: dict[str, str] = field(default_factory=dict)
+    """What the weights were computed with; empty where it was not recorded."""
 
     def text(self) -> str:
         """Return the text of the file."""
@@ -176,6 +178,8 @@ def _checked(content: dict[str, Any]) -> Document:
     for name, numbers in (("scaler", content["scaler"]), ("metrics", metrics)):
         if not isinstance(numbers, dict) or not all(isinstance(value, int | float) for value in numbers.values()):
             raise TypeError(name)
-    if not isinstance(files, dict):
-        raise TypeError("files")
-    return Document(identity, position, content["scaler"], metrics, files, content["format"])
+    conditions = content.get("conditions", {})
+    for name, texts in (("files", files), ("conditions", conditions)):
+        if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
+            raise TypeError(name)
+    return Document(identity, position, content["scaler"], metrics, files, content["format"], conditions)

@@ -37,6 +37,11 @@ def read_identity(folder: Path) -> Identity:
     return read(folder).identity
 
 
+def read_conditions(folder: Path) -> dict[str, str]:
+    """Return what a checkpoint was computed with; UserError as `read_identity`."""
+    return read(folder).conditions
+
+
 def read_metrics(folder: Path, content: bytes) -> dict[str, float]:
     """Return what the content of checkpoint.json says was measured; UserError, which names the folder, if damaged."""
     return parse(folder, content).metrics

@@ -26,6 +26,7 @@ from tasks.learn.checkpoint.document import (
     Position,
     sum_of,
 )
+from tasks.learn.conditions import conditions
 from tasks.remote import reason
 
 
@@ -48,7 +49,10 @@ class State:
         if not writes:
             return None
         copies = {file: {name: _copy(value) for name, value in part.items()} for file, part in tensors.items()}
-        document = Document(identity, self.position, self.scaler.state_dict(), dict(metrics), {})
+        device = next(self.network.parameters()).device
+        document = Document(
+            identity, self.position, self.scaler.state_dict(), dict(metrics), {}, conditions=conditions(device)
+        )
         return Snapshot(copies, document)
 
     def _collect(self) -> dict[str, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from torn import DAMAGES, cut
 from tasks.errors import UserError
 from tasks.learn import checkpoint
 from tasks.learn.checkpoint import Position, State
+from tasks.learn.conditions import conditions, tell_changed
 from tasks.learn.optim import build_optimizer
 from tasks.learn.precision import grad_scaler
 from tasks.learn.settings import TrainSettings
@@ -104,6 +105,20 @@ def test_a_snapshot_stays_as_it_was_while_training_goes_on(tmp_path):
     checkpoint.resume(snapshot.write(tmp_path / "c"), other, IDENTITY)
     assert equal(before, tensors_of(other))
     assert not equal(before, tensors_of(state))
+
+
+def test_a_checkpoint_records_what_it_was_computed_with(tmp_path):
+    now = conditions(torch.device("cpu"))
+    assert now["processor"] == torch.backends.cpu.get_cpu_capability()
+    assert {"threads", "torch", "numpy", "opencv-contrib-python"} < now.keys()
+    before = checkpoint.read_conditions(saved(tmp_path / "c", trained(TrainSettings())))
+    assert before == now
+    assert tell_changed(before, now) is None
+    assert tell_changed({}, now) is None  # of a checkpoint that does not say
+    assert tell_changed(before | {"processor": "NEON", "gpu": "H200"}, now) == (
+        "the checkpoint was computed with gpu H200, processor NEON, and this worker has gpu none, processor "
+        f"{now['processor']}: equal to rounding from here"
+    )
 
 
 def test_a_rank_that_does_not_write_copies_nothing():

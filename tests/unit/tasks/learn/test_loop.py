@@ -349,6 +349,30 @@ def test_so_is_one_held_out(tmp_path):
         train(tmp_path, QUIET, network=Single(), validation=False)
 
 
+def test_a_deterministic_training_allows_nothing_else_while_it_lasts(tmp_path):
+    seen = set()
+
+    class Noted(Toy):
+        def forward(self, clip):
+            seen.add((torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic))
+            return super().forward(clip)
+
+    class Unfit(Toy):
+        def forward(self, clip):
+            torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]))
+            return super().forward(clip)
+
+    settings = replace(QUIET, epochs=1, deterministic=True)
+    here, _ = train(tmp_path, settings, network=Noted())
+    there, _ = train(tmp_path, replace(settings, deterministic=False))
+    assert seen == {(True, True)}
+    assert all(torch.equal(here[name], there[name]) for name in here)
+    with pytest.raises(UserError, match=r"train\.deterministic: torch has no implementation of put_ for this device"):
+        train(tmp_path, settings, network=Unfit())
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+
+
 def test_mixed_precision_needs_a_gpu(tmp_path):
     with pytest.raises(UserError, match=r"train\.amp=bf16 needs a GPU and this worker runs on the CPU"):
         train(tmp_path, TrainSettings(epochs=1, batch_size=4, amp="bf16"))
