@@ -83,6 +83,10 @@ def check_dataset(dataset: Dataset, recipe: Recipe) -> None:
             f"{where} has no training videos of {first_ten(missing)}: choose another split, or add videos of these "
             "classes"
         )
+    if recipe.train.patience and not dataset.parts.get("val"):
+        raise UserError(
+            f"{where} has no val part, which train.patience watches: choose another data.split, or set train.patience=0"
+        )
     weights = recipe.train.class_weights
     if not isinstance(weights, str):
         for name in weights:

@@ -41,6 +41,18 @@ def best(folder: RunFolder, tell: Callable[[str], None]) -> tuple[str, dict[str,
     return chosen.name, {**metrics, "step": float(folder.checkpoint_step(chosen.name))}
 
 
+def early_end(folder: RunFolder, epochs: int) -> str:
+    """Return what is to be said of a training that has ended before its last epoch; nothing of others."""
+    from tasks.learn.checkpoint import read_metrics
+
+    newest = folder.checkpoint_names()[0]
+    try:
+        ended = read_metrics(Path(newest), folder.read_checkpoint_document(newest) or b"")["epoch"]
+    except UserError:
+        return ""
+    return f"; stopped early, after epoch {ended:g} of {epochs}" if ended < epochs else ""
+
+
 class Writer:
     """Writes the checkpoints of a training on rank 0 by Ray Train's thread for uploads, one at a time."""
 

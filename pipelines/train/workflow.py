@@ -21,7 +21,7 @@ from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.workspace import ray_storage
-from pipelines.train.checkpoints import best
+from pipelines.train.checkpoints import best, early_end
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.publish import log_inputs, publish
@@ -178,11 +178,8 @@ def _train(
             _fit(job, callbacks, progress)
             lock.confirm()
             checkpoint, metrics = best(folder, log.warning)
-            result = Result(
-                checkpoint=checkpoint,
-                metrics=metrics,
-                chosen=f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part",
-            )
+            chosen = f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part"
+            result = Result(checkpoint, metrics, chosen + early_end(folder, recipe.train.epochs))
             folder.write_unpublished()
             state = state.with_result(result)
             folder.write_state(state)

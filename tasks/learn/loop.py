@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -80,7 +80,7 @@ def fit(
     checkpoints: bool = True,
     wish: Callable[[int], Wish] = _go_on,
 ) -> bool:
-    """Train a network and report progress; return whether training came to its end.
+    """Train a network and report progress; return whether training came to its end, which may be an early one.
 
     Call it on every rank of `group` (None: one worker). `resume` is a checkpoint folder that every rank can read;
     training continues from it bit for bit, as if it had never stopped. Without `checkpoints` there are none in the
@@ -95,13 +95,14 @@ def fit(
             loop.position = checkpoint.resume(resume, loop.state(), identity)
         loop.updates.wrap()
         try:
-            while loop.position.epoch < settings.epochs:
+            while loop.position.epoch < settings.epochs and not loop.is_out_of_patience():
                 if not loop.train_epoch():
                     return False
                 epoch = loop.position.epoch
                 metrics = loop.window_metrics() | loop.epoch_times()
                 if validation is not None and (epoch % settings.validate_every == 0 or epoch == settings.epochs):
                     metrics |= loop.validate(validation)
+                    loop.judge(metrics)
                 loop.report_checkpoint(metrics)
             return True
         finally:
@@ -174,7 +175,7 @@ class _Loop:
                 self.window.add(self.updates.take(portion, self.position.step, *self.epoch_and_width()))
                 done += 1
                 last = done == steps
-                self.position = Position(epoch + last, self.position.step + 1)
+                self.position = replace(self.position, epoch=epoch + last, step=self.position.step + 1)
                 if last:
                     return True
                 wish = self.wish(self.position.step)
@@ -256,6 +257,19 @@ class _Loop:
             "val/top5_percent": metrics.top5_percent,
             "val/mean_class_percent": metrics.mean_class_percent,
         }
+
+    def judge(self, metrics: dict[str, float]) -> None:
+        """Note whether a validation was better than all before it, as rank 0 sees it: all must end at once."""
+        name = self.settings.patience_metric
+        if self.settings.patience:
+            value = float(parallel.gather_json(metrics[name], self.device, self.group)[0])
+            best = self.position.best
+            better = best is None or (value < best if name == "val/loss" else value > best)
+            self.position = self.position.judged(value, better=better)
+
+    def is_out_of_patience(self) -> bool:
+        """Return whether validations have not got better for as long as the settings wait."""
+        return 0 < self.settings.patience <= self.position.stale
 
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
         """Report on every rank, with a checkpoint on rank 0; all must have the same weights."""

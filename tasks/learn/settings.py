@@ -75,6 +75,13 @@ class TrainSettings:
     """Steps between logged metrics."""
     validate_every: int = 1
     """Epochs between validations."""
+    patience: int = 0
+    """Validations in a row that are not better than the best before them after which the training ends early; 0: it
+    always trains all epochs. The learning rate is that of all epochs, whenever it ends."""
+    patience_metric: Literal["val/top1_percent", "val/top5_percent", "val/mean_class_percent", "val/loss"] = (
+        "val/top1_percent"
+    )
+    """What `patience` watches."""
     checkpoint_steps: int = 0
     """Steps between checkpoints within an epoch; 0: only at the ends of epochs, and by `checkpoint_minutes`."""
     checkpoint_minutes: float = 10.0
@@ -89,6 +96,7 @@ class TrainSettings:
         at_least(self, 1, "epochs", "batch_size", "micro_batches", "log_every", "validate_every", "loader_threads")
         above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "checkpoint_minutes")
+        at_least(self, 0, "patience")
         at_least(self, 0, "keep_checkpoints")
         at_least(self, 0, "mixup", "cutmix")
         within(self, 0, 1, "momentum", "label_smoothing")

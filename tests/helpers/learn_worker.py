@@ -92,21 +92,9 @@ def cases(rank, world, group, scratch, runs):
 def training(rank, world, group, scratch, sums="exact", **settings):
     """A whole training, with batch norm and dropout; the last step of an epoch has two shares, others four."""
     network, reports = Toy(), []
-    settings = TrainSettings(
-        epochs=2,
-        batch_size=8,
-        micro_batches=4,
-        lr=0.02,
-        log_every=2,
-        clip_norm=1.0,
-        sums=sums,
-        label_smoothing=0.1,
-        mixup=0.8,
-        cutmix=1.0,
-        ema_decay=0.9,
-        class_weights={"jump": 3.0},
-        **settings,
-    )
+    common = {"epochs": 2, "batch_size": 8, "micro_batches": 4, "lr": 0.02, "log_every": 2, "clip_norm": 1.0}
+    mixing = {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0, "ema_decay": 0.9, "class_weights": {"jump": 3.0}}
+    settings = TrainSettings(**common | mixing | settings, sums=sums)
     fit(
         network,
         Table(n=21, batch_size=8).training(settings.shares),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,14 @@ class Position:
     """Finished epochs."""
     step: int = 0
     """Optimisation steps taken since the start."""
+    best: float | None = None
+    """Best validation so far; None without one, or where the training does not watch it."""
+    stale: int = 0
+    """Validations since then."""
+
+    def judged(self, value: float, *, better: bool) -> Position:
+        """Return the position after a validation, which was better than the best before or was not."""
+        return replace(self, best=value, stale=0) if better else replace(self, stale=self.stale + 1)
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,10 @@ def _checked(content: dict[str, Any]) -> Document:
     if not all(isinstance(name, str) for name in identity.classes):
         raise TypeError("classes")
     ClipSettings(**identity.clip)
-    if not all(type(count) is int and count >= 0 for count in (position.epoch, position.step)):
+    if not all(type(count) is int and count >= 0 for count in (position.epoch, position.step, position.stale)):
         raise TypeError("position")
+    if position.best is not None and not isinstance(position.best, float):
+        raise TypeError("best")
     summed = content["format"] != UNSUMMED
     metrics, files = (content["metrics"], content["files"]) if summed else ({}, {})
     for name, numbers in (("scaler", content["scaler"]), ("metrics", metrics)):

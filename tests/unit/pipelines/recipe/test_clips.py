@@ -264,6 +264,13 @@ def test_class_weights_name_classes_of_the_dataset(tmp_path: Path) -> None:
         of(train__class_weights="balanced", train__balanced_sampling=True)
 
 
+def test_patience_needs_a_val_part(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    check_dataset(open_dataset(data, split="first"), of(train__patience=2))
+    with pytest.raises(UserError, match=r"split second has no val part, which train\.patience watches: choose another"):
+        check_dataset(open_dataset(data, split="second"), of(train__patience=2))
+
+
 def test_one_class_and_enlarged_clips_are_said_in_a_line_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def said(of_dataset: str, **overrides: object) -> list[str]:
         caplog.clear()

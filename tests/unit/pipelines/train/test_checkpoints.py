@@ -9,7 +9,7 @@ from torn import DAMAGES, flip
 
 from pipelines.errors import UserError
 from pipelines.tracking import RunFolder
-from pipelines.train.checkpoints import SCORE, best, newest, remove_old
+from pipelines.train.checkpoints import SCORE, best, early_end, newest, remove_old
 from tasks.learn.checkpoint import Position, State
 from tasks.learn.optim import build_optimizer
 from tasks.learn.precision import grad_scaler
@@ -74,6 +74,12 @@ def test_a_damaged_one_is_neither_gone_on_from_nor_counted_until_it_is_replaced(
     assert newest(folder, told.append) == "checkpoint-00000012"
     assert steps(folder) == [12, 10]
     assert len(told) == 1
+
+
+def test_an_early_end_is_said(folder, state):
+    write(folder, state, 12)  # epoch 3
+    assert early_end(folder, 8) == "; stopped early, after epoch 3 of 8"
+    assert early_end(folder, 3) == ""
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

@@ -118,6 +118,16 @@ def test_workers_train_and_report_as_one(whole_training, world):
         assert unclocked(ours[3]) == unclocked(theirs[3])
 
 
+def test_workers_stop_early_as_one(tmp_path):
+    lazy = {"epochs": 20, "lr": 1e-9, "patience": 2}
+    (one,), three = (run_workers("training", world, tmp_path / str(world), **lazy) for world in (1, 3))
+    ends = [step for kind, step, _, _ in one["reports"] if kind == "epoch"]
+    assert len(ends) < 20
+    for rank in three:
+        assert [step for kind, step, _, _ in rank["reports"] if kind == "epoch"] == ends
+        assert all(torch.equal(rank["weights"][name], value) for name, value in one["weights"].items())
+
+
 def test_fast_workers_train_as_one(whole_training):
     (one,), two = whole_training("exact", 1), whole_training("fast", 2)
     for name, expected in one["weights"].items():
