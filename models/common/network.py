@@ -94,6 +94,14 @@ class Network(nn.Module):
                 resumed training continues exactly.
         """
 
+    def trunk_blocks(self) -> list[nn.Module]:
+        """Return the blocks of the trunk in order: what goes into each is enough to compute what is in it again."""
+        found: list[nn.Module] = []
+        for child in self.children():
+            if type(child) in _LISTS:
+                found += _items(child)
+        return found
+
     def parameter_groups(self) -> list[Group]:
         """Return the optimiser groups of tsn-pytorch; each trainable parameter is in exactly one.
 
@@ -198,6 +206,14 @@ def last_linear(channels: int, num_classes: int, std: float = 0.001) -> nn.Linea
     nn.init.normal_(layer.weight, std=std)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+_LISTS = (nn.Sequential, nn.ModuleList)
+
+
+def _items(modules: nn.Module) -> list[nn.Module]:
+    """Return what is in lists, and in lists of lists."""
+    return [item for one in modules.children() for item in (_items(one) if type(one) in _LISTS else [one])]
 
 
 _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)

@@ -21,6 +21,7 @@ from tasks.learn.divergence import Watch, are_finite
 from tasks.learn.laps import Laps
 from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
+from tasks.learn.recompute import recompute
 from tasks.learn.running_statistics import RunningStatistics
 from tasks.learn.schedule import lr_at
 from tasks.learn.settings import TrainSettings
@@ -60,6 +61,8 @@ class Updates:
     ) -> None:
         self.autocast = autocast(device, settings.amp)
         self.network = network.to(device)
+        if settings.recompute:
+            recompute(network)
         self.settings, self.device, self.group = settings, device, group
         self.world = parallel.rank_and_world(group)[1]
         self.optimizer = build_optimizer(network, settings)

@@ -53,14 +53,20 @@ def network_of(case):
     return network, about.get("target") == "flow"
 
 
-def steps(rank, world, group, scratch, case, sums, number_of_steps, double=False):
-    """Take a step of 7 clips, in 3 shares, and one in a single share; return what the weights are then."""
+def steps(rank, world, group, scratch, case, sums, number_of_steps, double=False, recompute=None):
+    """Take a step of 7 clips, in 3 shares, and one in a single share; return what the weights are then.
+
+    Unless told otherwise, three workers compute the blocks of the network again.
+    """
     network, flow = network_of(case)
     network = network.double() if double else network
     mixing = {"label_smoothing": 0.0 if double else 0.1}  # the loss of parts of labels is rounded to float32
     if not (flow or double):
         mixing |= {"mixup": 0.8, "cutmix": 1.0}
-    settings = TrainSettings(batch_size=8, micro_batches=4, lr=0.1, momentum=0.9, clip_norm=5.0, sums=sums, **mixing)
+    again = world == 3 if recompute is None else recompute
+    settings = TrainSettings(
+        batch_size=8, micro_batches=4, lr=0.1, momentum=0.9, clip_norm=5.0, sums=sums, recompute=again, **mixing
+    )
     updates = Updates(network, settings, torch.device("cpu"), group)
     updates.wrap()
     updates.model.train()
