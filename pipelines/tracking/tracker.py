@@ -6,6 +6,7 @@ Everything goes through `MlflowClient` and an explicit run id, so that drivers, 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,8 @@ BATCH = 100
 """Most parameters or tags per request to MLflow."""
 VALUE_LENGTH = 6000
 """Most characters of a parameter that MLflow stores; the recipe is an artifact as well, so nothing is lost."""
+PART = re.compile(r"\w(?:[\w.-]*\w)?", re.ASCII)
+"""Part of a parameter's name; MLflow refuses others, such as patterns of `train.lr_factors`."""
 log = logging.getLogger(__name__)
 
 
@@ -50,10 +53,10 @@ def runs_page(uri: str) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into parameters such as `train.lr`."""
+    """Turn nested settings into parameters such as `train.lr`; a mapping whose keys no name may hold stays whole."""
     flat: dict[str, str] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(PART.fullmatch(str(inner)) for inner in value):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = without_credentials(str(value))[:VALUE_LENGTH]

@@ -5,6 +5,7 @@ from pipelines.tracking import Tracker, resolve, tracking_uri
 from pipelines.tracking.revision import git_tags
 from pipelines.tracking.tracker import client, flatten, refuse_shared_sqlite
 
+PARAMS = {"train": {"lr": 0.1, "lr_factors": {"layer1.*": 0.5}, "class_weights": {"jump": 2.0}}}
 TRAINING = "run_name = 'finished' and tags.stream = 'rgb'"
 
 
@@ -13,7 +14,7 @@ def work(tmp_path_factory):
     """A workspace with three runs; MLflow's database takes seconds to make, so the module shares it."""
     folder = tmp_path_factory.mktemp("work")
     for name in ("finished", "twice", "twice", "failed"):
-        tracker = Tracker.start(folder, name, params={"train": {"lr": 0.1}}, tags={"stream": "rgb"})
+        tracker = Tracker.start(folder, name, params=PARAMS, tags={"stream": "rgb"})
         if name != "failed":
             checkpoint = folder / "checkpoint"
             checkpoint.mkdir(exist_ok=True)
@@ -68,6 +69,15 @@ def test_an_empty_workspace_says_so(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="holds no runs yet"):
         resolve("anything")
     assert not list(tmp_path.iterdir())  # asking makes no database
+
+
+def test_mlflow_has_every_parameter_also_one_whose_keys_it_would_refuse(work):
+    (run,) = client(tracking_uri(work)).search_runs(["1"], TRAINING)
+    assert run.data.params == {
+        "train.lr": "0.1",
+        "train.lr_factors": "{'layer1.*': 0.5}",
+        "train.class_weights.jump": "2.0",
+    }
 
 
 @pytest.mark.quick
