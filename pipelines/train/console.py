@@ -39,6 +39,7 @@ class Console(Beside):
     def _show(self, report: Mapping[str, float | str]) -> None:
         if report["kind"] == "note":
             log.warning("%s", report["text"])
+            self._started = None  # what workers took that are no more says nothing about those that go on
             return
         now, step, steps = float(report["time"]), int(report["step"]), int(report["steps"])
         if self._started is None:

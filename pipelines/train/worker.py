@@ -20,6 +20,7 @@ from pipelines.tracking.system import Place, outbox_of
 from pipelines.train.checkpoints import Writer, newest
 from pipelines.train.notices import Notices
 from tasks.clips import ClipSettings
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
@@ -161,10 +162,12 @@ class _Reporter:
         import ray.train
         from ray.train.collective import broadcast_from_rank_zero
 
-        name = None
-        if ray.train.get_context().get_world_rank() == 0:
+        name, context = None, ray.train.get_context()
+        if context.get_world_rank() == 0:
             name = newest(self.job.folder, self.note)
             if name is not None:
+                workers = counted(context.get_world_size(), "worker")
+                self.note(f"going on with {workers} after step {self.job.folder.checkpoint_step(name)}")
                 self._tell_changed(name)
         name = broadcast_from_rank_zero(name)
         return self.job.folder.checkpoint(name) if name else None

@@ -7,6 +7,7 @@ kill -9 of pytest, the kernel ends everything on the host with it, then its netw
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -15,6 +16,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +45,7 @@ class Host:
     holder: subprocess.Popen[bytes] = field(repr=False)
     inside: int
     """The host's first process, as this machine numbers it."""
+    _reclaim: threading.Timer | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
@@ -71,20 +75,17 @@ class Host:
         """Run a command on the host to its end."""
         return processes.run(self.command(words), cwd=ROOT, env=self.environment(**variables))
 
-    def started(
-        self, words: Sequence[object], **variables: object
-    ) -> contextlib.AbstractContextManager[subprocess.Popen[Any]]:
-        """Start a command on the host, which ends with the block."""
-        return processes.started(
-            self.command(words),
-            cwd=ROOT,
-            env=self.environment(**variables),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    @contextlib.contextmanager
+    def started(self, words: Sequence[object], log: Path, **variables: object) -> Iterator[subprocess.Popen[Any]]:
+        """Start a command on the host, which ends with the block and writes to a file."""
+        command, environment = self.command(words), self.environment(**variables)
+        with (
+            log.open("wb") as output,
+            processes.started(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,
+        ):
+            yield process
 
-    def start_ray(self, cpus: int = 1) -> None:
+    def start_ray(self, cpus: int = 1, **variables: object) -> None:
         """Start a node that joins the cluster of host 1, or is its head, and wait until it accepts work."""
         words: list[object] = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start"]
         words += [f"--node-ip-address={self.address}", f"--num-cpus={cpus}", "--num-gpus=0"]
@@ -94,10 +95,10 @@ class Host:
             words += [f"--dashboard-host={self.address}"]
         else:
             words += [f"--address={self.network.head}"]
-        log = self.own / "start.log"
+        log, environment = self.own / "start.log", self.environment(**variables)
         with log.open("wb") as output:  # the node goes on: a pipe would not end
             done = subprocess.run(
-                self.command(words), cwd=ROOT, env=self.environment(), stdout=output, stderr=output, timeout=UP_S
+                self.command(words), cwd=ROOT, env=environment, stdout=output, stderr=output, timeout=UP_S
             )
         assert done.returncode == 0, log.read_text()
 
@@ -107,11 +108,46 @@ class Host:
             return psutil.Process(self.inside).children(recursive=True)
         return []
 
+    def drain(self, seconds: int) -> float:
+        """Announce that the host is taken away in so many seconds, as a provider of spot machines does, and do so.
+
+        Returns:
+            When that will be, on the monotonic clock.
+        """
+        code = "import json, ray; ray.init(logging_level=40); print(json.dumps(ray.nodes()))"
+        listed = self.network.hosts[0].run([sys.executable, "-c", code], RAY_ADDRESS=self.network.head)
+        assert listed.returncode == 0, listed.stderr
+        nodes = {node["NodeManagerAddress"]: node["NodeID"] for node in json.loads(listed.stdout.splitlines()[-1])}
+        words: list[object] = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+        words += ["--node-id", nodes[self.address], "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        words += ["--reason-message", "spot", "--deadline-remaining-seconds", seconds]
+        done = self.network.hosts[0].run(words, RAY_ADDRESS=self.network.head)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self._reclaim = threading.Timer(seconds, self.unplug)
+        self._reclaim.start()
+        return time.monotonic() + seconds
+
+    def cut(self) -> None:
+        """Pull the cable."""
+        self.network.ip("link", "set", f"port{self.number}", "down")
+
+    def mend(self) -> None:
+        """Plug the cable in again."""
+        self.network.ip("link", "set", f"port{self.number}", "up")
+
+    def unplug(self) -> None:
+        """Pull cable and plug: nobody is told that the host has ended."""
+        self.cut()
+        self.down()
+
     def down(self) -> None:
         """End the host with everything on it, at once."""
+        if self._reclaim is not None:
+            self._reclaim.cancel()  # of the hosts that are left at the end
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.inside, signal.SIGKILL)
         _end(self.holder)
+        self.network.hosts.remove(self)
 
 
 class Network:
@@ -172,7 +208,7 @@ class Network:
 
     def close(self) -> None:
         """End all hosts and the switch."""
-        for host in self.hosts:
+        for host in list(self.hosts):
             host.down()
         _end(self._holder)
 

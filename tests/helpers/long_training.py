@@ -8,28 +8,39 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from mlflow import MlflowClient
 from small_dataset import write_dataset
 
 LIMIT_S = 300.0
+SMALL = {"name": "tsn", "options": {"tiny": True, "dropout": 0.0}}
 
 
-def write(folder: Path, *, epochs: int, workers: int | list[int] = 1, **compute: object) -> Path:
-    """Write a dataset and a recipe named `long` that trains on it, 50 steps an epoch; return the recipe's file."""
+def write(
+    folder: Path,
+    *,
+    epochs: int,
+    name: str = "long",
+    model: Mapping[str, Any] = SMALL,
+    train: Mapping[str, Any] | None = None,
+    **compute: object,
+) -> Path:
+    """Write a dataset and a recipe that trains on it, 50 steps an epoch by default; return the recipe's file."""
     data = folder / "data"
     if not data.exists():
         write_dataset(data, videos=100, flow=False, shard_videos=50)
-    path = folder / "long.yaml"
+    path = folder / f"{name}.yaml"
     recipe = {
-        "name": "long",
+        "name": name,
         "data": {"dataset": str(data), "split": "second"},
-        "model": {"name": "tsn", "options": {"tiny": True, "dropout": 0.0}},
+        "model": dict(model),
         "input": {"size": 40, "segments": 8},
-        "train": {"epochs": epochs, "batch_size": 4, "lr": 0.01, "log_every": 1, "loader_threads": 1},
-        "compute": {"workers": workers, **compute},
+        "train": {"epochs": epochs, "batch_size": 4, "lr": 0.01, "log_every": 1, "loader_threads": 1} | (train or {}),
+        "compute": compute,
     }
     path.write_text(yaml.safe_dump(recipe))
     return path
@@ -40,40 +51,41 @@ def command(recipe: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "pipelines", "train", str(recipe)]
 
 
-def reached(work: Path) -> int:
+def reached(work: Path, name: str = "long") -> int:
     """Return the last step that a training has reported; 0 before the first."""
-    progress = work / "runs" / "long" / "progress.jsonl"
+    progress = work / "runs" / name / "progress.jsonl"
     if not progress.exists():
         return 0
     return max((int(step) for step in re.findall(r'"step": (\d+)', progress.read_text())), default=0)
 
 
-def wait_for(process: subprocess.Popen[str], work: Path, step: int) -> None:
+def wait_for(process: subprocess.Popen[str], work: Path, step: int, name: str = "long") -> None:
     """Wait until a training, which must go on meanwhile, has reported a step."""
     deadline = time.monotonic() + LIMIT_S
-    while reached(work) < step:
-        assert process.poll() is None, f"exit code {process.returncode} after step {reached(work)}"
-        assert time.monotonic() < deadline, f"step {reached(work)} after {LIMIT_S:.0f} s"
+    while reached(work, name) < step:
+        assert process.poll() is None, f"exit code {process.returncode} after step {reached(work, name)}"
+        assert time.monotonic() < deadline, f"step {reached(work, name)} after {LIMIT_S:.0f} s"
         time.sleep(0.1)
 
 
-def weights(work: Path) -> str:
+def weights(work: Path, name: str = "long") -> str:
     """Return the sha256 of the weights that a finished training has ended with."""
-    last = max((work / "runs" / "long").glob("checkpoint-*"))
+    last = max((work / "runs" / name).glob("checkpoint-*"))
     return hashlib.sha256((last / "weights.safetensors").read_bytes()).hexdigest()
 
 
-def chosen(work: Path) -> str:
+def chosen(work: Path, name: str = "long") -> str:
     """Return the run of a finished training."""
-    state = json.loads((work / "runs" / "long" / "run.json").read_text())
+    state = json.loads((work / "runs" / name / "run.json").read_text())
     assert state["result"]
     return str(state["run_id"])
 
 
-def check_tracked(uri: str, run_id: str, steps: int) -> None:
-    """Check that there is one run, with every step once."""
+def check_tracked(uri: str, run_id: str, steps: int, name: str = "long") -> None:
+    """Check that there is one run of the name, with every step once."""
     client = MlflowClient(tracking_uri=uri)
-    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = [run for run in client.search_runs(experiments) if run.info.run_name == name]
     assert [run.info.run_id for run in runs] == [run_id]
     assert runs[0].info.status == "FINISHED"
     assert [one.step for one in client.get_metric_history(run_id, "train/loss")] == list(range(1, steps + 1))

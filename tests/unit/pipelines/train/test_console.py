@@ -48,3 +48,17 @@ def test_the_console_follows_the_file_from_where_it_is(tmp_path, caplog):
     shown = [record.getMessage() for record in caplog.records]
     assert [text[:11] for text in shown] == ["epoch  3/50", "epoch  4/50"]
     assert shown[1].endswith("0:07:40 left")  # 10 s for 10 steps, 460 to go
+
+
+def test_the_time_left_is_that_of_the_workers_that_go_on(tmp_path, caplog):
+    reports = [
+        {**LINE, "step": 30, "time": 100.0},
+        {"kind": "note", "text": "going on with 1 worker after step 20"},
+        {**LINE, "step": 30, "time": 400.0},
+        {**LINE, "step": 40, "time": 420.0},
+    ]
+    with caplog.at_level(logging.INFO), Console(RunFolder(tmp_path)), (tmp_path / "progress.jsonl").open("a") as file:
+        file.write("".join(json.dumps(report) + "\n" for report in reports))
+    shown = [record.getMessage() for record in caplog.records]
+    assert shown[1] == "going on with 1 worker after step 20"
+    assert shown[3].endswith("0:15:20 left")  # 20 s for 10 steps, 460 to go
