@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -43,7 +43,7 @@ class EvaluateResult:
     part: str
     videos: int
     classes: list[str]
-    score_space: str
+    score_space: Literal["logits", "softmax"]
     """What is averaged over views: logits or softmax."""
     results: dict[str, Metrics]
     """Metrics by protocol, the 1-view one first."""
@@ -51,8 +51,8 @@ class EvaluateResult:
     majority_percent: float | None
     """Top-1 of always answering the class that is most frequent in the train part; None if there is no such part."""
     folder: Path
-    """Folder on this machine with confusion.csv, confusion.png, per_class.csv, result.json and `scores`; where the
-    workspace is at an address, the copy of what is there."""
+    """Folder on this machine with confusion.csv, confusion.png, errors.html, per_class.csv, result.json and `scores`;
+    where the workspace is at an address, the copy of what is there."""
 
     @property
     def protocol(self) -> str:

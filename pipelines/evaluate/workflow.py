@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cluster.attach import attach
-from models import Description, describe
+from models import describe
 from pipelines import recipe as recipes
 from pipelines.compute import Progress, bounded, capacity
 from pipelines.errors import UserError, did_you_mean
+from pipelines.evaluate.errors_page import write_errors
+from pipelines.evaluate.protocol import Protocol, protocols
 from pipelines.evaluate.result import EvaluateResult, slug, write
-from pipelines.recipe import EvaluateSettings, Recipe, published_clip, view_settings
+from pipelines.recipe import EvaluateSettings, Recipe, view_settings
 from pipelines.recipe.dataset import refuse_small, warn_if_enlarged
 from pipelines.tracking import (
     ResolvedRun,
@@ -46,33 +48,6 @@ log = logging.getLogger(__name__)
 
 SLICES = 4
 """Slices of the videos per worker: progress is visible, and no worker waits long for the slowest."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Which clips of a video are scored and averaged."""
-
-    clips: int
-    crops: int
-    segments: int
-    size: int
-    trained_size: int
-    stride: int | None = None
-    """Distance between two frames of a dense clip."""
-    seed: int | None = None
-    """Seed that the clips are drawn with; None spreads them evenly."""
-
-    @property
-    def views(self) -> int:
-        """Number of views per video."""
-        return self.clips * self.crops
-
-    def __str__(self) -> str:
-        random = "random " if self.seed is not None else ""
-        crops = "centre crop" if self.crops == 1 else counted(self.crops, "crop")
-        parts = "segments" if self.stride is None else f"frames at stride {self.stride}"
-        pixels = f", {self.size} pixels" if self.size != self.trained_size else ""
-        return f"{counted(self.clips, f'{random}clip')} x {crops}, {self.segments} {parts}{pixels}"
 
 
 def evaluate(
@@ -219,7 +194,9 @@ def _carry_out(chosen: Plan, workers: int | None, progress: bool) -> EvaluateRes
         majority_percent=_majority(data, settings.part),
         folder=chosen.folder,
     )
-    write(result, {protocol.views: scores for protocol, scores in scored.items()})
+    by_views = {protocol.views: scores for protocol, scores in scored.items()}
+    write(result, by_views)
+    write_errors(result, by_views[max(by_views)], data)
     upload(result.folder)
     if chosen.run.run_id is not None:
         _track(result, data.digest, own=uri == chosen.trained.data.dataset)
@@ -241,21 +218,6 @@ def _check(data: Dataset, identity: Identity, part: str, name: str) -> None:
         raise UserError(f"{data.uri} has no {part} part{did_you_mean(part, known)}")
     if identity.stream == "flow" and data.settings.flow == "none":
         raise UserError(f"run {name} reads flow and {data.uri} holds none: prepare it with --flow tvl1")
-
-
-def protocols(network: Description, settings: EvaluateSettings, clip: ClipSettings) -> list[Protocol]:
-    """Return the 1-view protocol of a clip and, where it is another, that of the settings or the network's paper."""
-    # A recipe that trains on other than the published number of segments is tested on its own number too.
-    published = published_clip(network, clip.stream)
-    as_published = (clip.sampling, clip.segments) == (published.sampling, published.segments)
-    segments = settings.segments or (network.test_segments if as_published else clip.segments)
-    size = settings.size or (network.test_size if clip.size == published.size else None) or clip.size
-    stride = clip.stride if clip.sampling == "dense" else None
-    clips, crops = settings.clips or network.clips, settings.crops or network.crops
-    drawn = clips > 1 and (settings.clip_starts or network.clip_starts) == "random"
-    one = Protocol(1, 1, clip.segments, clip.size, clip.size, stride)
-    many = Protocol(clips, crops, segments, size, clip.size, stride, settings.seed if drawn else None)
-    return [many] if many.views == 1 else [one, many]
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from markupsafe import Markup
 
+from pipelines.pages import data_uri, render
 from pipelines.preview.charts import Histogram, class_bars, histogram
 from pipelines.preview.failures import failures_of
 from pipelines.preview.pictures import Picture, colour_scale, coloured
-from pipelines.preview.template import FOLDER, render
-from pipelines.preview.text import size, thousands, videos
+from pipelines.preview.text import FILTERS, size, thousands, videos
 from tasks.data.manifest import PARTS
 from tasks.data.overview import FAILED, Overview
 from tasks.data.reader import Reader
@@ -24,6 +25,7 @@ from tasks.data.settings import PrepareSettings
 from tasks.video.colours import colour_wheel
 from tasks.words import counted
 
+FOLDER = Path(__file__).parent / "templates"
 WHEEL = 192
 COLUMNS = (*PARTS, "in no part", "failed")
 """What `Overview.counts` counts, in its order."""
@@ -86,7 +88,9 @@ def page(reader: Reader, overview: Overview, shown: Sequence[int], pictures: Seq
     """
     style, script = (Markup((FOLDER / f"page.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     return render(
+        FOLDER,
         "page.html.j2",
+        FILTERS,
         style=style,
         script=script,
         script_hash=Markup(f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"),
@@ -174,11 +178,11 @@ def _row(reader: Reader, overview: Overview, label_id: int, pictures: Sequence[P
 
 def _figure(picture: Picture, label: str, scale: float) -> Figure:
     video_id = picture.video_id
-    images = [Image(_data_uri(picture.rgb, "jpeg"), f"Middle frame of {video_id}, {label}")]
+    images = [Image(data_uri(picture.rgb, "jpeg"), f"Middle frame of {video_id}, {label}")]
     flow = coloured(picture, scale)
     if flow is not None:
         alt = f"Optical flow of {video_id}: {picture.speed:.1f} pixels per frame on average"
-        images.append(Image(_data_uri(flow, "jpeg"), alt))
+        images.append(Image(data_uri(flow, "jpeg"), alt))
     facts = [] if picture.seconds is None else [f"{picture.seconds:.1f} s"]
     facts += [counted(picture.frames, "frame"), *([picture.part] if picture.part else [])]
     return Figure(video_id, images, facts)
@@ -196,8 +200,4 @@ def _frame_sizes(overview: Overview) -> str:
 
 def _wheel() -> Markup:
     _, png = cv2.imencode(".png", cv2.cvtColor(colour_wheel(WHEEL), cv2.COLOR_RGBA2BGRA))
-    return _data_uri(png.tobytes(), "png")
-
-
-def _data_uri(content: bytes, kind: str) -> Markup:
-    return Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
+    return data_uri(png.tobytes(), "png")

@@ -15,18 +15,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.pages import QUALITY, thumbnail, thumbnail_size
 from tasks.data.index import read_index
 from tasks.data.manifest import PARTS
 from tasks.data.overview import Overview
-from tasks.data.reader import Reader, Sample
+from tasks.data.reader import Reader, Sample, piece_with
 from tasks.data.samples import Samples, Videos
 from tasks.video import dequantize
-from tasks.video.codecs import jpeg_rgb
 from tasks.video.colours import flow_colours
 
-THUMBNAIL = 256
-"""Longest side of a picture in pixels, at most."""
-QUALITY = 82
 READERS = 16
 """Videos read at once: on an object store each costs several round trips."""
 WITHIN_SCALE = 0.75
@@ -102,13 +99,9 @@ def _picture(reader: Reader, parts: list[Sample], row: dict[str, Any], part: int
             f"{reader.uri} is not finished: records.parquet and its shard differ about {row['video_id']}; run the same "
             "`marey prepare` again"
         )
-    sample, index = parts[0], row["frames"] // 2
-    for sample in parts:
-        if index < sample.frames:
-            break
-        index -= sample.frames
+    sample, index = piece_with(parts, row["frames"] // 2)
     (frame,) = reader.rgb(sample, [index])
-    size = _thumbnail(row["width"], row["height"])
+    size = thumbnail_size(row["width"], row["height"])
     motion: dict[str, Any] = {"flow": None}
     if sample.flow_range is not None and sample.flows:
         motion = _motion(reader.flow(sample, [min(index, sample.flows - 1)])[0], reader.settings.flow_bound, size)
@@ -119,7 +112,7 @@ def _picture(reader: Reader, parts: list[Sample], row: dict[str, Any], part: int
         frames=row["frames"],
         seconds=row["frames"] / row["fps"] if row["fps"] > 0 else None,
         size=(row["width"], row["height"]),
-        rgb=jpeg_rgb([cv2.resize(frame, size, interpolation=cv2.INTER_AREA)], QUALITY)[0],
+        rgb=thumbnail(frame),
         **motion,
     )
 
@@ -136,8 +129,3 @@ def _motion(quantized: NDArray[np.uint8], bound: float, size: tuple[int, int]) -
         "fastest": float(np.quantile(speed, 0.99)),
         "clipped": float(np.isin(quantized, (0, 255)).any(0).mean()),
     }
-
-
-def _thumbnail(width: int, height: int) -> tuple[int, int]:
-    factor = min(1.0, THUMBNAIL / max(width, height))
-    return max(1, round(width * factor)), max(1, round(height * factor))

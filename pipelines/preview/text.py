@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 from tasks.words import counted
-
-
-def visible(text: str) -> str:
-    r"""Write control characters and broken Unicode as `\x1b`, so that any text can be shown."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def thousands(number: int) -> str:
@@ -29,3 +22,7 @@ def size(number: float) -> str:
         number /= 1000
         units.pop(0)
     return f"{number:.1f} {units[0]}" if number < 99.95 and units[0] != "bytes" else f"{number:,.0f} {units[0]}"
+
+
+FILTERS = {"thousands": thousands, "videos": videos}
+"""What templates may use by name."""

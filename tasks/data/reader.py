@@ -42,6 +42,15 @@ class Sample:
     flow_range: tuple[int, int] | None
 
 
+def piece_with(pieces: Sequence[Sample], frame: int) -> tuple[Sample, int]:
+    """Return the piece of a video that holds a frame of it, and the number of the frame in that piece."""
+    for piece in pieces[:-1]:
+        if frame < piece.frames:
+            return piece, frame
+        frame -= piece.frames
+    return pieces[-1], frame
+
+
 class Reader:
     """Reads any frame of any sample of a prepared dataset, from any thread."""
 

@@ -135,8 +135,7 @@ def measure(scores: Scores, space: ScoreSpace = "logits") -> Metrics:
     np.add.at(confusion, (labels, ranking[:, 0]), 1)
     totals = confusion.sum(1)
     present = totals > 0
-    probabilities = torch.from_numpy(table).softmax(1).numpy() if space == "logits" else table
-    own = np.clip(probabilities[np.arange(num_videos), labels], np.finfo(np.float64).tiny, 1)  # rounding passes 1
+    own = probabilities(table, space)[np.arange(num_videos), labels]
     return Metrics(
         videos=num_videos,
         loss=float(-np.log(own).mean()) + 0.0,  # without the sign of a zero
@@ -145,3 +144,9 @@ def measure(scores: Scores, space: ScoreSpace = "logits") -> Metrics:
         mean_class_percent=100 * float((confusion.diagonal()[present] / totals[present]).mean()),
         confusion=confusion,
     )
+
+
+def probabilities(scores: np.ndarray, space: ScoreSpace) -> np.ndarray:
+    """Return the probability of each class, float64 [n, K], above 0 and at most 1, of scores [n, K] in `space`."""
+    found = torch.from_numpy(scores).softmax(1).numpy() if space == "logits" else scores
+    return np.clip(found, np.finfo(np.float64).tiny, 1)  # rounding passes 1

@@ -86,7 +86,7 @@ def test_files_and_run_hold_the_result(result, trained):
     names = {
         file.path.rpartition("/")[2] for file in store.list_artifacts(trained.run_id, f"evaluate/{result.folder.name}")
     }
-    assert names == {"confusion.csv", "confusion.png", "per_class.csv", "result.json", "scores.npz"}
+    assert names == {"confusion.csv", "confusion.png", "errors.html", "per_class.csv", "result.json", "scores.npz"}
 
 
 def test_the_command_prints_json_and_takes_another_protocol(capsys):

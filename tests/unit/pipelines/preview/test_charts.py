@@ -7,19 +7,20 @@ import re
 import numpy as np
 import pytest
 
+from pipelines.pages import render, visible
 from pipelines.preview.charts import LISTED, class_bars, histogram
-from pipelines.preview.template import render
-from pipelines.preview.text import size, visible
+from pipelines.preview.page import FOLDER
+from pipelines.preview.text import FILTERS, size
 
 pytestmark = pytest.mark.quick
 
 
 def draw(chart):
-    return render("histogram.html.j2", chart=chart)
+    return render(FOLDER, "histogram.html.j2", FILTERS, chart=chart)
 
 
 def draw_bars(labels, counts):
-    return render("class_bars.html.j2", bars=class_bars(labels, counts))
+    return render(FOLDER, "class_bars.html.j2", FILTERS, bars=class_bars(labels, counts))
 
 
 @pytest.mark.parametrize(

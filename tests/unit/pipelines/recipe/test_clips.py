@@ -15,7 +15,7 @@ from models import describe
 from models.common.errors import ModelError
 from pipelines import recipe
 from pipelines.errors import UserError
-from pipelines.evaluate.workflow import protocols
+from pipelines.evaluate.protocol import protocols
 from pipelines.recipe import (
     DataSettings,
     EvaluateSettings,
