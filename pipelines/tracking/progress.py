@@ -39,13 +39,20 @@ class ProgressWriter:
         self._object = None if storage.is_local(address) else _ObjectWriter(address)
 
     def add(self, report: Report) -> None:
-        """Add a report."""
+        """Add a report; on a full disk it is left out, and the console shows less."""
         line = json.dumps(report) + "\n"
         if self._object is not None:
             self._object.add(line)
             return
-        with Path(self._address).open("a") as file:
-            file.write(line)
+        content = line.encode()
+        with Path(self._address).open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                whole = file.write(content) == len(content)
+            except OSError:
+                whole = False
+            if not whole:
+                file.truncate(end)
 
     def __enter__(self) -> ProgressWriter:
         return self

@@ -82,7 +82,7 @@ class Writer:
         def write(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
             assert snapshot is not None  # Ray calls this only where there is a checkpoint
             try:
-                self._store(snapshot, name)
+                store(self._folder, snapshot, name)
                 remove_old(self._folder, step, self._keep)
             except UserError as error:
                 self._refusal = error
@@ -104,13 +104,15 @@ class Writer:
         """Wait until the last checkpoint is written."""
         self._idle.wait()
 
-    def _store(self, snapshot: Snapshot, name: str) -> None:
-        place = self._folder.place(name)
-        if storage.is_local(place):
-            snapshot.write(Path(place))
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            self._folder.store_checkpoint(snapshot.write(Path(scratch, name)), name)
+
+def store(folder: RunFolder, snapshot: Snapshot, name: str) -> None:
+    """Write a checkpoint into a run's folder; UserError if the disk or the store refuses."""
+    place = folder.place(name)
+    if storage.is_local(place):
+        snapshot.write(Path(place))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder.store_checkpoint(snapshot.write(Path(scratch, name)), name)
 
 
 def remove_old(folder: RunFolder, step: int, keep: int) -> None:

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import processes
 import pytest
+from disks import disk_of, mounted
 from paths import ROOT
 
 from pipelines.prepare import prepare
@@ -28,20 +28,11 @@ LINE = ["--short-side", "64", "--shard-videos", "8", "--flow", "none"]
 pytestmark = pytest.mark.usefixtures("ray")
 
 
-def mounted(folder: Path, *arguments: str) -> None:
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def disk():
-    """A disk of 400 kB: room for the tables and some of the five shards. Its path is short enough for Ray's sockets."""
-    with tempfile.TemporaryDirectory(prefix="marey-disk-", dir="/tmp") as folder:
-        mounted(Path(folder), "-t", "tmpfs", "-o", "size=400k", "tmpfs")
-        yield Path(folder)
-        subprocess.run(["umount", folder], check=True)
+    """A disk of 400 kB: room for the tables and some of the five shards."""
+    with disk_of("400k") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,18 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from learn_toys import IDENTITY, Toy
+from paths import ROOT
+from processes import started
 from s3 import Proxy
 
 from cluster.mlflow import serve
@@ -23,9 +29,13 @@ from pipelines.recipe import Recipe
 from pipelines.run import run
 from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.tracking.tracker import client
-from pipelines.train import TrainResult, publish, train
+from pipelines.train import TrainResult, checkpoints, publish, train
 from pipelines.tune import tune
 from tasks.data import storage
+from tasks.learn import TrainSettings
+from tasks.learn.checkpoint import Position, State
+from tasks.learn.optim import build_optimizer
+from tasks.learn.precision import grad_scaler
 
 WORK = "s3://marey/work"
 
@@ -162,6 +172,34 @@ def test_a_store_that_refuses_a_checkpoint_is_told_and_half_of_one_is_none(done,
     folder.store_checkpoint(done.result.checkpoint, "checkpoint-00000001")
     names = {file.name for file in done.result.checkpoint.iterdir()}
     assert {file.name for file in folder.checkpoint("checkpoint-00000001").iterdir()} == names
+
+
+STORING = """
+import sys
+from pathlib import Path
+from pipelines.tracking import RunFolder
+for name in ("checkpoint-00000004", "checkpoint-00000008"):
+    RunFolder("s3://marey/work/runs/cut").store_checkpoint(Path(sys.argv[1]), name)
+"""
+
+
+def test_a_process_that_is_killed_while_it_uploads_leaves_the_checkpoint_before(s3, monkeypatch, tmp_path):
+    """The store has the weights of the second one by then, and holds its answer back."""
+    monkeypatch.setenv("MAREY_CACHE", str(tmp_path / "cache"))
+    network = Toy()
+    state = State(
+        network, build_optimizer(network, TrainSettings()), grad_scaler(torch.device("cpu"), "off"), Position()
+    )
+    local = state.snapshot(IDENTITY, {}).write(tmp_path / "local")
+    fault = s3.fail(r"PUT /marey/work/runs/cut/checkpoint-00000008/weights", delay_s=600)
+    with started([sys.executable, "-c", STORING, local], cwd=ROOT) as process:
+        while not fault.met:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    s3.heal()
+    assert checkpoints.newest(RunFolder("s3://marey/work/runs/cut"), pytest.fail) == "checkpoint-00000004"
 
 
 @pytest.mark.usefixtures("done")

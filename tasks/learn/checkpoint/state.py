@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -106,12 +108,18 @@ class Snapshot:
             move_into_place(aside, folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(aside, ignore_errors=True)
-            why = reason(error) if isinstance(error, OSError) else str(error)
+            why = reason(error if isinstance(error, OSError) else _os_error(error))
             raise UserError(
                 f"checkpoint {folder} cannot be written ({why}): mend that, and the same command goes on from the "
                 "checkpoint before"
             ) from error
         return folder
+
+
+def _os_error(error: Exception) -> OSError:
+    """Return the error of the operating system that safetensors has put into words of its own."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def _copy(value: Tensor) -> Tensor:

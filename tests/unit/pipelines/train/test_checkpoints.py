@@ -1,15 +1,19 @@
 """Which checkpoints of a run are kept, gone on from and chosen."""
 
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from disks import disk_of, fill
 from learn_toys import IDENTITY, Toy
+from processes import started
 from torn import DAMAGES, flip
 
 from pipelines.errors import UserError
 from pipelines.tracking import RunFolder
-from pipelines.train.checkpoints import SCORE, best, early_end, newest, remove_old
+from pipelines.train.checkpoints import SCORE, best, early_end, newest, remove_old, store
 from tasks.learn.checkpoint import Position, State
 from tasks.learn.optim import build_optimizer
 from tasks.learn.precision import grad_scaler
@@ -102,6 +106,61 @@ def test_half_a_checkpoint_is_none_and_is_removed_at_the_next_start(folder, stat
     half.mkdir()
     (half / "weights.safetensors").write_bytes(b"half")
     assert newest(folder, print) == "checkpoint-00000004"
+    folder.clear_remains()
+    assert [one.name for one in Path(folder.address).iterdir()] == ["checkpoint-00000004"]
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(state):
+    with disk_of("1m") as disk:
+        folder = RunFolder(disk / "run")
+        write(folder, state, 4)
+        filler = fill(disk)
+        with pytest.raises(UserError) as raised:
+            store(folder, state.snapshot(IDENTITY, {}), "checkpoint-00000008")
+        assert str(raised.value) == (
+            f"checkpoint {disk}/run/checkpoint-00000008 cannot be written (No space left on device): mend that, and "
+            "the same command goes on from the checkpoint before"
+        )
+        with folder.write_progress() as progress:
+            progress.add({"kind": "note", "text": 9999 * "x"})  # is left out whole
+        filler.unlink()
+        with folder.write_progress() as progress:
+            progress.add({"kind": "note", "text": "room"})
+        assert (disk / "run" / "progress.jsonl").read_text() == '{"kind": "note", "text": "room"}\n'
+        assert newest(folder, pytest.fail) == "checkpoint-00000004"
+        store(folder, state.snapshot(IDENTITY, {}), "checkpoint-00000008")
+        assert newest(folder, pytest.fail) == "checkpoint-00000008"
+
+
+WRITING = """
+import sys
+import torch
+from learn_toys import IDENTITY, Toy
+from pipelines.tracking import RunFolder
+from pipelines.train.checkpoints import store
+from tasks.learn.checkpoint import Position, State
+from tasks.learn.optim import build_optimizer
+from tasks.learn.precision import grad_scaler
+from tasks.learn.settings import TrainSettings
+
+network = Toy()
+state = State(network, build_optimizer(network, TrainSettings()), grad_scaler(torch.device("cpu"), "off"), Position())
+for step, megabytes in ((4, 1), (8, 300)):
+    network.register_buffer("large", torch.zeros(megabytes, 2**18))
+    store(RunFolder(sys.argv[1]), state.snapshot(IDENTITY, {}), f"checkpoint-{step:08d}")
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_the_checkpoint_before(folder):
+    half = Path(folder.address, ".checkpoint-00000008.partial", "weights.safetensors")
+    with started([sys.executable, "-c", WRITING, folder.address], cwd=Path(__file__).parents[3] / "helpers") as process:
+        while not half.exists():
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+    assert half.exists()  # otherwise it came too late
+    assert newest(folder, pytest.fail) == "checkpoint-00000004"
     folder.clear_remains()
     assert [one.name for one in Path(folder.address).iterdir()] == ["checkpoint-00000004"]
 
