@@ -37,6 +37,7 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "inspect": {
         "ui": "open the MLflow UI: runs, curves, pictures, models",
+        "bench": "measure what limits trainings here: the loader on a dataset, or the steps of a recipe",
     },
 }
 INTERRUPTED = 130

@@ -21,17 +21,22 @@ class Args(Overriding, OnCluster, WithJSON):
     """A recipe file, or the name of a built-in recipe."""
     workers: int | None = None
     """Workers that share each step; by default the recipe's compute.workers."""
+    profile: int = 0
+    """Keep a trace of so many steps with the run, for Perfetto or chrome://tracing."""
 
 
 def main(args: Args) -> int:
     """Train and print where the result is."""
+    from pipelines.errors import UserError
     from pipelines.recipe import load
     from pipelines.text import show, to_json
     from pipelines.tracking.workspace import address_of
     from pipelines.train import train
 
+    if args.profile < 0:
+        raise UserError(f"--profile {args.profile}: give the number of steps to record")
     workers = [] if args.workers is None else [f"compute.workers={args.workers}"]
-    result = train(load(args.recipe, [*args.set, *workers]), address=args.address)
+    result = train(load(args.recipe, [*args.set, *workers]), address=args.address, profile=args.profile)
     if args.json:
         values = {"run_id": result.run_id, "run": result.run_name, "checkpoint": address_of(result.checkpoint)}
         show(to_json({**values, "chosen": result.chosen, "metrics": result.metrics}))

@@ -128,6 +128,7 @@ class RunFolder(_StatefulFolder):
     _RAYS_LIST = "checkpoint_manager_snapshot.json"
     _EVALUATION = "evaluation.json"
     _UNPUBLISHED = "unpublished.txt"
+    TRACE = "trace.json.gz"
 
     def checkpoint(self, name: str) -> Path:
         """Return the folder of a checkpoint on this machine, a copy where the workspace is at an address."""
@@ -240,6 +241,14 @@ class RunFolder(_StatefulFolder):
     def read_controller(self) -> str | None:
         """Return the id of the Ray Train controller; None where none has reported."""
         return self._read_text(self._CONTROLLER)
+
+    def write_trace(self, content: bytes) -> None:
+        """Keep a trace of some steps."""
+        self.write(self.TRACE, content)
+
+    def read_trace(self) -> bytes | None:
+        """Return the trace of some steps; None where none were recorded."""
+        return self.read(self.TRACE)
 
     def write_evaluation(self, content: Mapping[str, Any]) -> None:
         """Replace what `marey run` evaluated, and the result."""

@@ -62,7 +62,7 @@ def publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> No
 
 
 def _store_result(tracker: Tracker, job: Job, result: Result) -> None:
-    """Store curves, checkpoint and a summary with the run."""
+    """Store curves, checkpoint, the trace if there is one, and a summary with the run."""
     from pipelines.tracking.plots import curves
 
     recipe = job.recipe
@@ -70,6 +70,10 @@ def _store_result(tracker: Tracker, job: Job, result: Result) -> None:
         picture = Path(scratch, "curves.png")
         curves(tracker.read_history(), f"{recipe.name}: {recipe.model.name}, {recipe.model.stream}", picture)
         tracker.log_artifact(picture)
+        if (content := job.folder.read_trace()) is not None:
+            trace = Path(scratch, job.folder.TRACE)
+            trace.write_bytes(content)
+            tracker.log_artifact(trace)
     for file in _shared_files(job.folder.checkpoint(result.checkpoint)):
         tracker.log_artifact(file, CHECKPOINT)
     tracker.set_note(_note(job, result))

@@ -19,12 +19,14 @@ from pipelines.tracking.progress import ProgressWriter
 from pipelines.tracking.system import Place, outbox_of
 from pipelines.train.checkpoints import Writer, newest
 from pipelines.train.notices import Notices
+from pipelines.train.trace import traced
 from tasks.clips import ClipSettings
 from tasks.words import counted
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
     from tasks.learn import Identity, Report
+    from tasks.learn.batch import TrainingSource
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Job:
     """Whether Ray announces machines that are taken away."""
     weights: Any = None
     """Reference to the tensors in Ray's object store that the training starts from; None for none."""
+    profile: int = 0
+    """Steps of which a trace is kept."""
 
 
 def work(config: dict[str, Any]) -> bool:
@@ -89,12 +93,12 @@ def _train(job: Job) -> bool:
         validation = ViewLoader(dataset, "val", clip, views(1, 1), size, settings.loader_threads)
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
-    training = ClipLoader(dataset, "train", job.clip, settings, smallest_share(network))
+    training: TrainingSource = ClipLoader(dataset, "train", job.clip, settings, smallest_share(network))
     reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
     if rank == 0:
         reporter.progress = job.folder.write_progress()
     notices = Notices(job.folder, rank, world, drains=job.drains, tell=reporter.note)
-    with reporter.progress or nullcontext():
+    with reporter.progress or nullcontext(), traced(training, job.profile if rank == 0 else 0, job.folder) as training:
         checkpoint = reporter.newest_checkpoint()
         if job.weights is not None and checkpoint is None:
             adopt(network, ray.get(job.weights), str(recipe.model.weights))

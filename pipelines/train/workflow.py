@@ -65,6 +65,7 @@ def train(
     progress: bool = True,
     parent_run_id: str | None = None,
     callbacks: tuple[Any, ...] = (),
+    profile: int = 0,
 ) -> TrainResult:
     """Train a recipe's network; an interrupted run of the same name is resumed.
 
@@ -75,6 +76,7 @@ def train(
         progress: show a progress bar, or log lines where there is no terminal.
         parent_run_id: MLflow run of the sweep that this is a trial of; trials are not registered as models.
         callbacks: callbacks of Ray Train, such as a trial's report to Ray Tune.
+        profile: steps of which a trace is kept with the run, `trace.json.gz`; 0 for none.
 
     Raises:
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
@@ -101,7 +103,7 @@ def train(
         with _alone(folder) as lock:
             state = earlier()
             if state is None or state.result is None or folder.is_unpublished():
-                return _train(recipe, dataset, folder, state, lock, parent_run_id, wait, callbacks, progress)
+                return _train(recipe, dataset, folder, state, lock, parent_run_id, wait, callbacks, progress, profile)
     assert state.result is not None
     log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
     return _train_result(folder, state, state.result, finished_before=True)
@@ -117,6 +119,7 @@ def _train(
     wait: float,
     callbacks: tuple[Any, ...],
     progress: bool,
+    profile: int,
 ) -> TrainResult:
     """Train from where an earlier start stopped, and give MLflow the result; the folder is this driver's alone."""
     from tasks.learn import Identity
@@ -172,6 +175,7 @@ def _train(
             outlast(tracker.started, wait),
             drains=capacity.count_machines() > 1 or recipe.compute.fewest < recipe.compute.most,
             weights=start and start.put(),
+            profile=profile,
         )
         result = state.result
         if result is None:
