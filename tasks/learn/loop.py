@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from tasks.learn import checkpoint, laps, parallel
@@ -53,14 +53,14 @@ def _go_on(step: int) -> Wish:
 class _Window:
     """Sums since the last report."""
 
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
     steps: int = 0
     read: int = 0
     """Clips read by all ranks, held-out halves included."""
     waited_s: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, sums: dict[str, float]) -> None:
+    def add(self, sums: dict[str, Tensor]) -> None:
         self.steps += 1
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -206,7 +206,9 @@ class _Loop:
 
         The wait is that of the slowest rank: the others spend this time in the gradients' collective.
         """
-        window, self.window = self.window, _Window()
+        self.updates.watch.check()
+        sums = dict(zip(self.window.sums, torch.stack(list(self.window.sums.values())).tolist(), strict=True))
+        window, self.window = self.window, _Window()  # a GPU has taken its steps by now
         now = time.perf_counter()
         clock = torch.tensor(
             [window.waited_s, now - window.started, now - self.saved], dtype=torch.float64, device=self.device
@@ -214,14 +216,14 @@ class _Loop:
         waited_s, elapsed_s, unsaved_s = parallel.all_max(clock, self.group).tolist()
         minutes = self.settings.checkpoint_minutes
         self.checkpoint_is_due = self.checkpoints and 0 < 60 * minutes <= unsaved_s
-        clips = window.sums.pop("clips")
-        correct = window.sums.pop("correct")
+        clips = sums.pop("clips")
+        correct = sums.pop("correct")
         return {
             "epoch": self.epoch_and_width()[0],
             "train/lr": self.updates.lr,
-            "train/grad_norm": self.updates.grad_norm,
+            "train/grad_norm": float(self.updates.grad_norm),
             "train/top1_percent": 100 * correct / clips,
-            **{f"train/{name}": value / clips for name, value in window.sums.items()},
+            **{f"train/{name}": value / clips for name, value in sums.items()},
             "speed/clips_per_s": window.read / elapsed_s,
             "speed/clips_per_s_per_worker": window.read / elapsed_s / self.world,
             "speed/step_ms": 1000 * elapsed_s / window.steps,
@@ -274,7 +276,7 @@ class _Loop:
     def report_checkpoint(self, metrics: dict[str, float]) -> None:
         """Report on every rank, with a checkpoint on rank 0; all must have the same weights."""
         refuse_different_weights(self.network, self.updates.average, self.position.step, self.device, self.group)
-        self.updates.refuse_infinite_weights()
+        self.updates.watch.refuse_infinite_weights(self.network)
         snapshot = None
         if self.checkpoints:
             snapshot = self.state().snapshot(self.identity, metrics, writes=self.rank == 0)

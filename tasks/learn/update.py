@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from tasks.errors import UserError
 from tasks.learn import parallel, sums
 from tasks.learn.average import WeightAverage
 from tasks.learn.batch import Batch, Portion
-from tasks.learn.divergence import Watch, are_finite
+from tasks.learn.divergence import Watch
 from tasks.learn.laps import Laps
 from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
@@ -76,13 +75,15 @@ class Updates:
         if settings.sums == "fast":
             self.summed = []
         self.targets = Targets(settings, network.num_classes, class_weights)  # type: ignore[arg-type]
-        self.watch = Watch(device, group, settings.amp)
+        self.watch = Watch(device, group, settings.amp, at_once=device.type == "cpu")
         self.names: list[str] = []
         """Names of the figures that each pass gives."""
         self.own_names: list[str] = []
         self.step = 0
         """Number of the step, from 0."""
-        self.lr = self.grad_norm = 0.0
+        self.lr = 0.0
+        self.grad_norm = torch.zeros(())
+        """Before clipping."""
         self.laps = Laps(device)
 
     def wrap(self) -> None:
@@ -92,8 +93,10 @@ class Updates:
             parallel.share_out(self.average.values.values(), self.group)
 
     @_single_clips_refused()
-    def take(self, portion: Portion, step: int, epoch: float, width: float) -> dict[str, float]:
-        """Update the weights once; return sums over the clips of the ordinary step on all ranks.
+    def take(self, portion: Portion, step: int, epoch: float, width: float) -> dict[str, Tensor]:
+        """Update the weights once; return sums over the clips of the ordinary step on all ranks, float64 scalars.
+
+        Nothing here waits for a GPU, but for the scaler of fp16.
 
         Args:
             portion: what this worker computes of the step.
@@ -104,8 +107,8 @@ class Updates:
         if portion.of != count_shares(portion.count, self.settings.shares, self.smallest):
             raise ValueError(f"a step of {portion.count} clips came in {portion.of} shares: give its source `smallest`")
         self.step = step
-        self.watch.start(portion)
         self.lr = lr_at(epoch, width, self.settings) * portion.lr
+        self.watch.start(step + 1, self.lr, portion)
         set_lr(self.optimizer, self.lr)
         self.network.begin_step(epoch)  # type: ignore[operator]
         if self.upstream:
@@ -138,13 +141,11 @@ class Updates:
         shares = [_Halves(first, other, partial(self.draw, first.number)) for first, other in halves]
         with self.autocast:
             self.network.gradients(shares, add, lr=self.lr)  # type: ignore[operator]
-        norm = self._clip()
-        if not math.isfinite(norm):
-            raise self.watch.diverged(self.step + 1, self.lr)
+        self.watch.expect_finite(self._clip())
         self.optimizer.step()
         self.laps.lap("upstream")
 
-    def ordinary_step(self, portion: Portion) -> dict[str, float]:
+    def ordinary_step(self, portion: Portion) -> dict[str, Tensor]:
         """Update all other parameters; return sums over the step's clips on all ranks."""
         self.optimizer.zero_grad()
         statistics, adding = RunningStatistics(self.network), self.start_sum(portion)
@@ -172,8 +173,7 @@ class Updates:
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = self._clip()
         # fp16 gradients overflow occasionally; the scaler skips such a step.
-        if not math.isfinite(figures["loss"]) or not (math.isfinite(self.grad_norm) or self.scaler.is_enabled()):
-            raise self.watch.diverged(self.step + 1, self.lr)
+        self.watch.expect_finite(figures["loss"], *([] if self.scaler.is_enabled() else [self.grad_norm]))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -196,7 +196,7 @@ class Updates:
             parameter.grad = None
         return taken
 
-    def _sum(self, adding: Sum, statistics: RunningStatistics) -> dict[str, float]:
+    def _sum(self, adding: Sum, statistics: RunningStatistics) -> dict[str, Tensor]:
         """Set gradients and statistics to their sums over all shares; return the sums of the figures."""
         if not self.names:  # a worker without a share must learn them; the last one always has a share
             self.names = parallel.gather_json(self.own_names, self.device, self.group)[-1]
@@ -205,20 +205,15 @@ class Updates:
         for parameter, gradient in zip(self.summed, total, strict=False):
             parameter.grad = gradient
         statistics.finish(total[len(self.summed) : -1])
-        return dict(zip(self.names, total[-1].tolist(), strict=True))
+        return dict(zip(self.names, total[-1].unbind(), strict=True))
 
-    def _clip(self) -> float:
+    def _clip(self) -> Tensor:
         """Clip the gradients if the settings say so; return their norm before clipping."""
         parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
-        return float(norm)
-
-    def refuse_infinite_weights(self) -> None:
-        """Raise DivergedError on every worker where a weight is not finite: no checkpoint may hold it."""
-        if not are_finite(self.network):
-            raise self.watch.diverged(self.step + 1, self.lr, "a weight")
+        return norm
 
 
 @dataclass(frozen=True)
@@ -232,7 +227,7 @@ class _Halves:
 
 def _figures(losses: dict[str, Tensor], share: Batch) -> dict[str, Tensor]:
     """Return the metrics of one pass, summed over its clips, in float64."""
-    clips = torch.tensor(float(len(share.labels)), device=share.labels.device)
+    clips = torch.full((), float(len(share.labels)), device=share.labels.device)
     labels = share.labels.argmax(1) if share.labels.is_floating_point() else share.labels  # the heavier of two
     correct = (losses["logits"].argmax(1) == labels).sum()
     named = {"clips": clips, "loss": losses["total"] * clips, "correct": correct}
