@@ -45,12 +45,12 @@ def balanced_order(labels: np.ndarray, shards: np.ndarray, seed: int, epoch: int
         window: as of `epoch_order`.
     """
     rng, n = generator(seed, epoch, "balance"), len(labels)
-    present = np.unique(labels)
+    by_class = np.argsort(labels, kind="stable")
+    present, first = np.unique(labels[by_class], return_index=True)
     quotas = np.full(len(present), n // len(present))
     quotas[rng.permutation(len(present))[: n % len(present)]] += 1
     taken = []
-    for label, quota in zip(present, quotas, strict=True):
-        (members,) = np.nonzero(labels == label)
+    for members, quota in zip(np.split(by_class, first[1:]), quotas, strict=True):
         copies, rest = divmod(int(quota), len(members))
         taken += [members + copy * n for copy in range(copies)]
         taken.append(rng.permutation(members)[:rest] + copies * n)

@@ -62,7 +62,15 @@ def test_training_from_shards_resumes_bit_for_bit_within_an_epoch(tmp_path, data
         **kept,
     )
     identity = dataclasses.replace(IDENTITY, model=name, stream=stream, classes=dataset.classes)
-    settings = TrainSettings(epochs=2, batch_size=3, lr=0.01, clip_norm=20, checkpoint_steps=2, log_every=1)
+    settings = TrainSettings(
+        epochs=2,
+        batch_size=3,
+        lr=0.01,
+        clip_norm=20,
+        checkpoint_steps=2,
+        log_every=1,
+        balanced_sampling=stream == "flow",  # one class has 3 samples, the other 5
+    )
 
     def train(scratch, resume=None, stop_at=None):
         torch.manual_seed(0)
