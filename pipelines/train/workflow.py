@@ -210,8 +210,9 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "2")
     if job.drains:
-        # Room is sometimes counted on a machine that has just gone: Ray then waits this long before it counts again.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
+        # Room is counted on a machine that is being taken away, or has gone in silence: Ray then waits this long for it
+        # before it counts again.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     else:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process per training
     import ray.train

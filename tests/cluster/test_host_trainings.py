@@ -1,10 +1,14 @@
 """Trainings on hosts that are lost, cut off and taken away: each ends with the bits of an undisturbed one."""
 
+import time
+
 import hosts
 import pytest
-from host_training import Trainings
+from host_training import STEPS, Trainings
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
+
+ELASTIC = {"workers": [1, 2], "resize_every_s": 3}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +29,37 @@ def pair(trainings):
     return trainings.network.hosts[1:]
 
 
+def step_after(training, workers, times=1):
+    """Return the last of the steps after which the training has gone on with so many workers."""
+    return int(training.say(rf"going on with {workers} workers? after step (\d+)", times)[1])
+
+
 def test_over_two_hosts(trainings, pair):
     with trainings.started("two", workers=2) as training:
         training.reach(1)
         assert [trainings.workers(host) for host in pair] == [1, 1]
         training.end()
     trainings.check("two")
+
+
+def test_a_host_is_lost_and_another_joins(trainings, pair):
+    with trainings.started("joined", **ELASTIC) as training:
+        training.reach(10)
+        pair[1].unplug()
+        training.say(f"lost the machine {pair[1].address}")
+        assert step_after(training, 1) >= 5
+        trainings.join()
+        assert step_after(training, 2) < STEPS
+        training.end()
+    trainings.check("joined")
+
+
+def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
+    with trainings.started("drained", **ELASTIC, max_failures=0) as training:
+        training.reach(6)
+        gone = pair[1].drain(8)
+        said = training.say(r"1 machine is taken away in \d+ s: made a checkpoint after step (\d+)")
+        assert step_after(training, 1) >= int(said[1]) > 0
+        assert time.monotonic() - gone < 120
+        training.end()
+    trainings.check("drained")

@@ -17,7 +17,7 @@ import hosts
 import long_training
 import psutil
 
-EPOCHS = 10
+EPOCHS = 14
 STEPS = 25 * EPOCHS
 TRAIN = {"batch_size": 8, "micro_batches": 4, "checkpoint_steps": 5}
 """Four shares a step, whoever computes them."""

@@ -31,6 +31,8 @@ from paths import ROOT
 PORT = 6379
 OWN = "own"
 """Folder of which each host sees another one, below the folder that all hosts see."""
+LIMIT_S = 3600.0
+"""How long what is started on a host may run: MLflow's server does for all tests of a file."""
 UP_S = 120.0
 """How long a node may take to join its cluster."""
 UNSHARED = ("--mount", "--net", "--pid", "--fork", "--mount-proc")
@@ -81,7 +83,9 @@ class Host:
         command, environment = self.command(words), self.environment(**variables)
         with (
             log.open("wb") as output,
-            processes.started(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process,
+            processes.started(
+                command, limit=LIMIT_S, cwd=ROOT, env=environment, stdout=output, stderr=output
+            ) as process,
         ):
             yield process
 
