@@ -1,5 +1,6 @@
 """Trainings on hosts that are lost, cut off and taken away: each ends with the bits of an undisturbed one."""
 
+import signal
 import time
 
 import hosts
@@ -63,3 +64,18 @@ def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
         assert time.monotonic() - gone < 120
         training.end()
     trainings.check("drained")
+
+
+def test_a_lost_host_without_a_spare_and_on_with_fewer(trainings, pair):
+    with trainings.started("fewer", workers=2) as training:
+        training.reach(10)
+        pair[0].unplug()
+        told = training.say(r"waiting since .*")[0]
+        assert "for room for 2 workers with 1 CPU each: the cluster has 1 CPU; it goes on by itself" in told
+        assert told.endswith("or stop it, and go on with `--workers 1` by the same command")
+        training.send(signal.SIGINT)
+        assert training.process.wait(60) == 130, training.said()
+    with trainings.started("fewer", workers=1) as training:
+        assert step_after(training, 1) >= 5
+        training.end()
+    trainings.check("fewer")

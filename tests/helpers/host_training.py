@@ -111,19 +111,13 @@ class Trainings:
         words += ["--backend-store-uri", self.database]
         words += ["--artifacts-destination", str(self.network.folder / "mlartifacts")]
         log = self.network.folder / "mlflow.log"
-        with self.head.started(words, log, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as self._server:
+        with self.head.started(words, log, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as server:
             ask = f"import urllib.request; urllib.request.urlopen({self.url + '/health'!r}, timeout=60)"
             deadline = time.monotonic() + hosts.UP_S
             while self.head.run([sys.executable, "-c", ask]).returncode:
-                assert self._server.poll() is None, log.read_text()
+                assert server.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
             yield
-
-    def end_mlflow(self) -> None:
-        """Kill MLflow's server."""
-        for process in psutil.Process(self._server.pid).children(recursive=True):
-            process.kill()
-        self._server.wait(hosts.UP_S)
 
     @contextlib.contextmanager
     def started(self, name: str, *, on: hosts.Host | None = None, **compute: object) -> Iterator[Training]:

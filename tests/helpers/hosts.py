@@ -135,10 +135,6 @@ class Host:
         """Pull the cable."""
         self.network.ip("link", "set", f"port{self.number}", "down")
 
-    def mend(self) -> None:
-        """Plug the cable in again."""
-        self.network.ip("link", "set", f"port{self.number}", "up")
-
     def unplug(self) -> None:
         """Pull cable and plug: nobody is told that the host has ended."""
         self.cut()
