@@ -22,6 +22,7 @@ from pipelines.tracking.workspace import ray_storage
 from pipelines.train import train
 from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
 from pipelines.tune.space import parse_space, plain_values
+from pipelines.tune.stopping import stoppable
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def tune(
             if state is None:
                 tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
-            grid = _tuner(recipe, space, folder, tracker).fit()
+            tuner = _tuner(recipe, space, folder, tracker)
+            with stoppable(recipe.name):
+                grid = tuner.fit()
             lock.confirm()
             return outlast(lambda: _conclude(recipe, grid, folder, tracker))
 

@@ -1,12 +1,15 @@
 """A training that is stopped: by Ctrl-C, by SIGTERM, and by the death of Ray's controller."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import long_training
+import processes
 import psutil
 import pytest
 from paths import ROOT
@@ -88,3 +91,47 @@ def test_each_stop_is_one_line_and_the_same_command_goes_on(tmp_path):
     assert long_training.weights(disturbed / "work") == long_training.weights(undisturbed / "work")
     uri = f"sqlite:///{disturbed / 'work' / 'mlflow.db'}"
     long_training.check_tracked(uri, long_training.chosen(disturbed / "work"), steps)
+
+
+def test_a_stopped_sweep_goes_on_by_the_same_command(tmp_path):
+    recipe = long_training.write(tmp_path, epochs=6)
+    space = "search.space.train.lr.choice=[0.01, 0.02]"
+    command = [
+        *long_training.command(recipe),
+        "--set",
+        space,
+        "--set",
+        "search.trials=2",
+        "--set",
+        "data.split=first",
+        "--json",
+    ]
+    command[command.index("train")] = "tune"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MAREY_W", "MLFLOW"))}
+    options = {
+        "cwd": tmp_path,
+        "env": kept | {"MAREY_WORK": str(tmp_path / "work"), "PYTHONPATH": str(ROOT)},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    with started(command, **options) as process:
+        deadline = time.monotonic() + long_training.LIMIT_S
+        while not any((tmp_path / "work" / "runs").glob("long.*/rank-0.pid")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        where = ray_folder(psutil.Process(process.pid))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said.splitlines()[-1]) == (
+        130,
+        "marey: stopped; the same command goes on with the sweep long",
+    )
+    assert "Traceback" not in said
+    assert "restore" not in said
+    assert not where.exists()
+    done = processes.run(command, **options)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (result["trials"], result["failed"]) == (2, 0)
