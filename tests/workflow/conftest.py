@@ -146,7 +146,7 @@ def trained(ray, dataset, tmp_path_factory) -> Trained:
         # In six of six trials with other seeds these settings knew every val video at some epoch: so on any processor.
         longer = {"train.epochs": 12, "train.batch_size": 4, "train.micro_batches": 1, "train.lr": 0.01}
         made = recipes.replaced(recipe.__wrapped__(dataset), longer)  # type: ignore[attr-defined]
-        return Trained(work, made, train(made).run_id)
+        return Trained(work, made, train(made, profile=2).run_id)
 
 
 @pytest.fixture(scope="session")

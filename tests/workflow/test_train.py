@@ -49,13 +49,15 @@ def test_a_training_is_one_complete_mlflow_run(trained, monkeypatch):
         "train/top1_percent",
         "speed/clips_per_s",
         "speed/data_wait_percent",
+        "speed/epoch/backward_percent",
+        "speed/epoch/decode_percent",
         "val/top1_percent",
     ):
         assert key in run.data.metrics
     every = [point.step for point in store.get_metric_history(trained.run_id, "train/loss")]
     assert every == list(range(1, 73))  # 24 clips in batches of 4, 12 epochs, log_every 1
     names = {file.path for file in store.list_artifacts(trained.run_id)}
-    assert {"recipe.yaml", "curves.png", "checkpoint"} <= names
+    assert {"recipe.yaml", "curves.png", "checkpoint", "trace.json.gz"} <= names
     version = store.get_model_version_by_alias("squares", "candidate")
     assert version.run_id == trained.run_id
     assert resolve("models:/squares@champion").checkpoint == resolve("squares").checkpoint
