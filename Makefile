@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-all fuzz kills lint docs bench results ui clean
+.PHONY: help install demo test test-quick test-all fuzz kills lint docs bench weights results ui clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs: $(VENV)/.docs  ## Build the documentation site into build/docs
 
 bench: $(VENV)/.dev  ## Measure speed and memory; print the tables of docs/results.md
 	@$(BIN)/python tests/bench
+
+weights: $(VENV)/.dev  ## Train three networks by 1, 2, 3 and 4 workers; print the sha256 of their weights
+	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests/helpers $(BIN)/python tests/results/same_weights.py
 
 results: $(VENV)/.dev  ## Train every network and ablation for docs/results.md (hours; resumes where it stopped)
 	@$(BIN)/python tests/results --report docs/results.md
