@@ -23,6 +23,17 @@ def work(tmp_path, monkeypatch, ray):
     return tmp_path / "work"
 
 
+ADDED = {
+    "train__label_smoothing": 0.1,
+    "train__mixup": 0.8,
+    "train__cutmix": 1.0,
+    "train__ema_decay": 0.9,
+    "train__class_weights": "balanced",
+    "train__lr_factors": {"layer1.*": 0.5},
+    "train__recompute": True,
+}
+
+
 def changed(recipe, **values):
     return recipes.replaced(recipe, {key.replace("__", "."): value for key, value in values.items()})
 
@@ -93,8 +104,11 @@ def test_nobody_else_can_read_a_run(trained):
 
 @pytest.mark.usefixtures("unregistered")
 def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
-    """Rank 0 kills its own process once, after the first epoch; steps that were logged are not logged twice."""
-    recipe = changed(recipe, train__epochs=4, compute__workers=2)
+    """Rank 0 kills its own process once, after the first epoch; steps that were logged are not logged twice.
+
+    With all that a recipe can add to a training.
+    """
+    recipe = changed(recipe, train__epochs=4, compute__workers=2, **ADDED)
     folder = work / "runs" / recipe.name
     killed = threading.Event()
     over = threading.Event()
@@ -117,6 +131,7 @@ def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
     assert killed.is_set()
     assert steps(work, result.run_id) == list(range(1, 13))
     assert steps(work, result.run_id, "val/top1_percent") == [3, 6, 9, 12]
+    assert (result.checkpoint / "training.safetensors").exists()  # beside the average
     store = client(tracking_uri(work))
     assert len(store.search_runs(["1"])) == 1
     assert store.get_run(result.run_id).info.status == "FINISHED"
@@ -151,6 +166,18 @@ def test_an_interrupted_training_goes_on_under_its_name(recipe, work, caplog):
     assert steps(work, result.run_id) == list(range(1, 46))
     assert "was computed with threads 1, and this worker has threads 2: equal to rounding from here" in caplog.text
     assert json.loads((work / "runs" / recipe.name / "run.json").read_text())["result"]["metrics"]["epoch"] <= 15
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_a_training_that_gets_no_better_ends_early_and_says_so(recipe, work):
+    recipe = changed(recipe, train__epochs=30, train__lr=1e-9, train__patience=2)
+    result = train(recipe)
+    ended = max(steps(work, result.run_id, "val/top1_percent")) // 3
+    assert 3 <= ended < 30
+    assert result.chosen.endswith(f"; stopped early, after epoch {ended} of 30")
+    assert client(tracking_uri(work)).get_run(result.run_id).info.status == "FINISHED"
+    again = train(recipe)
+    assert (again.finished_before, again.chosen) == (True, result.chosen)
 
 
 @pytest.mark.usefixtures("unregistered")
