@@ -50,7 +50,7 @@ docs: $(VENV)/.docs  ## Build the documentation site into build/docs
 bench: $(VENV)/.dev  ## Measure speed and memory; print the tables of docs/results.md
 	@$(BIN)/python tests/bench
 
-weights: $(VENV)/.dev  ## Train three networks by 1, 2, 3 and 4 workers; print the sha256 of their weights
+weights: $(VENV)/.dev  ## Train three networks by 1, 2, 3, 4 workers and under kills; print the sha256 of their weights
 	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests/helpers $(BIN)/python tests/results/same_weights.py
 
 results: $(VENV)/.dev  ## Train every network and ablation for docs/results.md (hours; resumes where it stopped)

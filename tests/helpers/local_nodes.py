@@ -1,10 +1,12 @@
-"""Trainings on a cluster of several nodes on this machine."""
+"""Nodes of a cluster on this machine that die and join while it works, and the trainings that go through it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +15,59 @@ from typing import Any
 
 import long_training
 import processes
+import psutil
 from paths import ROOT
 
-from cluster import local
+from cluster import dashboard, local, ray_internals, state
 
 LIMIT_S = 600.0
+GOING_ON = r"going on with (\d+) workers? after step (\d+)"
+
+
+def join(workspace: Path, made: local.LocalCluster) -> None:
+    """Start one more node with a CPU, and wait until it is there; `local.down` ends it with the others."""
+    before = _alive(made)
+    words = [sys.executable, "-P", ray_internals.__file__, "start", "--block", f"--address={made.address}"]
+    words += [f"--node-ip-address={ray_internals.LOOPBACK}", "--num-cpus=1", "--num-gpus=0"]
+    words += ["--object-store-memory=100000000", "--dashboard-agent-listen-port=0"]
+    words += ["--min-worker-port=0", "--max-worker-port=0"]
+    log = state.log_of(workspace, len(made.nodes))
+    environment = _environment(made) | {state.VARIABLE: made.temp, "RAY_USAGE_STATS_ENABLED": "0"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, cwd=made.temp, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    made.nodes.append(state.Node(process.pid, state.started(process.pid) or 0, str(log)))
+    state.write(workspace, made)
+    deadline = time.monotonic() + LIMIT_S
+    while not _alive(made) - before:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+def _alive(made: local.LocalCluster) -> set[str]:
+    """Return the ids of the cluster's nodes."""
+    return {node["node_id"] for node in dashboard.nodes(made.dashboard, made.token) if node["state"] == "ALIVE"}
+
+
+def kill(process: psutil.Process) -> None:
+    """End a process and all that it has started, at once."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
+def named(made: local.LocalCluster, words: str, first: int = 0) -> list[psutil.Process]:
+    """Return the processes of the nodes, from the `first` of them on, whose command holds these words."""
+    found = []
+    for node in made.processes()[first:]:
+        for process in node.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if words in " ".join(process.cmdline()):
+                    found.append(process)
+    return found
 
 
 @dataclass
@@ -32,6 +82,22 @@ class Training:
     def said(self) -> str:
         """Return what it has said so far."""
         return self.log.read_text()
+
+    def going_on(self) -> list[int]:
+        """Return with how many workers it has gone on, each time that it has."""
+        return [int(workers) for workers, _ in re.findall(GOING_ON, self.said())]
+
+    def go_on_with(self, workers: int) -> None:
+        """Wait until it goes on, after what has just been done to it, with so many workers."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.going_on()[-1:] != [workers]:
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def reach(self, step: int) -> None:
+        """Wait until it has reported a step."""
+        long_training.wait_for(self.process, self.work, step, self.name)
 
     def end(self) -> str:
         """Wait for its end, which must be a good one; return the sha256 of its weights."""
