@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-all fuzz kills lint docs bench weights results ui clean
+.PHONY: help install demo test test-quick test-all fuzz hosts kills lint docs bench weights results ui clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,17 +22,20 @@ demo: $(VENV)/.runtime  ## Run the whole workflow on built-in videos: two traine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test: $(VENV)/.dev  ## Run the tests: real Ray, MLflow and videos (about 15 minutes on two cores)
-	@$(PYTEST) -m 'not campaign'
+	@$(PYTEST) -m 'not campaign and not long'
 
 test-quick: $(VENV)/.dev  ## Run only the tests that need neither Ray nor MLflow (under 3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m quick -n 2 --dist worksteal
 
 test-all: $(VENV)/.dev  ## Run the tests, short campaigns, and the wheel in fresh environments (up to an hour)
-	@$(PYTEST)
+	@$(PYTEST) -m 'not long'
 
 fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each, 300 datasets (4 minutes; FUZZ=20000 for more)
 	@$(BIN)/python tests/fuzz $(FUZZ)
 	@PYTHONPATH=.:tests/helpers $(BIN)/python tests/fuzz/datasets.py 300
+
+hosts: $(VENV)/.dev  ## Train on hosts that are lost, join, and are taken away: network namespaces, as root (15 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster/test_host_trainings.py
 
 kills: $(VENV)/.dev  ## Prepare videos while workers, decoders, nodes and drivers are killed at random (KILLS=100 for more)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests/helpers $(BIN)/python tests/kills --kills $(or $(KILLS),36)

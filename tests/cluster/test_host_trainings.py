@@ -35,6 +35,7 @@ def step_after(training, workers, times=1):
     return int(training.say(rf"going on with {workers} workers? after step (\d+)", times)[1])
 
 
+@pytest.mark.long
 def test_over_two_hosts(trainings, pair):
     with trainings.started("two", workers=2) as training:
         training.reach(1)
@@ -55,6 +56,7 @@ def test_a_host_is_lost_and_another_joins(trainings, pair):
     trainings.check("joined")
 
 
+@pytest.mark.long
 def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
     with trainings.started("drained", **ELASTIC, max_failures=0) as training:
         training.reach(6)
@@ -66,6 +68,7 @@ def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
     trainings.check("drained")
 
 
+@pytest.mark.long
 def test_a_lost_host_without_a_spare_and_on_with_fewer(trainings, pair):
     with trainings.started("fewer", workers=2) as training:
         training.reach(10)
