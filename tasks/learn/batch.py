@@ -47,7 +47,7 @@ class Batch:
             fraction=fraction,
         )
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors for the network on `device`: clips are copied as bytes, then normalised."""
         clip = self.clip.to(device, non_blocking=True)
         if self.norm is not None:
@@ -89,7 +89,7 @@ class Portion:
         ]
         return replace(self, shares=first, count=half), replace(self, shares=rest, count=self.count - half)
 
-    def to(self, device: torch.device) -> Portion:
+    def to(self, device: torch.device | str) -> Portion:
         """Return the portion with its tensors for the network on `device`."""
         return replace(self, shares=[share.to(device) for share in self.shares])
 

@@ -55,6 +55,7 @@ def environment():
         }
 
 
+@pytest.mark.campaign
 def test_rays_folder_is_its_owners_and_goes_after_a_kill(environment):
     with started(
         python(ONE, CODE),

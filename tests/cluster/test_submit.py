@@ -90,11 +90,13 @@ def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
 
             import models.marker, ray, ray.train
             from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
             from cluster.attach import attach
 
             attach()
+            nodes = [node["NodeID"] for node in ray.nodes()]
 
-            @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+            @ray.remote(num_cpus=1)
             def task():
                 import marey, models.marker, tasks
                 assert Path(marey.__file__).parent == Path(tasks.__file__).parents[1], marey.__file__
@@ -106,8 +108,8 @@ def test_what_is_sent_wins_everywhere(client, foreign, tmp_path):
 
             sent = Path(models.__file__).parents[1]
             unpacked = os.stat(sent).st_ino
-            places = ray.get([task.remote() for _ in range(3)])
-            assert len(set(node for node, _ in places)) > 1
+            places = ray.get([task.options(scheduling_strategy=On(id, soft=False)).remote() for id in nodes])
+            assert [node for node, _ in places] == nodes
             assert set(name for _, name in places) == {{sent.name}}
             assert os.stat(sent).st_ino == unpacked  # no node has deleted it and unpacked it anew under this driver
             scaling = ray.train.ScalingConfig(num_workers=2)

@@ -65,6 +65,7 @@ def test_make_runs_what_the_readme_says():
     assert {"make demo", "make test"} <= set(COMMANDS)
 
 
+@pytest.mark.campaign
 def test_every_command_of_the_readme_works(folder, environment, joining):
     """Commands that would start a Ray on this machine join one, as they would where RAY_ADDRESS is set."""
     ran = []

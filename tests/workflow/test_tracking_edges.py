@@ -81,6 +81,7 @@ def steps(run, server, key="train/loss"):
     return [point.step for point in client(server.url).get_metric_history(run.info.run_id, key)]
 
 
+@pytest.mark.campaign
 def test_a_driver_killed_at_the_edges_leaves_one_run_one_model_and_one_version(recipe, work, server, joining, tmp_path):
     """Killed when MLflow had made the run, then when it had registered the network, before either was noted."""
     recipe = named(recipe, "edges", train__epochs=2)
@@ -161,6 +162,7 @@ def test_a_server_that_goes_away_stops_no_training_and_a_second_one_is_refused(r
     assert steps(run, server, "val/top1_percent") == list(range(3, 37, 3))
 
 
+@pytest.mark.campaign
 def test_a_training_that_ends_without_its_server_says_how_the_rest_is_sent(recipe, work, server, follow, monkeypatch):
     recipe = named(recipe, "late", train__epochs=3)
 

@@ -48,7 +48,7 @@ def test_a_training_is_one_complete_mlflow_run(trained, monkeypatch):
     run = store.get_run(trained.run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "squares"
-    assert run.data.params["train.lr"] == "0.05"
+    assert run.data.params["train.lr"] == "0.01"
     assert run.data.params["prepare.short_side"] == "64"  # what the dataset was prepared with
     assert len(run.data.tags["dataset.digest"]) == 64
     assert run.inputs.dataset_inputs[0].dataset.digest == run.data.tags["dataset.digest"][:32]
@@ -87,7 +87,7 @@ def test_the_network_learns_and_the_best_checkpoint_by_val_is_kept(trained, monk
 
 def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(trained, monkeypatch):
     monkeypatch.setenv("MAREY_WORK", str(trained.work))
-    assert train(changed(trained.recipe, compute__workers=2)).finished_before
+    assert train(changed(trained.recipe, compute__max_failures=1)).finished_before
     with pytest.raises(UserError, match=r"train\.micro_batches \(1, now 2\)"):
         train(changed(trained.recipe, train__micro_batches=2))
     with pytest.raises(UserError, match=r"another recipe: train\.lr \(0\.01, now 0\.1\)"):
@@ -256,14 +256,13 @@ def test_a_finished_training_goes_on_as_the_refusal_says(trained, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "squares").mkdir()  # a folder of that name, such as the dataset's, is no run
     (tmp_path / "squares.yaml").write_text(recipes.dump(trained.recipe))
-    assert cli.main(["train", "squares.yaml", "--set", "train.epochs=12"]) == 2
+    assert cli.main(["train", "squares.yaml", "--set", "train.epochs=14"]) == 2
     way = re.search(r"`(--set name=\.\.\. --set model\.weights=squares)`", capsys.readouterr().err)[1]
     longer = way.replace("name=...", "name=longer").split()
     still = ["--set", "train.epochs=1", "--set", "train.lr=1e-12", "--set", "train.momentum=0"]
     assert cli.main(["train", "squares.yaml", *longer, *still, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    expected = train(trained.recipe).metrics["val/top1_percent"]
-    assert found["metrics"]["val/top1_percent"] == pytest.approx(expected, abs=15)  # batch norm saw one epoch more
+    assert found["metrics"]["val/top1_percent"] > 60  # as `trained`, but that batch norm saw one epoch more
     tags = client(tracking_uri(trained.work)).get_run(found["run_id"]).data.tags
     assert tags["weights"] == "squares"
     assert "new: none; left over: none" in tags["weights.taken"]

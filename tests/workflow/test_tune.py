@@ -43,7 +43,8 @@ def test_three_trials_on_two_cpus_make_a_sweep_with_a_best_recipe(sweep, work):
     assert result.trials == len(runs) == 3
     assert result.failed == 0
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert all(run.data.tags["pruned"] == str(run.data.metrics["epoch"] < 4).lower() for run in runs)
+    # A trial that is stopped may have reached its end by then.
+    assert all(run.data.metrics["epoch"] == 4 or run.data.tags["pruned"] == "true" for run in runs)
     assert {float(run.data.params["train.lr"]) for run in runs} != {sweep.train.lr}
     best = recipes.load(result.best)
     (winner,) = [run for run in runs if run.info.run_name == result.best_run]
@@ -111,6 +112,7 @@ def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
         tune(recipes.replaced(sweep, {"search.seed": 5}))
 
 
+@pytest.mark.campaign
 def test_a_killed_sweep_goes_on(sweep, work, joining):
     """The driver dies while trials run; the same command finishes the sweep without a second parent or extra trials."""
     work.mkdir(parents=True, exist_ok=True)
