@@ -78,5 +78,6 @@ class Notices:
         before, self._asked = self._asked, (step, now)
         if before is None:
             return step + 1
-        rate = (step - before[0]) / (now - before[1])
-        return step + max(1, int(ASK_S * rate))
+        steps = step - before[0]
+        # At most twice as many as before: the first steps have clips that were read ahead, and are faster than others.
+        return step + max(1, min(2 * steps, int(ASK_S * steps / (now - before[1]))))

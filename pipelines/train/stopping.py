@@ -35,6 +35,8 @@ class Stopping:
         self._folder = folder
         self._asked: float | None = None
         self._again = False
+        self._can_answer: bool | None = None
+        """Whether there were workers when the signal came: they are gone again before Ray Train has ended."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopping:
@@ -78,7 +80,9 @@ class Stopping:
     def _must_end(self, is_running: Callable[[], bool]) -> bool:
         if self._asked is None:
             return False
-        return self._again or time.monotonic() - self._asked > CHECKPOINT_S or not is_running()
+        if self._can_answer is None:
+            self._can_answer = is_running()
+        return self._again or time.monotonic() - self._asked > CHECKPOINT_S or not self._can_answer
 
 
 def _settle(outcome: Future[T], fit: Callable[[], T]) -> None:

@@ -31,8 +31,8 @@ class Waiting(Beside):
         self._told = 0.0
 
     def are_workers_running(self) -> bool:
-        """Return whether there are workers, as of a moment ago."""
-        return self._since is None
+        """Return whether there are workers, or were a moment ago."""
+        return self._since is None or ray_internals.has_placed_group()
 
     def _follow(self) -> None:
         while not self._stop.wait(POLL_S):
