@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data
 from pipelines.text import columns
 from tasks.clips import ClipLoader
+from tasks.learn.laps import STEP
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def bench_step(recipe: Recipe, *, steps: int = 5) -> StepSpeed:
     )
 
 
-PARTS = ("copy", "upstream", "forward", "backward", "sums", "optimizer")
+PARTS = [name for name in STEP if name not in ("wait", "report")]
 """Parts of a step that are not the loader's."""
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from pipelines.compute.beside import Beside
 from pipelines.tracking import RunFolder
+from tasks.learn.laps import STEP
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,8 @@ class Console(Beside):
 
 def time_line(report: Mapping[str, float | str]) -> str:
     """Return one line with where the time of an epoch went."""
-    parts = ("wait", "copy", "upstream", "forward", "backward", "sums", "optimizer", "report")
     shown = [
-        f"{name} {percent:.0f}" for name in parts if (percent := float(report[f"speed/epoch/{name}_percent"])) >= 0.5
+        f"{name} {percent:.0f}" for name in STEP if (percent := float(report[f"speed/epoch/{name}_percent"])) >= 0.5
     ]
     saved = float(report["speed/epoch/saved_by_free_loader_percent"])
     return f"time in %: {', '.join(shown)}; with a free loader it would take {saved:.0f} % less"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 STEP = ("wait", "copy", "upstream", "forward", "backward", "sums", "optimizer", "report")
 """What a worker does one after the other: waits for clips, copies and normalises them, takes the step of upstream
@@ -54,6 +55,8 @@ class Laps:
 
 
 def _gpu_mark() -> torch.cuda.Event:
+    import torch
+
     mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     mark.record()
     return mark

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import hosts
 import long_training
@@ -33,31 +29,13 @@ SOON = {
 LIMIT_S = 300.0
 
 
-@dataclass
-class Training:
+class Training(long_training.Training):
     """A command that trains on the hosts."""
-
-    name: str
-    work: Path
-    log: Path
-    process: subprocess.Popen[Any]
-
-    def reach(self, step: int) -> None:
-        """Wait until it has reported a step."""
-        long_training.wait_for(self.process, self.work, step, self.name)
 
     def say(self, pattern: str, times: int = 1) -> re.Match[str]:
         """Wait until it has said so often what matches, and return the last of it."""
-        deadline = time.monotonic() + LIMIT_S
-        while len(found := list(re.finditer(pattern, self.said()))) < times:
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.2)
-        return found[-1]
-
-    def said(self) -> str:
-        """Return what it has said so far."""
-        return self.log.read_text()
+        self.until(lambda: len(re.findall(pattern, self.said())) >= times, LIMIT_S)
+        return list(re.finditer(pattern, self.said()))[-1]
 
     def send(self, number: int) -> None:
         """Send a signal to the command, which is the child of the process that put it on its host."""

@@ -9,9 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import long_training
 import processes
@@ -70,18 +68,8 @@ def named(made: local.LocalCluster, words: str, first: int = 0) -> list[psutil.P
     return found
 
 
-@dataclass
-class Training:
+class Training(long_training.Training):
     """A command that trains on the cluster."""
-
-    name: str
-    work: Path
-    log: Path
-    process: subprocess.Popen[Any]
-
-    def said(self) -> str:
-        """Return what it has said so far."""
-        return self.log.read_text()
 
     def going_on(self) -> list[int]:
         """Return with how many workers it has gone on, each time that it has."""
@@ -89,15 +77,7 @@ class Training:
 
     def go_on_with(self, workers: int) -> None:
         """Wait until it goes on, after what has just been done to it, with so many workers."""
-        deadline = time.monotonic() + LIMIT_S
-        while self.going_on()[-1:] != [workers]:
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-
-    def reach(self, step: int) -> None:
-        """Wait until it has reported a step."""
-        long_training.wait_for(self.process, self.work, step, self.name)
+        self.until(lambda: self.going_on()[-1:] == [workers], LIMIT_S)
 
     def end(self) -> str:
         """Wait for its end, which must be a good one; return the sha256 of its weights."""

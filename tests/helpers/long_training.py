@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,32 @@ def wait_for(process: subprocess.Popen[str], work: Path, step: int, name: str = 
         assert process.poll() is None, f"exit code {process.returncode} after step {reached(work, name)}"
         assert time.monotonic() < deadline, f"step {reached(work, name)} after {LIMIT_S:.0f} s"
         time.sleep(0.1)
+
+
+@dataclass
+class Training:
+    """A command that trains, whose words go to a file."""
+
+    name: str
+    work: Path
+    log: Path
+    process: subprocess.Popen[Any]
+
+    def reach(self, step: int) -> None:
+        """Wait until it has reported a step."""
+        wait_for(self.process, self.work, step, self.name)
+
+    def said(self) -> str:
+        """Return what it has said so far."""
+        return self.log.read_text()
+
+    def until(self, has_said: Callable[[], bool], limit: float) -> None:
+        """Wait, so many seconds at most, for what it is to say while it goes on."""
+        deadline = time.monotonic() + limit
+        while not has_said():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
 
 
 def weights(work: Path, name: str = "long") -> str:
