@@ -26,6 +26,7 @@ from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.publish import log_inputs, publish
 from pipelines.train.stopping import Stopping
+from pipelines.train.variables import set_where_unset, variables
 from pipelines.train.waiting import Waiting
 from pipelines.train.worker import Job, work
 
@@ -206,15 +207,6 @@ def _alone(folder: RunFolder) -> Iterator[Lock]:
 
 def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     """Run the workers to the end."""
-    # Ray Train polls its workers every two seconds by default, and each report waits for that.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "2")
-    if job.drains:
-        # Room is counted on a machine that is being taken away, or has gone in silence: Ray then waits this long for it
-        # before it counts again.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
-    else:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process per training
     import ray.train
     from ray.exceptions import RayActorError
     from ray.train.torch import TorchTrainer
@@ -244,7 +236,8 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     )
     job.folder.clear_remains()
     console = Console(job.folder) if progress else nullcontext()
-    with Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
+    told = set_where_unset(variables(compute, drains=job.drains))
+    with told, Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
         try:
             result = stopping.run(trainer.fit, waiting.are_workers_running)
         except (RayActorError, ray.train.TrainingFailedError) as error:
