@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from campaign import TARGETS, Campaign
+from preparations import TARGETS, Campaign
 
 A_ROUND = 3
 """Kills per round."""

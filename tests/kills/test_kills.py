@@ -1,7 +1,7 @@
 """The short form of the kill campaign; `make kills` is the long one."""
 
 import pytest
-from campaign import Campaign
+from preparations import Campaign
 
 pytestmark = [pytest.mark.cluster, pytest.mark.campaign, pytest.mark.timeout(3600)]
 
