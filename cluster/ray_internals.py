@@ -91,6 +91,30 @@ def end_actors(kind: str) -> None:
                 ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
 
+def reserve_as(trainer: Any, name: str) -> None:
+    """Have a training reserve its room under a name instead of a new one each time.
+
+    What a controller that was killed has reserved is kept for three minutes, in which an elastic training finds no
+    room, unless it asks under the same name and so takes over what is kept.
+    """
+    object.__setattr__(trainer.train_run_context, "run_id", name)  # frozen, and not to be given
+
+
+def recount_nodes(wait_s: float = 0.0) -> None:
+    """Have Ray's coordinator count the room for elastic trainings anew, which by itself it does every 20 s.
+
+    Args:
+        wait_s: how long to wait until it has.
+    """
+    import ray
+
+    try:
+        coordinator = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+    except ValueError:  # no training has asked for room yet
+        return
+    ray.wait([coordinator.get_reserved_resources.remote("", recompute=True)], timeout=wait_s)
+
+
 def is_actor_dead(actor_id: str) -> bool:
     """Tell whether an actor has ended, or is not known any more."""
     from ray._private.state import actors

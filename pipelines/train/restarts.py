@@ -8,7 +8,19 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, UserCallback
 
+from cluster import ray_internals
 from pipelines.errors import UserError, user_error
+
+RECOUNT_S = 5.0
+"""How long the count of nodes may take before a restart."""
+
+
+class Recount(UserCallback):
+    """Has the nodes counted anew where workers have died, or Ray Train would start others on a node that has gone."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, BaseException]) -> None:
+        """Wait until it is done; Ray Train decides afterwards how many workers there is room for."""
+        ray_internals.recount_nodes(RECOUNT_S)
 
 
 class Restarts(UserCallback):

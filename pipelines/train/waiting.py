@@ -26,7 +26,7 @@ class Waiting(Beside):
     def __init__(self, compute: ComputeSettings) -> None:
         super().__init__("waiting")
         self._compute = compute
-        self._machines = capacity.machines()
+        self._nodes = capacity.nodes()
         self._since: float | None = time.time()
         self._told = 0.0
 
@@ -43,10 +43,11 @@ class Waiting(Beside):
                 self._tell_waiting()
 
     def _tell_lost(self) -> None:
-        now = capacity.machines()
-        for address in sorted(self._machines - now):
+        before, self._nodes = self._nodes, capacity.nodes()
+        if before.keys() != self._nodes.keys():
+            ray_internals.recount_nodes()
+        for address in sorted({*before.values()} - {*self._nodes.values()}):
             log.warning("lost the machine %s; the training goes on from its last checkpoint on those left", address)
-        self._machines = now
 
     def _tell_waiting(self) -> None:
         now = time.time()

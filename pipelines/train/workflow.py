@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster import ray_internals
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
@@ -212,7 +213,7 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
     from ray.train.torch import TorchTrainer
 
     from pipelines.train.rendezvous import NodeAddresses
-    from pipelines.train.restarts import Restarts, cause_of
+    from pipelines.train.restarts import Recount, Restarts, cause_of
 
     compute = job.recipe.compute
     trainer = TorchTrainer(
@@ -231,9 +232,10 @@ def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
                 max_failures=-1, preemption_grace_s=PREEMPTION_GRACE_S
             ),
-            callbacks=[Restarts(compute.max_failures), *callbacks],  # type: ignore[list-item]
+            callbacks=[Recount(), Restarts(compute.max_failures), *callbacks],  # type: ignore[list-item]
         ),
     )
+    ray_internals.reserve_as(trainer, job.run_id)
     job.folder.clear_remains()
     console = Console(job.folder) if progress else nullcontext()
     told = set_where_unset(variables(compute, drains=job.drains))
