@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -51,21 +52,25 @@ def _alive(made: local.LocalCluster) -> set[str]:
 
 def kill(process: psutil.Process) -> None:
     """End a process and all that it has started, at once."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*process.children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+    for each in [*_family(process), process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def named(made: local.LocalCluster, words: str, first: int = 0) -> list[psutil.Process]:
     """Return the processes of the nodes, from the `first` of them on, whose command holds these words."""
     found = []
-    for node in made.processes()[first:]:
-        for process in node.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if words in " ".join(process.cmdline()):
-                    found.append(process)
+    for process in itertools.chain.from_iterable(map(_family, made.processes()[first:])):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if words in " ".join(process.cmdline()):
+                found.append(process)
     return found
+
+
+def _family(node: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return node.children(recursive=True)
+    return []
 
 
 class Training(long_training.Training):

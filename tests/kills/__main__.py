@@ -1,16 +1,21 @@
-"""The long form of the kill test: `make kills`, or `python tests/kills --kills 40 --seed 7`."""
+"""The long form of the kill tests: `make kills`, or `python tests/kills --preparations 0 --trainings 40 --seed 7`."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
 import random
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from preparations import TARGETS, Campaign
+import preparations
+import trainings
+from preparations import Preparations
+from trainings import Trainings
 
 A_ROUND = 3
 """Kills per round."""
@@ -18,24 +23,54 @@ A_ROUND = 3
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=36)
+    parser.add_argument("--preparations", type=int, default=36, help="kills while videos are prepared")
+    parser.add_argument("--trainings", type=int, default=24, help="kills while a network is trained")
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    begun = time.monotonic()
+    chosen = parser.parse_args()
+    print(f"seed {chosen.seed}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nor does that leave a cluster behind
     with tempfile.TemporaryDirectory(prefix="marey-kills-") as folder:
-        campaign = Campaign(Path(folder), arguments.seed, lambda text: print(" ", text, flush=True))
-        kinds = list(itertools.islice(itertools.cycle(TARGETS), arguments.kills))
-        campaign.random.shuffle(kinds)
-        for first in range(0, len(kinds), A_ROUND):
-            campaign.round(kinds[first : first + A_ROUND])
-            print(f"round {campaign.tally.rounds}: shards are as undisturbed", flush=True)
-    tally = campaign.tally
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.kills.items()))
-    print(
-        f"{tally.kills.total()} kills ({counts}), {tally.commands} commands, {(time.monotonic() - begun) / 60:.0f} min"
-    )
+        if chosen.preparations:
+            prepare(Path(folder) / "preparations", chosen.seed, chosen.preparations)
+        if chosen.trainings:
+            train(Path(folder) / "trainings", chosen.seed, chosen.trainings)
     return 0
+
+
+def prepare(folder: Path, seed: int, kills: int) -> None:
+    """Prepare videos while processes are killed."""
+    begun = time.monotonic()
+    folder.mkdir()
+    campaign = Preparations(folder, seed, say)
+    kinds = shuffled(preparations.TARGETS, kills, campaign.random)
+    for first in range(0, len(kinds), A_ROUND):
+        campaign.round(kinds[first : first + A_ROUND])
+        print(f"round {campaign.tally.rounds}: shards are as undisturbed", flush=True)
+    print(f"{campaign.tally}, {(time.monotonic() - begun) / 60:.0f} min", flush=True)
+
+
+def train(folder: Path, seed: int, kills: int) -> None:
+    """Train a network while processes are killed."""
+    begun = time.monotonic()
+    folder.mkdir()
+    with Trainings(folder, seed, say) as campaign:
+        kinds = shuffled(trainings.TARGETS, kills, campaign.random)
+        while kinds:
+            kinds = campaign.round(kinds[:A_ROUND]) + kinds[A_ROUND:]
+            print(f"round {campaign.tally.rounds}: weights are as undisturbed", flush=True)
+    print(f"{campaign.tally}, {(time.monotonic() - begun) / 60:.0f} min", flush=True)
+
+
+def shuffled(targets: Sequence[str], kills: int, random: random.Random) -> list[str]:
+    """Return so many targets, each kind as often as the others."""
+    kinds = list(itertools.islice(itertools.cycle(targets), kills))
+    random.shuffle(kinds)
+    return kinds
+
+
+def say(text: str) -> None:
+    """Print what has been done to a round."""
+    print(" ", text, flush=True)
 
 
 if __name__ == "__main__":

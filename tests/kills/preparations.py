@@ -10,20 +10,18 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import numpy as np
-import psutil
 from paths import ROOT
 from prepared import prepare_here
+from strike import strike
+from tally import Tally
 
 from cluster import local
 from tasks.data import PrepareSettings
@@ -37,16 +35,9 @@ SETTINGS = PrepareSettings(
 WORDS = ["--short-side", "64", "--shard-videos", "6", "--max-sample-frames", "20"]
 WORDS += ["--tvl1.scales", "2", "--tvl1.warps", "2", "--tvl1.outer-iterations", "2"]
 TARGETS = ("worker", "decoder", "node", "head", "driver")
+COMMANDS = {"worker": "ray::process", "decoder": "tasks.video.decoder_child"}
+"""Words in the command of a worker that is preparing, and of its decoder."""
 NODES = 3
-
-
-@dataclass
-class Tally:
-    """Statistics of a campaign."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    commands: int = 0
-    rounds: int = 0
 
 
 def videos(root: Path, count: int) -> Path:
@@ -66,7 +57,7 @@ def hashes(out: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in committed}
 
 
-class Campaign:
+class Preparations:
     """Rounds of preparation, each disturbed until it has had its kills."""
 
     def __init__(self, folder: Path, seed: int, say: Callable[[str], object] = lambda _: None, count: int = 36) -> None:
@@ -136,29 +127,7 @@ class Campaign:
         if target == "driver":
             driver.kill()
             return True
-        if target in ("node", "head"):
-            nodes = cluster.running()
-            node = nodes[0] if target == "head" else self.random.choice(nodes[1:])
-            for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
-                _end(process)
-            return True
-        found = list(self._processes(cluster, target))
-        if found:
-            _end(self.random.choice(found))
-        return bool(found)
-
-    def _processes(self, cluster: local.LocalCluster, target: str) -> Iterator[psutil.Process]:
-        """Return the workers that are preparing, or their decoders."""
-        for node in cluster.running():
-            for process in psutil.Process(node.pid).children(recursive=True):
-                try:
-                    command = " ".join(process.cmdline())
-                except psutil.NoSuchProcess:
-                    continue
-                if target == "worker" and command.startswith("ray::process"):
-                    yield process
-                if target == "decoder" and "tasks.video.decoder_child" in command:
-                    yield process
+        return strike(cluster, target, COMMANDS.get(target, ""), self.random)
 
     def _check_settled(self, out: Path, settled: dict[str, int]) -> None:
         """Check that what was committed, and is not provisional, or was kept before is unchanged."""
@@ -173,10 +142,3 @@ class Campaign:
 
     def _provisional(self, out: Path) -> bool:
         return any(sidecar["provisional"] for sidecar in read_sidecars(str(out)))
-
-
-def _end(process: psutil.Process) -> None:
-    try:
-        process.send_signal(signal.SIGKILL)
-    except psutil.NoSuchProcess:
-        return
