@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
 from models.common.checks import at_least
 from models.common.errors import ModelError
-from models.common.network import refold, temporal_average, unfold
+from models.common.network import Group, refold, temporal_average, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,10 @@ class TAda2D(ResNet):
     def __init__(self, num_classes: int, *, stream: str, options: TAda2DOptions) -> None:
         block = staged(TAdaBlock, options)
         super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
+
+    def parameter_groups(self) -> list[Group]:
+        """Return groups at one rate, without weight decay for biases and norms, as in the authors' code."""
+        return self.even_groups("bias", "norm")
 
 
 class TAdaBlock(Bottleneck):

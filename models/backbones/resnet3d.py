@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from models.common.checks import rate
-from models.common.network import CHANNELS, ClipNetwork
+from models.common.network import CHANNELS, ClipNetwork, Group
 from models.common.options import Options
 
 Kernel = tuple[int, int, int]
@@ -140,6 +140,10 @@ class SlowOnly(ResNet3D):
         kernels = (first, (1, 3, 3), (1, 1, 1))
         return Bottleneck3D(inputs, planes, (1, stride, stride), expansion=4, kernels=kernels)
 
+    def parameter_groups(self) -> list[Group]:
+        """Return groups at one rate, without weight decay for norms, as in the authors' code."""
+        return self.even_groups("norm")
+
     def adapted(self, name: str, value: Tensor) -> tuple[str, Tensor]:
         """Rename a tensor of PyTorchVideo's `slow_r50`."""
         name = re.sub(r"^blocks\.0\.conv\.", "conv1.", name)
@@ -158,6 +162,10 @@ class R3D50(ResNet3D):
     """
 
     stem = (3, 7, 7)
+
+    def parameter_groups(self) -> list[Group]:
+        """Return one group of all parameters, as MTNet's authors have it."""
+        return self.even_groups()
 
     @staticmethod
     def pool() -> nn.MaxPool3d:

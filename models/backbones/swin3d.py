@@ -119,8 +119,8 @@ class Swin3D(ClipNetwork):
         return name, value
 
     def parameter_groups(self) -> list[Group]:
-        """Return the groups of every network, but without weight decay for position tables, as for norms."""
-        groups = super().parameter_groups()
+        """Return groups at one rate, without weight decay for norms and position tables, as in the authors' code."""
+        groups = self.even_groups("norm")
         tables = [name for group in groups for name in group.names if name.endswith(TABLE)]
         return set_apart(groups, tables)
 

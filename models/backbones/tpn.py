@@ -18,7 +18,7 @@ from models.backbones.resnet import ResNet
 from models.backbones.resnet3d import Kernel, conv3d
 from models.backbones.shift import ShiftOptions, shifted
 from models.common.checks import at_least
-from models.common.network import cross_entropy, last_linear
+from models.common.network import Group, cross_entropy, last_linear
 
 GROUPS = 32
 """Groups of the pyramid's grouped convolutions."""
@@ -71,6 +71,10 @@ class TPN(ResNet):
     def classify(self, features: Tensor) -> Tensor:
         """[B, channels, T', h, w] -> logits [B, K]."""
         return self.fc(self.dropout(features.mean((2, 3, 4))))
+
+    def parameter_groups(self) -> list[Group]:
+        """Return one group of all parameters, as the authors' configuration has it."""
+        return self.even_groups()
 
     def losses(self, clip: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> dict[str, Tensor]:
         """Return `Network.losses` with `loss_main` and `loss_auxiliary`."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.common.checks import rate
-from models.common.network import CHANNELS, Network, fold, last_linear, unfold
+from models.common.network import CHANNELS, Group, Network, fold, last_linear, unfold
 from models.common.options import Options
 
 
@@ -102,6 +102,10 @@ class X3D(Network):
         for block in self.blocks[:-1]:
             x = block(x)
         return self.head.widen(x)
+
+    def parameter_groups(self) -> list[Group]:
+        """Return groups at one rate, without weight decay for norms, as in the author's code."""
+        return self.even_groups("norm")
 
     def forward(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> logits [B, K]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +103,7 @@ class Network(nn.Module):
         return found
 
     def parameter_groups(self) -> list[Group]:
-        """Return the optimiser groups of tsn-pytorch; each trainable parameter is in exactly one.
+        """Return the optimiser groups; each trainable parameter is in exactly one. These are tsn-pytorch's.
 
         Biases learn twice as fast and do not decay, nor does batch norm; the first convolution of a flow network
         learns five times as fast. Parameters of other layers count as weights if they have two axes or more, else as
@@ -118,17 +118,31 @@ class Network(nn.Module):
             "norm": (1.0, False),
         }
         names: dict[str, list[str]] = {kind: [] for kind in settings}
-        first_conv = next(module for module in self.modules() if isinstance(module, _WEIGHTED))
+        first_conv = next(path for path, module in self.named_modules() if isinstance(module, _WEIGHTED))
+        for name, kind in self._kinds().items():
+            names[f"first {kind}" if name.rpartition(".")[0] == first_conv else kind].append(name)
+        return [Group(names[kind], *values, role="ordinary") for kind, values in settings.items() if names[kind]]
+
+    def even_groups(self, *undecayed: Literal["bias", "norm"]) -> list[Group]:
+        """Return groups that learn at one rate, without weight decay for these kinds of parameters.
+
+        Kinds are those of `parameter_groups`: the biases of convolutions and linear layers, and batch or layer norm.
+        """
+        kinds = self._kinds()
+        decaying = [name for name, kind in kinds.items() if kind not in undecayed]
+        others = [name for name, kind in kinds.items() if kind in undecayed]
+        groups = (Group(decaying, 1.0, True, role="ordinary"), Group(others, 1.0, False, role="ordinary"))
+        return [group for group in groups if group.names]
+
+    def _kinds(self) -> dict[str, str]:
+        """Return whether each trainable parameter is a weight, a bias or part of a norm."""
+        kinds = {}
         for path, module in self.named_modules():
             for name, parameter in module.named_parameters(path, recurse=False):
-                if not parameter.requires_grad:
-                    continue
-                if isinstance(module, _WEIGHTED):
-                    kind = name.rpartition(".")[2]
-                else:
-                    kind = "weight" if parameter.dim() >= 2 else "norm"
-                names[f"first {kind}" if module is first_conv else kind].append(name)
-        return [Group(names[kind], *values, role="ordinary") for kind, values in settings.items() if names[kind]]
+                if parameter.requires_grad:
+                    own = "weight" if parameter.dim() >= 2 else "norm"
+                    kinds[name] = name.rpartition(".")[2] if isinstance(module, _WEIGHTED) else own
+        return kinds
 
     def deploy(self) -> Self:
         """Drop what only training needs, permanently; the logits stay the same."""

@@ -18,7 +18,7 @@ from models.backbones.resnet3d import R3D50, ResNet3DOptions, conv3d
 from models.backbones.x3d import LARGE, MEDIUM, TINY, TINY_LARGE, Stem, X3DLayout, inner
 from models.common.checks import at_least, rate
 from models.common.errors import ModelError
-from models.common.network import CHANNELS, ClipNetwork
+from models.common.network import CHANNELS, ClipNetwork, Group
 from models.common.options import Options
 from models.mtnet.mtconv import MTConv, MTConvs, MTConvSettings
 from models.mtnet.recurrent_gate import Cell, RecurrentGate
@@ -99,6 +99,10 @@ class MTNet(ClipNetwork):
         self.widen = conv3d(widths[-1], last, ONE)
         self.norm = nn.BatchNorm3d(last)
         self.add_classifier(last, options.dropout, std=0.01)
+
+    def parameter_groups(self) -> list[Group]:
+        """Return one group of all parameters, as the authors' code has it."""
+        return self.even_groups()
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> the map before pooling, [B, 432, T/16, H/32, W/32]."""

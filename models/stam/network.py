@@ -17,6 +17,7 @@ from torch import Tensor
 from models.backbones.resnet import Bottleneck, Place, ResNet, StagedOptions, staged
 from models.common.checks import above, at_least
 from models.common.errors import ModelError
+from models.common.network import Group
 from models.stam.aggregation import OmniAggregation
 from models.stam.sthac import STHAC
 
@@ -90,6 +91,10 @@ class STAM(ResNet):
     def __init__(self, num_classes: int, *, stream: str, options: STAMOptions) -> None:
         block = staged(STAMBlock, options)
         super().__init__(num_classes, stream=stream, options=options, block=block, dropout=options.dropout)
+
+    def parameter_groups(self) -> list[Group]:
+        """Return TAda2D's groups: one rate, without weight decay for biases and norms."""
+        return self.even_groups("bias", "norm")
 
     def begin_step(self, epoch: float) -> None:
         """Set the temperature where it is annealed."""

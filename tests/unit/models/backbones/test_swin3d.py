@@ -272,10 +272,11 @@ def test_tables_and_norms_do_not_decay() -> None:
     grouped = [name for group in network.parameter_groups() for name in group.names]
     assert sorted(grouped) == sorted(name for name, _ in network.named_parameters())
     decaying = {name for name, (_, decays) in by_name.items() if decays}
-    layers = {name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv3d)}
-    assert decaying == {f"{name}.weight" for name in layers}
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv3d)]
+    weighted = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    assert decaying == {name for name, parameter in network.named_parameters() if id(parameter) in weighted}
     assert by_name["features.4.7.attn.relative_position_bias_table"] == by_name["norm.weight"] == (1, False)
-    assert (by_name["head.weight"], by_name["head.bias"]) == ((1, True), (2, False))
+    assert (by_name["head.weight"], by_name["head.bias"]) == ((1, True), (1, True))
 
 
 def test_first_weights_are_the_papers() -> None:
