@@ -20,6 +20,7 @@ from tasks.learn.batch import TrainingSource, ValidationSource
 from tasks.learn.checkpoint import Identity, Position, Snapshot, State
 from tasks.learn.class_weights import class_weights
 from tasks.learn.conditions import deterministic
+from tasks.learn.schedule import epochs_at, lr_at
 from tasks.learn.score import measure, score
 from tasks.learn.settings import TrainSettings
 from tasks.learn.update import Updates
@@ -172,7 +173,9 @@ class _Loop:
                     self.updates.laps.add("augment", share.augment_s)
                 portion = portion.to(self.device)
                 self.updates.laps.lap("copy")
-                self.window.add(self.updates.take(portion, self.position.step, *self.epoch_and_width()))
+                step = self.position.step
+                lr = lr_at(step, self.starts, settings)
+                self.window.add(self.updates.take(portion, step, epochs_at(step, self.starts), lr))
                 done += 1
                 last = done == steps
                 self.position = replace(self.position, epoch=epoch + last, step=self.position.step + 1)
@@ -193,14 +196,6 @@ class _Loop:
                         self.report(Report("step", epoch, self.position.step, metrics))
         return True
 
-    def epoch_and_width(self) -> tuple[float, float]:
-        """Return the epochs since the start, with fractions, and the fraction of an epoch that a step takes."""
-        epoch, step = self.position.epoch, self.position.step
-        if epoch == self.settings.epochs:
-            return float(epoch), 0.0
-        start, end = self.starts[epoch : epoch + 2]
-        return epoch + (step - start) / (end - start), 1 / (end - start)
-
     def window_metrics(self) -> dict[str, float]:
         """Close the window; return its means and its speed, and note whether a checkpoint is due by time.
 
@@ -219,7 +214,7 @@ class _Loop:
         clips = sums.pop("clips")
         correct = sums.pop("correct")
         return {
-            "epoch": self.epoch_and_width()[0],
+            "epoch": epochs_at(self.position.step, self.starts),
             "train/lr": self.updates.lr,
             "train/grad_norm": float(self.updates.grad_norm),
             "train/top1_percent": 100 * correct / clips,

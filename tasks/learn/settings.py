@@ -60,6 +60,8 @@ class TrainSettings:
     gamma: float = 0.1
     warmup_epochs: float = 0.0
     """Linear warm-up from zero, in epochs (fractions allowed)."""
+    warmup_steps: int = 0
+    """The same in optimisation steps, whose number per epoch multigrid training changes."""
     min_lr: float = 0.0
     """Learning rate at the end of the cosine schedule."""
     clip_norm: float | None = None
@@ -99,7 +101,7 @@ class TrainSettings:
         at_least(self, 1, "epochs", "batch_size", "micro_batches", "log_every", "validate_every", "loader_threads")
         above(self, 0, "lr", "trunk_lr_factor", "gamma", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_epochs", "min_lr", "checkpoint_steps", "checkpoint_minutes")
-        at_least(self, 0, "patience")
+        at_least(self, 0, "patience", "warmup_steps")
         at_least(self, 0, "keep_checkpoints")
         at_least(self, 0, "mixup", "cutmix")
         within(self, 0, 1, "momentum", "label_smoothing")
@@ -108,7 +110,8 @@ class TrainSettings:
         for pattern, factor in self.lr_factors.items():
             if not factor > 0:
                 raise ValueError(f"lr_factors must be above 0, not {factor} for {pattern!r}")
-
+        if self.warmup_epochs and self.warmup_steps:
+            raise ValueError("warmup_epochs and warmup_steps are one warm-up in two units: choose one")
         if isinstance(self.class_weights, dict):
             for name, weight in self.class_weights.items():
                 if not weight > 0:

@@ -22,7 +22,6 @@ from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
 from tasks.learn.recompute import recompute
 from tasks.learn.running_statistics import RunningStatistics
-from tasks.learn.schedule import lr_at
 from tasks.learn.settings import TrainSettings
 from tasks.learn.shares import count_shares
 from tasks.learn.sums import Sum
@@ -93,7 +92,7 @@ class Updates:
             parallel.share_out(self.average.values.values(), self.group)
 
     @_single_clips_refused()
-    def take(self, portion: Portion, step: int, epoch: float, width: float) -> dict[str, Tensor]:
+    def take(self, portion: Portion, step: int, epoch: float, lr: float) -> dict[str, Tensor]:
         """Update the weights once; return sums over the clips of the ordinary step on all ranks, float64 scalars.
 
         Nothing here waits for a GPU, but for the scaler of fp16.
@@ -102,12 +101,12 @@ class Updates:
             portion: what this worker computes of the step.
             step: its number, counted from 0 over the whole training.
             epoch: epochs since the start of training, with fractions.
-            width: the fraction of an epoch that the step takes.
+            lr: base learning rate of a step of `batch_size` clips.
         """
         if portion.of != count_shares(portion.count, self.settings.shares, self.smallest):
             raise ValueError(f"a step of {portion.count} clips came in {portion.of} shares: give its source `smallest`")
         self.step = step
-        self.lr = lr_at(epoch, width, self.settings) * portion.lr
+        self.lr = lr * portion.lr
         self.watch.start(step + 1, self.lr, portion)
         set_lr(self.optimizer, self.lr)
         self.network.begin_step(epoch)  # type: ignore[operator]

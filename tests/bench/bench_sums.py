@@ -80,7 +80,7 @@ def worker(rank: int, world: int, store: str, case: int, kinds: list[str], repea
             if group is not None:
                 dist.barrier(group)
             start = time.perf_counter()
-            updates.take(portion, number, 0.0, 0.1)
+            updates.take(portion, number, 0.0, 1e-3)
             if number >= 2:
                 taken[kind].append(time.perf_counter() - start)
     if rank == 0:

@@ -81,7 +81,7 @@ def steps(rank, world, group, scratch, case, sums, number_of_steps, double=False
         if flow:
             target = 20 * torch.randn(count, 2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
             shares = [replace(one, flow=target[indices]) for one, indices in zip(shares, own.shares, strict=True)]
-        figures.append(updates.take(Portion(shares, own.first, own.of, own.count), number, number / 9, 1 / 9))
+        figures.append(updates.take(Portion(shares, own.first, own.of, own.count), number, number / 9, settings.lr))
     return {
         "sha256": weights_sha256(network),
         "figures": figures,

@@ -112,6 +112,7 @@ def test_two_steps_are_taken_on_the_datasets_layout(name, prepared):
         "train.amp": "off",
         "train.epochs": 2 if multigrid or name.startswith("dsts") else 1,
         "train.warmup_epochs": min(full.train.warmup_epochs, 0.5),
+        "train.warmup_steps": min(full.train.warmup_steps, 2),
     }
     recipe = recipes.replaced(full, cut)
     data = open_dataset(uri, split=recipe.data.split)

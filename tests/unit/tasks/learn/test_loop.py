@@ -81,16 +81,18 @@ def test_figures_are_weighted_by_samples(tmp_path):
     assert reports[0].metrics["train/loss"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("optimizer", "warm_up"), [("sgd", {"warmup_steps": 8}), ("adamw", {"warmup_epochs": 0.5})], ids=str
+)
 @pytest.mark.parametrize("stop_at", [2, 6, 10, 12])
-def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path, optimizer, stop_at):
+def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path, optimizer, warm_up, stop_at):
     settings = TrainSettings(
         epochs=3,
         batch_size=4,
         lr=0.02,
         optimizer=optimizer,
         schedule="cosine",
-        warmup_epochs=0.5,
+        **warm_up,
         clip_norm=1.0,
         checkpoint_steps=2,
         log_every=1,
