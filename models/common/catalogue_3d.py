@@ -23,7 +23,14 @@ def _kinetics_30_views(top1: float, top5: float) -> PublishedAccuracy:
 _MTNET: dict[str, Any] = {
     "paper": "Stergiou, Poppe, Multi-Temporal Convolutions, IJCNN 2021",
     "streams": ("rgb",),
-    "clip": {"sampling": "dense", "segments": 16, "stride": 5},
+    "clip": {
+        "sampling": "dense",
+        "segments": 16,
+        "stride": 5,
+        "crop": "anywhere",
+        "scales": (0.7,),  # 224 of 320 pixels
+        "max_distort": 0,
+    },
     "test_segments": 16,
     "clips": 10,
     "crops": 3,

@@ -104,7 +104,10 @@ def train_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Gener
         return area_crop(width, height, clip, rng), bool(rng.random() < clip.flip)
     sizes = crop_sizes(width, height, clip)
     box_width, box_height = sizes[rng.integers(len(sizes))]
-    box = places(width, height, box_width, box_height)[rng.integers(len(_PLACES))]
+    if clip.crop == "anywhere":
+        box = anywhere(width, height, box_width, box_height, rng)
+    else:
+        box = places(width, height, box_width, box_height)[rng.integers(len(_PLACES))]
     return box, bool(rng.random() < clip.flip)
 
 
@@ -119,11 +122,16 @@ def area_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Genera
     ):
         box_width, box_height = (round(float(np.sqrt(width * height * area * r))) for r in (aspect, 1 / aspect))
         if 0 < box_width <= width and 0 < box_height <= height:
-            x, y = rng.integers(0, (width - box_width + 1, height - box_height + 1))
-            return Box(int(x), int(y), box_width, box_height)
+            return anywhere(width, height, box_width, box_height, rng)
     box_width = min(width, max(1, round(height * clip.aspect[1])))
     box_height = min(height, max(1, round(width / clip.aspect[0])))
     return Box((width - box_width) // 2, (height - box_height) // 2, box_width, box_height)
+
+
+def anywhere(width: int, height: int, box_width: int, box_height: int, rng: np.random.Generator) -> Box:
+    """Return a box of this size at a random place, all of them equally likely."""
+    x, y = rng.integers(0, (width - box_width + 1, height - box_height + 1))
+    return Box(int(x), int(y), box_width, box_height)
 
 
 def train_tone(clip: ClipSettings, rng: np.random.Generator) -> Tone:

@@ -42,11 +42,11 @@ class ClipSettings:
     """Subtracted from values in [0, 1]: one per colour (rgb), or one for all channels (flow)."""
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     """Divided by after `mean`."""
-    crop: Literal["scales", "area"] = "scales"
-    """How a training crop is drawn: sides from `scales` at fixed places, as in TSN, or any `area` and `aspect`
-    anywhere, as in Inception (RandomResizedCrop)."""
+    crop: Literal["scales", "anywhere", "area"] = "scales"
+    """How a training crop is drawn: sides from `scales` at fixed places, as in TSN, or at any place (`anywhere`); any
+    `area` and `aspect` at any place, as in Inception (RandomResizedCrop)."""
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Sides of the multi-scale training crop, as fractions of the frame's shorter side."""
+    """Sides of the training crop, as fractions of the frame's shorter side; a single one is a region of fixed size."""
     max_distort: int = 1
     """How many places of `scales` the width and the height of a crop may lie apart; 0 crops squares."""
     area: tuple[float, float] = (0.08, 1.0)

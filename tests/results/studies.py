@@ -84,7 +84,9 @@ GESTURES = Study(
     ),
     folds=("group=1", "group=2", "group=3"),
 )
-WHOLE_VIDEO = {"input.sampling": "dense", "input.segments": 16, "input.stride": 1}
+CORNERS = {"input.crop": "scales", "input.max_distort": 1}
+"""Crops as the other networks have them."""
+WHOLE_VIDEO = {"input.sampling": "dense", "input.segments": 16, "input.stride": 1, **CORNERS}
 """Every frame of a built-in video."""
 MTNET = Study(
     name="mtnet",

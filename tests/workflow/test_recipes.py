@@ -13,11 +13,12 @@ import models
 from pipelines import recipe as recipes
 from pipelines.recipe import clip_settings
 from tasks.clips import ClipLoader
-from tasks.clips.augment import clip_shape
+from tasks.clips.augment import clip_shape, train_crop
 from tasks.data import open_dataset
 from tasks.data.settings import PrepareSettings
 from tasks.learn import Identity, fit
-from tasks.learn.optim import smallest_share
+from tasks.learn.optim import build_optimizer, smallest_share
+from tasks.seeds import generator
 from tasks.video import TVL1
 
 CLASSES = {
@@ -78,6 +79,39 @@ def test_the_full_network_takes_the_recipes_clips(name):
         losses = network.losses(torch.empty(2, *clip_shape(clip)), torch.zeros(2, dtype=torch.int64))
     assert losses["logits"].shape == (2, classes)
     assert losses["total"].shape == ()
+
+
+def test_mtnet_warms_up_for_as_many_steps_as_its_paper_says_but_not_on_ucf101():
+    told = {data: recipes.load(f"mtnet_{data}").train for data in ("hacs", "k400", "k700", "mit", "ucf101")}
+    assert {data: train.warmup_steps for data, train in told.items()} == {
+        **dict.fromkeys(("hacs", "k400", "k700", "mit"), 8000),
+        "ucf101": 0,
+    }
+    assert [data for data, train in told.items() if train.multigrid == "off"] == ["ucf101"]
+
+
+def test_mtnet_on_ucf101_slows_its_convolutions_alone():
+    recipe = recipes.load("mtnet_ucf101")
+    with torch.device("meta"):
+        network = models.build(recipe.model.name, 101)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    groups = build_optimizer(network, recipe.train).param_groups
+    rates = {names[id(p)]: group["lr"] / recipe.train.lr for group in groups for p in group["params"]}
+    convolutions = {f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, torch.nn.Conv3d)}
+    assert rates == {name: pytest.approx(0.6 if name in convolutions else 1.0) for name in names.values()}
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name.startswith("mtnet")])
+def test_mtnet_sees_224_pixels_of_a_shorter_side_of_320(name):
+    recipe = recipes.load(name)
+    clip = clip_settings(recipe, ["class"])
+    box, _ = train_crop(569, recipe.prepare.short_side, clip, generator("box"))
+    assert box[2:] == (224, 224)
+
+
+def test_diving_is_flipped_alike():
+    flips = [recipes.load(name).input.get("flip") for name in PUBLISHED if name.endswith("diving48")]
+    assert flips == [0.5] * 4
 
 
 @pytest.fixture(scope="module")

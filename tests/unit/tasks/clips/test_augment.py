@@ -59,6 +59,20 @@ def test_training_uses_every_box_and_flips_half():
     assert not any(train_crop(340, 256, never, generator(i))[1] for i in range(100))
 
 
+def test_a_region_of_fixed_size_is_taken_anywhere():
+    """224 pixels of frames whose shorter side is 320, and in proportion where a clip or a frame is smaller."""
+    region = ClipSettings(crop="anywhere", scales=(0.7,), max_distort=0)
+    boxes = [train_crop(569, 320, region, generator("region", i))[0] for i in range(4000)]
+    assert {(box.width, box.height) for box in boxes} == {(224, 224)}
+    assert all(inside(box, 569, 320) for box in boxes)
+    assert {box.y for box in boxes} == set(range(97))
+    assert (min(box.x for box in boxes), max(box.x for box in boxes)) == (0, 345)
+    assert np.mean([box.x for box in boxes]) == pytest.approx(345 / 2, rel=0.03)
+    coarse = train_crop(569, 320, replace(region, size=112), generator("region"))[0]
+    assert coarse == train_crop(569, 320, region, generator("region"))[0]
+    assert train_crop(142, 80, replace(region, size=56), generator("region"))[0][2:] == (56, 56)
+
+
 def test_views_of_the_protocols():
     assert [(v.index, v.clip, v.crop) for v in views(2, 3)] == [
         (0, 0, 0),
