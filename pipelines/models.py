@@ -71,7 +71,9 @@ def to_text(shown: Iterable[Entry]) -> str:
         "Published accuracies, not ours (those stand in docs/results.md with their commands):",
     ]
     results = [
-        (entry.name, result.data, _percent(result), result.condition) for entry in shown for result in entry.accuracy
+        (entry.name, result.data, _percent(result), result.condition or "not stated")
+        for entry in shown
+        for result in entry.accuracy
     ]
     return "\n".join(lines + columns([("network", "data", "top-1 / top-5 %", "condition"), *results]))
 
@@ -102,12 +104,12 @@ def _entry(name: str) -> Entry:
 
 def _published(entry: Entry) -> str:
     view = entry.reference
-    if view.parameters_m is None or view.gmacs is None:
-        return "none"
-    return (
-        f"{view.parameters_m:g} M [{entry.reference_parameters / 1e6:.2f}], {view.gmacs:g} G "
-        f"[{entry.gmacs_with_bn:.2f}], {view.classes} classes"
-    )
+    figures = []
+    if view.parameters_m is not None:
+        figures.append(f"{view.parameters_m:g} M [{entry.reference_parameters / 1e6:.2f}]")
+    if view.gmacs is not None:
+        figures.append(f"{view.gmacs:g} G [{entry.gmacs_with_bn:.2f}]")
+    return ", ".join([*figures, f"{view.classes} classes"]) if figures else "none"
 
 
 def _percent(result: PublishedAccuracy) -> str:

@@ -32,8 +32,8 @@ class PublishedAccuracy:
     top1_percent: float
     top5_percent: float | None = None
     mean_class_percent: float | None = None
-    condition: str
-    """Frames, initial weights and views, which must be the same for a comparison."""
+    condition: str = ""
+    """Frames, initial weights and views, as far as the source states them; they must be the same for a comparison."""
 
 
 STREAM_CLIP: Mapping[str, Mapping[str, Any]] = {

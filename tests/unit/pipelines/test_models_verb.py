@@ -1,6 +1,7 @@
 """`marey models`, as a plain function."""
 
 import json
+import re
 
 import pytest
 
@@ -18,6 +19,27 @@ def test_the_table_has_every_network_with_exact_parameters(capsys: pytest.Captur
     assert "24,327,632" in rows["tsn"]
     assert "23.87 M [23.86], 32.88 G [32.88], 174 classes" in rows["tsn"]
     assert "50.7 / 80.4" in text
+    assert "36.7 M [36.72], 400 classes" in rows["r3d50"]
+    assert "none" in rows["dsts_swin_b"]
+
+
+def accuracies(capsys: pytest.CaptureFixture[str], network: str) -> list[list[str]]:
+    """Data, figures and conditions of a network in the second table."""
+    assert main(Args()) == 0
+    lines = capsys.readouterr().out.rpartition("\n\n")[2].splitlines()
+    cells = [re.split(r" {2,}", line) for line in lines]
+    return [row for name, *row in cells if name == network]
+
+
+def test_conditions_are_those_that_a_source_states(capsys: pytest.CaptureFixture[str]) -> None:
+    assert accuracies(capsys, "mtnet_l") == [
+        ["HACS", "86.6 / 96.7", "from scratch"],
+        ["Kinetics-400", "78.1 / 93.2", "from HACS"],
+        ["UCF101", "97.4 / 99.2", "from HACS"],
+        ["Moments in Time", "35.2", "from HACS"],
+    ]
+    assert ["Diving48", "86.2, mean class 76", "v2 labels, as DSTS lists it"] in accuracies(capsys, "tpn")
+    assert ["Something-Something v2", "67.2 / 89.2", "not stated"] in accuracies(capsys, "dsts_tpn")
 
 
 def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
