@@ -7,6 +7,7 @@ decisions of docs/papers/mtnet.md, sections 1 and 2: one tensor per layer, split
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, cast
 
 import torch
@@ -42,6 +43,11 @@ class MTConvSettings:
     def __post_init__(self) -> None:
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise ModelError(f"ratio must be above 0 and below 1, or None, not {self.ratio}")
+
+    def split(self, channels: int) -> int:
+        """Return how many of the channels are in the local branch: the ratio, rounded down."""
+        # As the decimal number that it is written as: 0.29 of 100 is 29, and 28.999... in floating point.
+        return channels if self.ratio is None else int(Fraction(str(self.ratio)) * channels)
 
     def reduce(self, x: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B, C, T/2, h/2, w/2]: T rounded down (1 and 2 stay), or up if pooled."""
@@ -81,8 +87,7 @@ class MTConv(nn.Module):
         super().__init__()
         self.settings = settings
         self.act = act
-        ratio = 1.0 if settings.ratio is None else settings.ratio
-        self.local, local = int(ratio * inputs), int(ratio * outputs)
+        self.local, local = settings.split(inputs), settings.split(outputs)
         if 0 in (self.local, local):
             raise ModelError(f"ratio={settings.ratio} leaves nothing to the local branch of {inputs} channels")
         self.conv_local = conv3d(self.local, local, kernel, stride)

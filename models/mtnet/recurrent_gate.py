@@ -16,7 +16,11 @@ Cell = Literal["gru", "lstm", "lstm_peephole", "rnn"]
 
 
 class RecurrentGate(nn.Module):
-    """[B, C, T, h, w] in and out, times the cell's output for the mean of each frame: from -1 to 1, no sigmoid."""
+    """[B, C, T, h, w] in and out, times the cell's output for the mean of each frame: from -1 to 1, no sigmoid.
+
+    The GRU is torch's, which is cuDNN's form: its reset gate multiplies what the recurrent weights return. In that of
+    K. Cho et al. (EMNLP 2014) it multiplies the state before them.
+    """
 
     def __init__(self, channels: int, *, cell: Cell, layers: int) -> None:
         super().__init__()

@@ -18,7 +18,8 @@ FLOW_UNIT = 20.0
 class Changes(nn.Module):
     """Change from one map to the next: the common part of the two heads of apparent difference. For training only.
 
-    Equation (1) of docs/papers/stin.md, section 3.
+    Equation (1) of docs/papers/stin.md, section 3. The bias of `bn_project` cancels in the difference: its `inner`
+    parameters are never trained, and counted because a batch norm has them.
     """
 
     def __init__(self, channels: int, inner: int) -> None:

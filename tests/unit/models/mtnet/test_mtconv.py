@@ -44,6 +44,14 @@ def test_it_is_what_the_page_says() -> None:
     assert layer(x).min() < 0
 
 
+@pytest.mark.parametrize(
+    ("ratio", "channels", "local"), [(0.29, 100, 29), (0.875, 54, 47), (0.7, 10, 7), (0.57, 100, 57), (None, 24, 24)]
+)
+def test_the_local_branch_has_the_ratio_as_it_is_written(ratio: float | None, channels: int, local: int) -> None:
+    """In floating point, 0.29 * 100 and 0.57 * 100 lie below 29 and 57."""
+    assert MTConvSettings(ratio=ratio).split(channels) == local
+
+
 def test_softpool_of_known_windows() -> None:
     def of(*values: float) -> float:
         return pool(torch.tensor(values, dtype=torch.float).view(1, 1, 1, 2, 2), "soft", pairs=False).item()
