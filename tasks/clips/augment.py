@@ -5,8 +5,10 @@ A box is chosen once per clip, for all its frames.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -81,8 +83,11 @@ def views(clips: int, crops: int, seed: int | None = None) -> list[View]:
 
 def places(width: int, height: int, box_width: int, box_height: int) -> list[Box]:
     """Return the 13 fixed places of a box; the first five are the corners and the centre."""
-    dx, dy = (width - box_width) // 4, (height - box_height) // 4
-    return [Box(x * dx, y * dy, box_width, box_height) for x, y in _PLACES]
+    return [_place(at, width, height, box_width, box_height) for at in _PLACES]
+
+
+def _place(at: tuple[int, int], width: int, height: int, box_width: int, box_height: int) -> Box:
+    return Box(at[0] * ((width - box_width) // 4), at[1] * ((height - box_height) // 4), box_width, box_height)
 
 
 def crop_sizes(width: int, height: int, clip: ClipSettings) -> list[tuple[int, int]]:
@@ -107,7 +112,7 @@ def train_crop(width: int, height: int, clip: ClipSettings, rng: np.random.Gener
     if clip.crop == "anywhere":
         box = anywhere(width, height, box_width, box_height, rng)
     else:
-        box = places(width, height, box_width, box_height)[rng.integers(len(_PLACES))]
+        box = _place(_PLACES[rng.integers(len(_PLACES))], width, height, box_width, box_height)
     return box, bool(rng.random() < clip.flip)
 
 
@@ -176,12 +181,9 @@ def flow_shape(clip: ClipSettings) -> tuple[int, int, int, int]:
     return 2, clip.segments, clip.size, clip.size
 
 
-def cut(items: np.ndarray, box: Box, flip: bool, size: int) -> np.ndarray:
-    """Crop, resize (bilinear) and flip frames, uint8 [n, H, W, 3]: return uint8 [n, size, size, 3]."""
-    frames = np.empty((len(items), size, size, 3), np.uint8)
-    for frame, item in zip(frames, items, strict=True):
-        frame[:] = _cut(item, box, flip, size)
-    return frames
+def cut(items: Iterable[Any], box: Box, flip: bool, size: int) -> np.ndarray:
+    """Crop, resize (bilinear) and flip frames, uint8 [H, W, 3] each: return uint8 [n, size, size, 3]."""
+    return np.stack([_cut(item, box, flip, size) for item in items])
 
 
 def _cut(image: np.ndarray, box: Box, flip: bool, size: int) -> np.ndarray:
@@ -193,7 +195,7 @@ def _cut(image: np.ndarray, box: Box, flip: bool, size: int) -> np.ndarray:
 
 
 def make_raw_clip(
-    items: np.ndarray,
+    items: Iterable[Any],
     box: Box,
     flip: bool,
     clip: ClipSettings,
@@ -203,7 +205,7 @@ def make_raw_clip(
     """Crop, resize (bilinear) and flip; colours and normalisation stay numbers beside the clip.
 
     Args:
-        items: frames, uint8 [K*L, H, W, 3], or quantised flow, uint8 [K*L, 2, H, W].
+        items: K*L frames, uint8 [H, W, 3], or quantised flow, uint8 [2, H, W] or two of [H, W].
         box: where to crop, the same for all items.
         flip: mirror left and right; x-flow v becomes 255 - v.
         clip: size, mean and deviation.
@@ -218,22 +220,37 @@ def make_raw_clip(
             segment, pair = divmod(number, clip.snippet)
             for plane, place in zip(item, values[2 * pair : 2 * pair + 2, segment], strict=True):
                 place[:] = _cut(plane, box, flip, clip.size)
-    return RawClip(values, _norm(clip, flip, tone))
+    if clip.stream == "flow":
+        return RawClip(values, _flow_norm(clip.mean, clip.std, clip.snippet, flip))
+    plain = _norm(clip.mean, clip.std, 3)
+    return RawClip(values, plain if tone is SAME else _toned(plain, tone))
 
 
-def _norm(clip: ClipSettings, flip: bool, tone: Tone) -> np.ndarray:
-    flow = clip.stream == "flow"
-    channels = 2 if flow else 3
-    mean, std = np.asarray(clip.mean, np.float32), np.asarray(clip.std, np.float32)
-    scale = np.broadcast_to(1 / (255 * std), channels).copy()
-    offset = np.broadcast_to(-mean / std, channels).copy()
-    if not flow:
-        offset += scale * 255 * tone.shift
-        scale *= tone.gain
-    elif flip:  # 255 - v of x
-        offset[0] += 255 * scale[0]
-        scale[0] *= -1
-    return np.tile(np.stack([scale, offset]), clip.snippet if flow else 1)
+@lru_cache
+def _norm(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> np.ndarray:
+    """Return scale and offset of some channels, float32 [2, C]; not to be changed."""
+    middle, deviation = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    both = np.empty((2, channels), np.float32)
+    both[0], both[1] = 1 / (255 * deviation), 0 - middle / deviation
+    both.setflags(write=False)
+    return both
+
+
+def _toned(norm: np.ndarray, tone: Tone) -> np.ndarray:
+    scale, offset = norm
+    return np.stack([scale * tone.gain, offset + scale * 255 * tone.shift])
+
+
+@lru_cache
+def _flow_norm(mean: tuple[float, ...], std: tuple[float, ...], snippet: int, flip: bool) -> np.ndarray:
+    """Return scale and offset of the channels x1, y1, x2, y2, ...; not to be changed."""
+    both = _norm(mean, std, 2).copy()
+    if flip:  # 255 - v of x
+        both[1, 0] += 255 * both[0, 0]
+        both[0, 0] *= -1
+    tiled = np.tile(both, snippet)
+    tiled.setflags(write=False)
+    return tiled
 
 
 def make_clip(items: np.ndarray, box: Box, flip: bool, clip: ClipSettings, tone: Tone = SAME) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from operator import lt
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from tasks.clips.settings import ClipSettings
 from tasks.seeds import generator
 
 if TYPE_CHECKING:
+    from tasks.data.arrow_file import Planes
     from tasks.data.reader import Sample
     from tasks.data.settings import PrepareSettings
 
@@ -42,6 +45,12 @@ class Reads(Protocol):
     def flow(self, sample: Sample, indices: np.ndarray) -> np.ndarray:
         """Return quantised flow, uint8 [n, 2, H, W]."""
 
+    def each_rgb(self, sample: Sample, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """Yield frames of ascending indices, uint8 [H, W, 3], as they are decoded."""
+
+    def each_flow(self, sample: Sample, indices: Iterable[int]) -> Iterator[Planes]:
+        """Yield quantised flow of ascending indices, uint8 [H, W] twice, as it is decoded."""
+
 
 def num_items(sample: Sample, clip: ClipSettings) -> int:
     """Return how many frames or flow pairs of the clip's stream a sample has."""
@@ -51,6 +60,14 @@ def num_items(sample: Sample, clip: ClipSettings) -> int:
 def read_items(dataset: Reads, sample: Sample, clip: ClipSettings, indices: np.ndarray) -> np.ndarray:
     """Return frames, uint8 [n, H, W, 3], or quantised flow, uint8 [n, 2, H, W]."""
     return dataset.rgb(sample, indices) if clip.stream == "rgb" else dataset.flow(sample, indices)
+
+
+def _each_item(dataset: Reads, sample: Sample, clip: ClipSettings, indices: np.ndarray) -> Iterable[Any]:
+    """Return what `read_items` does one by one, so that each is cut while the processor still holds it."""
+    wanted: list[int] = indices.tolist()
+    if not all(map(lt, wanted, wanted[1:])):  # a short video repeats some
+        return read_items(dataset, sample, clip, indices)
+    return dataset.each_rgb(sample, wanted) if clip.stream == "rgb" else dataset.each_flow(sample, wanted)
 
 
 def train_clip(
@@ -82,8 +99,8 @@ def raw_train_clip(
     """
     rng = generator(clip.seed, epoch, sample.video_id, sample.piece_index, *([copy] if copy else []))
     indices = train_indices(num_items(sample, clip), clip, rng)
-    items = read_items(dataset, sample, clip, indices)
-    box, flip = train_crop(*_frame_size(items, clip), clip, rng)
+    items = _each_item(dataset, sample, clip, indices)
+    box, flip = train_crop(sample.width, sample.height, clip, rng)
     if flow is not None:
         flow[:] = _pair_flow(dataset, sample, clip, indices, box, flip)
     tone = train_tone(clip, rng)

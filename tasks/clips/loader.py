@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 from threading import Lock
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from tasks.clips.augment import RawClip, View, clip_shape, flow_shape
 from tasks.clips.clips import crop_view, raw_train_clip, read_view
 from tasks.clips.order import OwnShares, balanced_order, deal, epoch_order
 from tasks.clips.settings import ClipSettings
+from tasks.data.arrow_file import Planes
 from tasks.data.dataset import Dataset
 from tasks.data.reader import Sample
 from tasks.data.samples import Samples
@@ -30,6 +32,7 @@ from tasks.learn.settings import TrainSettings
 from tasks.learn.shares import SMALLEST
 from tasks.learn.steps import Step, epoch_steps
 
+T = TypeVar("T")
 STEPS_AHEAD = 2
 """A worker's portions of steps, or batches of views, that are read ahead while the network works on one: enough to hide
 a slow one, in bounded memory."""
@@ -89,12 +92,15 @@ class ClipLoader:
 
     def _planned(self, own: OwnShares, step: Step, epoch: int) -> list[_PlannedBatch]:
         clip = resized(self.clip, step)
-        return [_PlannedBatch([self._row(code, clip, epoch) for code in share], clip) for share in own.shares]
+        return [_PlannedBatch(self._rows(share, clip, epoch), clip) for share in own.shares]
 
-    def _row(self, code: int, clip: ClipSettings, epoch: int) -> _Row:
-        copy, number = divmod(int(code), len(self.samples))
-        sample, reads = self.samples[number], _TimedReads(self.dataset)
-        return _Row(sample, partial(raw_train_clip, reads, sample, clip, epoch, copy=copy), reads)
+    def _rows(self, share: np.ndarray, clip: ClipSettings, epoch: int) -> list[_Row]:
+        copies, numbers = np.divmod(share, len(self.samples))
+        rows = []
+        for sample, copy in zip(self.samples.take(numbers), copies.tolist(), strict=True):
+            reads = _TimedReads(self.dataset)
+            rows.append(_Row(sample, partial(raw_train_clip, reads, sample, clip, epoch, copy=copy), reads))
+        return rows
 
 
 def resized(clip: ClipSettings, step: Step) -> ClipSettings:
@@ -160,6 +166,19 @@ class _TimedReads:
         images = read(sample, indices)
         self.seconds += time.perf_counter() - before
         return images
+
+    def each_rgb(self, sample: Sample, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        return self._timed_each(self._dataset.each_rgb(sample, indices))
+
+    def each_flow(self, sample: Sample, indices: Iterable[int]) -> Iterator[Planes]:
+        return self._timed_each(self._dataset.each_flow(sample, indices))
+
+    def _timed_each(self, images: Iterator[T]) -> Iterator[T]:
+        before = time.perf_counter()
+        for image in images:
+            self.seconds += time.perf_counter() - before
+            yield image
+            before = time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -243,6 +262,7 @@ def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor) -> _ReadBatch:
 
 
 def _finish(batch: _ReadBatch) -> Batch:
+    wait(batch.reads)  # once, and not for each clip
     seconds = sum(read.result() for read in batch.reads)
     rows = batch.planned.rows
     decode_s = sum(row.reads.seconds for row in rows if row.reads)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -24,9 +25,15 @@ CHECKSUM = "_xxh3"
 _TAIL, _MAGIC = struct.Struct("<i6s"), b"ARROW1"
 _BLOCK = struct.Struct("<qi4xq")  # offset, bytes of the metadata, bytes of the body
 _BUFFER = struct.Struct("<qq")  # offset in the body, bytes
+_OFFSETS, _CHECKSUM = struct.Struct("<ii"), struct.Struct("<Q")
 _PREFIX = 8  # of a message: a marker, and the bytes of the metadata
 _RECORD_BATCH = 3
 _BUFFERS = 5  # of an image and its checksum: validity, offsets, bytes; validity, values
+_COLUMN = struct.Struct(f"<{2 * _BUFFERS}q")  # the places of these
+
+
+Planes = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Quantised flow of a pair, x and y, uint8 [H,W] each."""
 
 
 class DamagedMember(ValueError):
@@ -64,6 +71,8 @@ class ArrowFile:
             self._blocks, self._rows = footer.vector(3, _BLOCK.size)
         except (struct.error, IndexError) as error:
             raise DamagedMember(f"its index is damaged ({error})") from error
+        self._layout: _Layout | None = None
+        """That of the row that was read last: those of a file hardly ever differ."""
 
     def __len__(self) -> int:
         return self._rows
@@ -90,35 +99,47 @@ class ArrowFile:
         """Return the encoded images of a row: [jpeg] or [x, y]."""
         if not 0 <= index < self._rows:
             raise DamagedMember(f"it has no row {index}, but {counted(self._rows, 'row')}")
-        offset, metadata, body = self._block(index)
+        first = max(0, index - 1)
+        place = self._blocks + first * _BLOCK.size
+        near = [*_BLOCK.iter_unpack(self._footer[place : self._blocks + min(index + 2, self._rows) * _BLOCK.size])]
+        offset, metadata, body = near[index - first]
         # Rows follow one another, so that none can stand for its neighbour.
-        after = self._block(index + 1)[0] if index + 1 < self._rows else self._end - _PREFIX
-        before = sum(self._block(index - 1)) if index else offset
+        after = near[-1][0] if index + 1 < self._rows else self._end - _PREFIX
+        before = sum(near[0]) if index else offset
         if offset < 0 or metadata < _PREFIX or body < 0 or before != offset or after != offset + metadata + body:
             raise DamagedMember(f"row {index} does not lie between its neighbours")
         if after > self._end:
             raise DamagedMember(f"row {index} lies outside of it")
         block = memoryview(self._data[offset : offset + metadata + body])
         try:
-            return _row_images(block[:metadata], block[metadata:])
+            layout = self._layout
+            if layout is None or not layout.fits(block[:metadata]):
+                layout = self._layout = _Layout(block[:metadata])
+            return layout.images(block[:metadata], block[metadata:])
         except (struct.error, IndexError) as error:
             raise DamagedMember(f"row {index} is damaged ({error})") from error
         except DamagedMember as error:
             raise DamagedMember(f"row {index} {error}") from None
 
-    def _block(self, index: int) -> tuple[int, int, int]:
-        offset, metadata, body = _BLOCK.unpack_from(self._footer, self._blocks + index * _BLOCK.size)
-        return offset, metadata, body
-
     def rgb(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Return frames, uint8 [n,H,W,3], in the order asked for; images of any other `size` (H, W) are refused."""
-        return _gather(len(indices), (decode_rgb(self._images(i, 1)[0], size) for i in indices))
+        return _gather(len(indices), self.each_rgb(indices, size))
+
+    def each_rgb(self, indices: Iterable[int], size: tuple[int, int] | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Yield the frames of `rgb`, uint8 [H,W,3], each decoded when it is asked for."""
+        for index in indices:
+            yield decode_rgb(self._images(index, 1)[0], size)
 
     def flow(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Return quantised flow, uint8 [n,2,H,W], x before y; images of any other `size` (H, W) are refused."""
-        planes = (decode_gray(image, size) for i in indices for image in self._images(i, 2))
-        gathered = _gather(2 * len(indices), planes)
+        gathered = _gather(2 * len(indices), chain.from_iterable(self.each_flow(indices, size)))
         return gathered.reshape(-1, 2, *gathered.shape[1:])
+
+    def each_flow(self, indices: Iterable[int], size: tuple[int, int] | None = None) -> Iterator[Planes]:
+        """Yield the flow of `flow`, two of uint8 [H,W], each decoded when it is asked for."""
+        for index in indices:
+            x, y = self._images(index, 2)
+            yield decode_gray(x, size), decode_gray(y, size)
 
     def _images(self, index: int, columns: int) -> list[memoryview]:
         images = self.row(int(index))
@@ -158,37 +179,64 @@ def _gather(number: int, images: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint
     return gathered
 
 
-def _row_images(metadata: memoryview, body: memoryview) -> list[memoryview]:
-    """Return the images of a record batch of one row."""
-    message = _Table(metadata, _PREFIX)
-    if message.scalar(1, "<B") != _RECORD_BATCH:
-        raise DamagedMember("is not a record batch")
-    batch = message.table(2)
-    if batch.scalar(0, "<q") != 1 or batch.has(3):
-        raise DamagedMember("is not one uncompressed row")
-    start, count = batch.vector(2, _BUFFER.size)
-    if count == 0 or count % _BUFFERS:
-        raise DamagedMember("has other columns")
-    buffers = [_BUFFER.unpack_from(metadata, start + i * _BUFFER.size) for i in range(count)]
-    return [_image(body, *buffers[i : i + _BUFFERS]) for i in range(0, count, _BUFFERS)]
+class _Layout:
+    """Where in the metadata of a row the places of its buffers are: a record batch of one row, as all in the file."""
+
+    def __init__(self, metadata: memoryview) -> None:
+        message = _Table(metadata, _PREFIX)
+        if message.scalar(1, "<B") != _RECORD_BATCH:
+            raise DamagedMember("is not a record batch")
+        batch = message.table(2)
+        if batch.scalar(0, "<q") != 1 or batch.has(3):
+            raise DamagedMember("is not one uncompressed row")
+        self._start, count = batch.vector(2, _BUFFER.size)
+        if count == 0 or count % _BUFFERS:
+            raise DamagedMember("has other columns")
+        self._end = self._start + count * _BUFFER.size
+        self._numbers = bytes(self._end - self._start)
+        self._body = message.place(3)
+        self._fixed = self._without_numbers(metadata)
+
+    def fits(self, metadata: memoryview) -> bool:
+        """Return whether the metadata of another row differ in numbers alone."""
+        return len(metadata) == len(self._fixed) and self._without_numbers(metadata) == self._fixed
+
+    def _without_numbers(self, metadata: memoryview) -> bytearray:
+        """Return metadata with zeros for the places of the buffers and the length of the body."""
+        cut = bytearray(metadata)
+        cut[self._start : self._end] = self._numbers
+        cut[self._body : self._body + 8] = bytes(8)
+        return cut
+
+    def images(self, metadata: memoryview, body: memoryview) -> list[memoryview]:
+        """Return the images of a row."""
+        return [_image(body, *places) for places in _COLUMN.iter_unpack(metadata[self._start : self._end])]
 
 
 def _image(
     body: memoryview,
-    valid: tuple[int, int],
-    offsets: tuple[int, int],
-    content: tuple[int, int],
-    valid_checksum: tuple[int, int],
-    checksum: tuple[int, int],
+    _valid_at: int,
+    valid: int,
+    offsets_at: int,
+    offsets: int,
+    content_at: int,
+    content: int,
+    _valid_checksum_at: int,
+    valid_checksum: int,
+    checksum_at: int,
+    checksum: int,
 ) -> memoryview:
-    inside = all(at >= 0 and 0 <= size <= len(body) - at for at, size in (offsets, content, checksum))
-    if not inside or valid[1] or valid_checksum[1] or offsets[1] < 8 or checksum[1] < 8:
+    """Return the image of a column, of whose buffers the place and the size are given."""
+    size = len(body)
+    sizes_fit = not valid and offsets >= 8 and content >= 0 and not valid_checksum and checksum >= 8
+    inside = 0 <= offsets_at <= size - offsets and 0 <= content_at <= size - content
+    if not (sizes_fit and inside and 0 <= checksum_at <= size - checksum):
         raise DamagedMember("has offsets that lead out of it")
-    first, last = struct.unpack_from("<ii", body, offsets[0])
-    if not 0 <= first <= last <= content[1]:
+    first, last = _OFFSETS.unpack_from(body, offsets_at)
+    if not 0 <= first <= last <= content:
         raise DamagedMember("has offsets that lead out of it")
-    image = body[content[0] + first : content[0] + last]
-    if struct.unpack_from("<Q", body, checksum[0]) != (xxh3_64_intdigest(image),):
+    image = body[content_at + first : content_at + last]
+    if _CHECKSUM.unpack_from(body, checksum_at) != (xxh3_64_intdigest(image),):
         raise DamagedMember("does not match its checksum")
     return image
 
@@ -227,6 +275,10 @@ class _Table:
         if start + 4 + count * size > len(self._data):
             raise IndexError("a vector is longer than the data")
         return start + 4, count
+
+    def place(self, field: int) -> int:
+        """Return where a number is; IndexError where it is left out."""
+        return self._at + self._needed(field)
 
     def _needed(self, field: int) -> int:
         distance = self._distance(field)

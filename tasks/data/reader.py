@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tasks.data import storage
-from tasks.data.arrow_file import Sliceable
+from tasks.data.arrow_file import Planes, Sliceable
 from tasks.data.ranges import FileRange, OpenFile
 from tasks.data.sample import open_arrow, read_rgb
 from tasks.data.shard import tar_path
@@ -19,6 +20,7 @@ from tasks.errors import UserError
 
 _OPEN_SHARDS = 64
 """Shards open at once, each a file descriptor; the order of an epoch has far fewer of them in use at a time."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,18 @@ class Reader:
         Raises:
             UserError: they cannot be read, or do not match their checksums.
         """
-        size = {"frames": sample.frames, "height": sample.height, "width": sample.width}
+        return _gathered(partial(self.each_rgb, sample), indices)
 
-        def decode(data: Sliceable, wanted: Sequence[int]) -> np.ndarray:
-            return read_rgb(data, wanted, self.settings.rgb, **size)
+    def each_rgb(self, sample: Sample, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """Yield the frames of `rgb`, uint8 [H, W, 3], each decoded when it is its turn; `indices` ascend."""
 
-        return self._read(sample, sample.rgb_range, indices, decode)
+        def decode(data: Sliceable, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+            size = sample.height, sample.width
+            if self.settings.rgb == "jpeg":
+                return open_arrow(data, sample.frames).each_rgb(wanted, size)
+            return iter(read_rgb(data, wanted, "h264", height=size[0], width=size[1]))
+
+        return self._each(sample, sample.rgb_range, indices, decode)
 
     def flow(self, sample: Sample, indices: Iterable[int]) -> np.ndarray:
         """Return quantised flow, uint8 [n, 2, H, W], x before y.
@@ -83,13 +91,17 @@ class Reader:
         Raises:
             UserError: the dataset has none, or it cannot be read, or does not match its checksums.
         """
+        return _gathered(partial(self.each_flow, sample), indices)
+
+    def each_flow(self, sample: Sample, indices: Iterable[int]) -> Iterator[Planes]:
+        """Yield the flow of `flow`, uint8 [H, W] twice, each pair decoded when it is its turn; `indices` ascend."""
         if sample.flow_range is None:
             raise self.no_flow()
 
-        def decode(data: Sliceable, wanted: Sequence[int]) -> np.ndarray:
-            return open_arrow(data, sample.flows).flow(wanted, (sample.height, sample.width))
+        def decode(data: Sliceable, wanted: Sequence[int]) -> Iterator[Planes]:
+            return open_arrow(data, sample.flows).each_flow(wanted, (sample.height, sample.width))
 
-        return self._read(sample, sample.flow_range, indices, decode)
+        return self._each(sample, sample.flow_range, indices, decode)
 
     def no_flow(self) -> UserError:
         """Return the error for asking for flow that was not prepared."""
@@ -98,27 +110,28 @@ class Reader:
             "flow=tvl1, or use stream rgb"
         )
 
-    def _read(
+    def _each(
         self,
         sample: Sample,
         span: tuple[int, int],
         indices: Iterable[int],
-        decode: Callable[[Sliceable, Sequence[int]], np.ndarray],
-    ) -> np.ndarray:
-        wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
+        decode: Callable[[Sliceable, Sequence[int]], Iterator[T]],
+    ) -> Iterator[T]:
+        left = [*indices]
         try:
             try:
-                images = decode(self._bytes(sample.shard, *span), wanted.tolist())
+                for image in decode(self._bytes(sample.shard, *span), left.copy()):
+                    yield image
+                    del left[0]
             except (ValueError, OSError):
                 if self._cache is None or not self._cache.is_damaged(sample.shard):
                     raise
-                images = decode(self._bytes(sample.shard, *span), wanted.tolist())
+                yield from decode(self._bytes(sample.shard, *span), left)
         except (ValueError, OSError) as error:
             raise UserError(
                 f"video {sample.video_id} cannot be read from {tar_path(self.uri, sample.shard)} ({error}): check the "
                 f"dataset with `marey verify {self.uri}`"
             ) from error
-        return images if np.array_equal(places, np.arange(len(wanted))) else images[places]
 
     def _bytes(self, shard: int, start: int, end: int) -> FileRange | bytes:
         if storage.is_local(self.uri):
@@ -129,3 +142,16 @@ class Reader:
 
     def _open_shard(self, shard: int) -> OpenFile:
         return OpenFile(tar_path(self.uri, shard))
+
+
+def _gathered(each: Callable[[Iterable[int]], Iterator[Any]], indices: Iterable[int]) -> np.ndarray:
+    """Return images in the order asked for, uint8 [n, ...]; `each` yields those of ascending indices."""
+    wanted, places = np.unique(np.fromiter(indices, np.int64), return_inverse=True)
+    images: np.ndarray | None = None
+    for place, image in enumerate(each(wanted.tolist())):
+        if images is None:
+            images = np.empty((len(wanted), *np.shape(image)), np.uint8)
+        images[place] = image  # while the processor still holds it
+    if images is None:
+        raise ValueError("no image is asked for")
+    return images if np.array_equal(places, np.arange(len(wanted))) else images[places]

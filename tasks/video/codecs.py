@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ Image = NDArray[np.uint8]
 PNG = b"\x89PNG\r\n\x1a\n"
 """How a PNG begins."""
 _KEYFRAME_EVERY = 12
+_SEGMENT, _SIZE = struct.Struct(">BBH"), struct.Struct(">HH")
 
 
 def jpeg_rgb(images: Sequence[Image] | Image, quality: int = 95) -> list[bytes]:
@@ -42,15 +44,18 @@ def jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
     """Return height and width from the header of a JPEG; ValueError if it is not one."""
     at = 2
     try:
-        while data[at] == 0xFF:
-            marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        while True:
+            begin, marker, length = _SEGMENT.unpack_from(data, at)
+            if begin != 0xFF:
+                break
             if marker == 0xFF:  # fills up to the next marker
                 at += 1
                 continue
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
-                return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+                height, width = _SIZE.unpack_from(data, at + 5)
+                return height, width
             at += 2 + max(2, length)
-    except IndexError:
+    except struct.error:  # it ends before
         pass
     raise ValueError(f"{len(data)} bytes are not a JPEG")
 

@@ -130,6 +130,8 @@ class Coded:
     def flow(self, sample, indices):
         return np.stack([self.grids() for _ in indices]).astype(np.uint8)
 
+    each_rgb, each_flow = rgb, flow
+
     @staticmethod
     def grids():
         row, column = np.mgrid[:48, :64]

@@ -188,10 +188,13 @@ class Counting:
         return getattr(self.dataset, name)
 
     def rgb(self, sample, indices):
+        return np.stack([*self.each_rgb(sample, indices)])
+
+    def each_rgb(self, sample, indices):
         self.reads += 1
         if sample.video_id == self.bad:
             raise ZeroDivisionError("a bug")
-        return self.dataset.rgb(sample, indices)
+        return self.dataset.each_rgb(sample, indices)
 
 
 def test_reading_ahead_is_bounded(dataset):

@@ -113,6 +113,16 @@ def test_frames_and_flow_come_in_the_order_asked_for(small_root):
         np.testing.assert_allclose(flow.mean((2, 3)), np.array([[3, 103], [2, 102]]) + first, atol=1)
 
 
+def test_frames_and_flow_come_one_by_one(small_root):
+    dataset = open_dataset(small_root)
+    sample = dataset.samples("train")[0]
+    frames = dataset.each_rgb(sample, [0, 2, sample.frames])
+    np.testing.assert_array_equal([next(frames), next(frames)], dataset.rgb(sample, [0, 2]))
+    with pytest.raises(UserError, match="has no row"):
+        next(frames)
+    np.testing.assert_array_equal([*dataset.each_flow(sample, [1, 3])], dataset.flow(sample, [1, 3]))
+
+
 def test_frames_as_h264(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "data", rgb="h264", size=(47, 63)))
 
