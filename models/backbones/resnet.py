@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -156,14 +156,17 @@ class BasicBlock(FrameBlock):
 class ResNet(FrameNetwork):
     """A ResNet of the given blocks, applied to every frame."""
 
+    stem_pool: ClassVar[bool] = True
+    """Max-pooling after the first convolution; without it, the first stage has a stride of 2 instead."""
+
     def __init__(self, num_classes: int, *, stream: str, options: Any, block: BlockFactory, dropout: float) -> None:
         super().__init__(num_classes, stream=stream, options=options)
         layout: Layout = options.layout
         self.conv1 = conv(CHANNELS[stream], layout.stem, 7, 2)
         self.bn1 = nn.BatchNorm2d(layout.stem)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1, self.layer2, self.layer3, self.layer4, channels = _stages(layout, block)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if self.stem_pool else nn.Identity()
+        self.layer1, self.layer2, self.layer3, self.layer4, channels = _stages(layout, block, self.stem_pool)
         self.add_classifier(channels, dropout)
 
     def forward_features(self, clip: Tensor) -> Tensor:
@@ -191,7 +194,7 @@ class ResNet(FrameNetwork):
 
 
 def _stages(
-    layout: Layout, block: BlockFactory
+    layout: Layout, block: BlockFactory, stem_pool: bool
 ) -> tuple[nn.ModuleList, nn.ModuleList, nn.ModuleList, nn.ModuleList, int]:
     """Make the four stages; return them and the channels of the last."""
     stages = []
@@ -199,7 +202,7 @@ def _stages(
     for stage, (planes, count) in enumerate(zip(layout.planes, layout.blocks, strict=True), 1):
         blocks = nn.ModuleList()
         for index in range(count):
-            stride = 2 if index == 0 and stage > 1 else 1
+            stride = 2 if index == 0 and (stage > 1 or not stem_pool) else 1
             added = block(Place(channels, planes, stride, stage))
             blocks.append(added)
             channels = added.outputs

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from network_helpers import logits, ready
+from network_helpers import logits, randomise, ready
 from torch import nn
 
 import models
-from models.common.cost import parameters
+from models.backbones.resnet import Bottleneck, ResNet
+from models.common.cost import cost, parameters
 from models.common.network import refold, temporal_average, unfold
+from models.tsn import TSNOptions
 
 pytestmark = pytest.mark.quick
 
@@ -18,9 +20,35 @@ def test_parameters(classes: int, count: int) -> None:
         assert parameters(models.build("tada2d", classes)) == count
 
 
+@pytest.mark.parametrize(("size", "gmacs", "with_bn"), [(224, 33.028, 33.238), (256, 43.132, 43.406)])
+def test_cost(size: int, gmacs: float, with_bn: float) -> None:
+    with torch.device("meta"):
+        macs, batch_norm = cost(models.build("tada2d", 400), torch.empty(1, 3, 8, size, size))
+    assert macs / 1e9 == pytest.approx(gmacs, rel=1e-3)
+    assert (macs + batch_norm) / 1e9 == pytest.approx(with_bn, rel=1e-3)
+
+
+class WithoutPool(ResNet):
+    """A ResNet whose first stage strides instead of the stem's max-pooling, as in the authors' code."""
+
+    stem_pool = False
+
+
+def test_the_first_stage_strides_and_the_stem_does_not_pool() -> None:
+    network, seen = ready("tada2d", tiny=True), {}
+    for name in ("layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"):
+        layer = network.get_submodule(name)
+        layer.register_forward_hook(lambda _m, _x, y, name=name: seen.update({name: tuple(y.shape[2:])}))
+    network(torch.randn(1, 3, 2, 64, 96))
+    assert seen == {"layer1.0.conv1": (32, 48), "layer1.0.conv2": (16, 24), "layer2.0.conv1": (16, 24)}
+
+
 def test_it_starts_as_the_resnet() -> None:
     clip = torch.randn(2, 3, 4, 48, 48)
-    tsn, tada = ready("tsn", tiny=True, dropout=0.0), ready("tada2d", tiny=True)
+    options = TSNOptions(tiny=True)
+    tsn = WithoutPool(6, stream="rgb", options=options, block=Bottleneck, dropout=0.0)
+    randomise(tsn)
+    tada = ready("tada2d", tiny=True)
     for block in (block for stage in (tada.layer1, tada.layer2, tada.layer3, tada.layer4) for block in stage):
         nn.init.zeros_(block.average_bn.weight)
         nn.init.zeros_(block.average_bn.bias)
