@@ -2,7 +2,8 @@
 
 C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, the slow pathway alone
 (docs/papers/backbones.md, section 2); A. Stergiou, R. Poppe, "Multi-Temporal Convolutions", IJCNN 2021
-(docs/papers/mtnet.md, section 5). Layers have torchvision's names, so that 2-D ImageNet weights inflate into them.
+(docs/papers/mtnet.md, section 5). Layers have torchvision's names, so that 2-D ImageNet weights inflate into them: all
+of SlowOnly's, and of expansion 1 those of the same width.
 """
 
 from __future__ import annotations
@@ -158,7 +159,8 @@ class SlowOnly(ResNet3D):
 class R3D50(ResNet3D):
     """[B, C, T, H, W] -> [B, K], any T. 36,724,688 parameters for 400 classes, 26.47 GMACs at 16x224.
 
-    Expansion 1; time is strided together with space.
+    Expansion 1; time is strided together with space. An ImageNet ResNet-50, of expansion 4, brings the stem and the 3x3
+    convolutions, 92 % of the parameters; the pointwise ones are four times as wide there.
     """
 
     stem = (3, 7, 7)
@@ -175,6 +177,9 @@ class R3D50(ResNet3D):
     def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:
         kernels = ((1, 1, 1), (3, 3, 3), (1, 1, 1))
         return Bottleneck3D(inputs, planes, (stride, stride, stride), expansion=1, kernels=kernels)
+
+    def may_differ(self, name: str) -> bool:
+        return super().may_differ(name) or re.search(r"\.(conv1|conv3|bn3|downsample\.\d)\.", name) is not None
 
 
 def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1), groups: int = 1) -> nn.Conv3d:

@@ -105,7 +105,7 @@ class TPN(ResNet):
         """Rename a tensor of the authors' code."""
         name = name.removeprefix("backbone.")
         name = re.sub(r"^cls_head\.fc_cls\.", "fc.", name)
-        name = re.sub(r"^necks\.aux_head\.convs\.0\.", "auxiliary.reduce.", name)
+        name = re.sub(r"^necks\.aux_head\.convs\.(0\.)?", "auxiliary.reduce.", name)  # a list in earlier versions
         name = re.sub(r"^necks\.aux_head\.", "auxiliary.", name)
         name = re.sub(r"^necks\.spatial_modulation\.spatial_modulation\.0\.0\.", "neck.reduce.", name)
         name = re.sub(r"^necks\.temporal_modulation_ops\.(\d)\.conv\.", r"neck.tempos.\1.", name)

@@ -152,6 +152,10 @@ class Network(nn.Module):
         """Return a tensor of the trunk's public weights by its name and shape here, or None if it is computed here."""
         return name, value
 
+    def may_differ(self, name: str) -> bool:
+        """Tell whether a tensor may have another shape in public weights, and is then left over."""
+        return name.rpartition(".")[0] == self.classifier
+
     def freeze_bn(self) -> None:
         """Freeze statistics and affine parameters of all batch norm layers of the trunk but the first, permanently."""
         self.partial_bn = True

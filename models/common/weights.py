@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.common.errors import ModelError
 from models.common.network import Network
@@ -20,6 +21,8 @@ FIRST = ("conv1.weight", "conv1_7x7_s2.weight")
 WRAPPERS = ("state_dict", "model", "model_state")
 """Keys under which training scripts store the weights."""
 SHOWN = 5
+LEAST = 0.25
+"""Share of a file's tensors that must have a place in the network; a few names are alike in networks that are not."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,13 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
     A first convolution for three colours is adapted to flow: each of its inputs becomes the mean over the colours, not
     rescaled (docs/papers/tsn-protocol.md, section 4). A 2-D kernel becomes a 3-D one with the same result on a still
     clip: repeated along time and divided by its length (docs/papers/backbones.md, section 1). A classifier for another
-    number of classes is left over.
+    number of classes is left over, and so is what the network says may have another width.
 
     Raises:
-        ModelError: nothing fits, or a tensor has another shape: the file is of another network.
+        ModelError: less than a quarter of the file has a place, a tensor has another shape, or its norms are not batch
+            norm: the file is of another network.
     """
     own = network.state_dict()
-    classifier = {f"{network.classifier}.{kind}" for kind in ("weight", "bias")}
     fitting: dict[str, Tensor] = {}
     left = []
     for public, given in state.items():
@@ -93,7 +96,7 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
             value = value.mean(1, keepdim=True).expand(-1, target.shape[1], -1, -1)
         if target is not None and target.dim() == 5 and value.dim() == 4:
             value = value.unsqueeze(2).expand(-1, -1, target.shape[2], -1, -1) / target.shape[2]
-        if target is None or (name in classifier and value.shape != target.shape):
+        if target is None or (network.may_differ(name) and value.shape != target.shape):
             left.append(public)
             continue
         if value.shape != target.shape:
@@ -101,10 +104,28 @@ def adopt(network: Network, state: Mapping[str, Tensor], source: str) -> Adopted
                 f"{source} is of another network: {name} is {list(value.shape)} there and {list(target.shape)} here"
             )
         fitting[name] = value
-    if not fitting.keys() & dict(network.named_parameters()).keys():
-        raise ModelError(f"{source} is of another network: none of its {len(state)} tensors has a place in this one")
+    _refuse_other_network(network, list(fitting), len(fitting) + len(left), source)
     for name, value in fitting.items():
         own[name].copy_(value)
     # Files of old torch versions lack this counter, which nothing here reads.
     new = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
     return Adopted(list(fitting), new, sorted(left))
+
+
+def _refuse_other_network(network: Network, fitting: list[str], count: int, source: str) -> None:
+    """Raise `ModelError` unless enough of a file's tensors have a place, statistics of batch norm among them."""
+    if not set(fitting) & dict(network.named_parameters()).keys():
+        raise ModelError(f"{source} is of another network: none of its {count} tensors has a place in this one")
+    if len(fitting) < LEAST * count:
+        raise ModelError(
+            f"{source} is of another network: fewer than a quarter of its tensors, {len(fitting)} of {count}, have a "
+            f"place in this one: {_some(fitting)}"
+        )
+    for path, layer in network.named_modules():
+        if not isinstance(layer, _BatchNorm) or layer.running_mean is None or f"{path}.weight" not in fitting:
+            continue
+        if not {f"{path}.running_mean", f"{path}.running_var"} <= set(fitting):
+            raise ModelError(
+                f"{source} is of another network: {path} has no running mean and variance there, so it is not "
+                "batch norm; group norm and the like do not fit"
+            )

@@ -82,6 +82,23 @@ def test_image_weights_inflate_and_see_a_still_clip_as_its_frame(imagenet: dict[
         )
 
 
+def test_image_weights_of_the_same_width_start_r3d50(imagenet: dict[str, Tensor]) -> None:
+    """Stem and 3x3 convolutions, repeated along time; the pointwise ones of expansion 4 are left over."""
+    network = models.build("r3d50", 7)
+    adopted = adopt(network, imagenet, "resnet50.pth")
+    own = network.state_dict()
+    taken = {name for name, _ in network.named_parameters() if name in adopted.loaded}
+    blocks = [f"layer{stage}.{index}" for stage, count in enumerate((3, 4, 6, 3), 1) for index in range(count)]
+    of_block = {f"{block}.{name}" for block in blocks for name in ("bn1.weight", "bn1.bias", "bn2.weight", "bn2.bias")}
+    of_block |= {f"{block}.conv2.weight" for block in blocks}
+    assert taken == {"conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.conv1.weight"} | of_block
+    assert set(adopted.left) == {name for name in imagenet if name not in adopted.loaded}
+    for name in ("conv1.weight", "layer1.0.conv2.weight", "layer4.2.conv2.weight"):
+        torch.testing.assert_close(own[name].sum(2), imagenet[name])
+    share = sum(value.numel() for name, value in network.named_parameters() if name in adopted.loaded)
+    assert share / parameters(models.build("r3d50", 400)) == pytest.approx(0.92, abs=0.01)
+
+
 def test_pytorchvideos_names_are_known() -> None:
     """`slow_r50` as its file names it, in full."""
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]

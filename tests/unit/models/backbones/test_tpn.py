@@ -84,8 +84,8 @@ def test_image_weights_start_the_trunk() -> None:
     assert {name.partition(".")[0] for name in adopted.new} == {"neck", "auxiliary", "fc"}
 
 
-def authors_names() -> set[str]:
-    """Every tensor of a file of the authors' code, TSM-ResNet-50 with TPN."""
+def authors_names(auxiliary: str) -> set[str]:
+    """Every tensor of a file of the authors' code, TSM-ResNet-50 with TPN; its auxiliary convolution was in a list."""
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
 
     def pair(conv: str, bn: str) -> set[str]:
@@ -101,15 +101,16 @@ def authors_names() -> set[str]:
             names |= pair(f"{fusion}.ops.{level}.conv", f"{fusion}.ops.{level}.norm")
         names |= pair(f"{fusion}.fusion_conv.0", f"{fusion}.fusion_conv.1")
     names |= pair("necks.pyramid_fusion_op.0", "necks.pyramid_fusion_op.1")
-    names |= pair("necks.aux_head.convs.0.conv", "necks.aux_head.convs.0.bn")
+    names |= pair(f"{auxiliary}.conv", f"{auxiliary}.bn")
     names |= {f"{layer}.{part}" for layer in ("necks.aux_head.fc", "cls_head.fc_cls") for part in ("weight", "bias")}
     return names
 
 
-def test_the_authors_names_are_known() -> None:
+@pytest.mark.parametrize("auxiliary", ["necks.aux_head.convs", "necks.aux_head.convs.0"])
+def test_the_authors_names_are_known(auxiliary: str) -> None:
     with torch.device("meta"):
         network = models.build("tpn", 400)
-    ours = {name: network.adapted(name, torch.zeros(1))[0] for name in authors_names()}
+    ours = {name: network.adapted(name, torch.zeros(1))[0] for name in authors_names(auxiliary)}
     assert sorted(ours.values()) == sorted(network.state_dict())
 
 

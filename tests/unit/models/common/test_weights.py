@@ -84,6 +84,26 @@ def test_files_of_other_networks_are_refused() -> None:
             unwrap(content, "file")
 
 
+def test_a_file_of_which_little_has_a_place_is_refused(imagenet: dict[str, torch.Tensor]) -> None:
+    """The stem alone is alike in MTConv's ResNet."""
+    network = models.build("mtconv_r50", 7)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ModelError) as told:
+        adopt(network, imagenet, "resnet50.pth")
+    assert str(told.value) == (
+        "resnet50.pth is of another network: fewer than a quarter of its tensors, 6 of 320, have a place in this one: "
+        "conv1.weight, bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var and 1 more"
+    )
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_group_norm_is_not_taken_for_batch_norm(imagenet: dict[str, torch.Tensor]) -> None:
+    """Its weights and biases have the same names and shapes, and there are no statistics."""
+    group_norm = {name: value for name, value in imagenet.items() if not name.endswith(("mean", "var", "tracked"))}
+    with pytest.raises(ModelError, match="bn1 has no running mean and variance there, so it is not batch norm"):
+        adopt(models.build("tsn", 7), group_norm, "resnet50_gn.pth")
+
+
 def test_a_file_that_holds_itself_ends() -> None:
     content: dict[str, object] = {}
     content["model"] = content
