@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from models.backbones import head_windows
 from models.common.checks import rate
 from models.common.network import CHANNELS, ClipNetwork, Group
 from models.common.options import Options
@@ -47,6 +48,19 @@ class ResNet3DOptions(Options):
     def blocks(self) -> tuple[int, ...]:
         """Blocks of each stage."""
         return TINY_BLOCKS if self.tiny else BLOCKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowOnlyOptions(ResNet3DOptions):
+    """Options of `slowonly`."""
+
+    head_window: tuple[int, ...] = (8, 7, 7)
+    """Frames, height and width of the windows of the last map whose means the head scores, as PyTorchVideo's; larger
+    than the map, or empty: one, the whole map."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        head_windows.check(self.head_window)
 
 
 class Bottleneck3D(nn.Module):
@@ -129,6 +143,7 @@ class SlowOnly(ResNet3D):
     Time is never strided. The first convolutions of the last two stages' blocks see three frames, all others one.
     """
 
+    Options = SlowOnlyOptions
     stem = (1, 7, 7)
 
     @staticmethod
@@ -140,6 +155,10 @@ class SlowOnly(ResNet3D):
         first = (3, 1, 1) if stage > 2 else (1, 1, 1)
         kernels = (first, (1, 3, 3), (1, 1, 1))
         return Bottleneck3D(inputs, planes, (1, stride, stride), expansion=4, kernels=kernels)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, channels, T', h, w] -> logits [B, K]: the mean of the windows' scores is the score of their mean."""
+        return self.fc(self.dropout(head_windows.mean_of_means(features, self.options.head_window)))
 
     def parameter_groups(self) -> list[Group]:
         """Return groups at one rate, without weight decay for norms, as in the authors' code."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.backbones import head_windows
 from models.common.checks import rate
 from models.common.network import CHANNELS, Group, Network, fold, last_linear, unfold
 from models.common.options import Options
@@ -51,9 +52,13 @@ class X3DOptions(Options):
 
     dropout: float = 0.5
     """Dropout before the last linear layer, in [0, 1)."""
+    head_window: tuple[int, ...] = ()
+    """Frames, height and width of the windows of the last map that the head scores one by one, their probabilities
+    averaged; PyTorchVideo's are (13, 5, 5), (16, 7, 7), (16, 10, 10) for S, M, L. Empty: one, the whole map."""
 
     def __post_init__(self) -> None:
         rate(self, "dropout")
+        head_windows.check(self.head_window)
 
     @property
     def layout(self) -> X3DLayout:
@@ -86,7 +91,8 @@ class X3D(Network):
             for (inputs, outputs), depth in zip(pairwise((widths[0], *widths)), depths, strict=True)
         ]
         stem = Stem(CHANNELS[stream], widths[0])
-        self.blocks = nn.ModuleList([stem, *stages, Head(widths[-1], features, num_classes, options.dropout)])
+        head = Head(widths[-1], features, num_classes, options.dropout, options.head_window)
+        self.blocks = nn.ModuleList([stem, *stages, head])
 
     @property
     def head(self) -> Head:
@@ -212,9 +218,10 @@ def squeeze(channels: int) -> int:
 class Head(nn.Module):
     """Projection, mean over T, h and w, projection, dropout, linear layer. [B, 432, T, h, w] -> [B, K]."""
 
-    def __init__(self, inputs: int, features: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, inputs: int, features: int, num_classes: int, dropout: float, window: tuple[int, ...]) -> None:
         super().__init__()
         width = inner(inputs)
+        self.window = window
         self.pool = nn.ModuleDict(
             {
                 "pre_conv": Conv(inputs, width, (1, 1, 1)),
@@ -230,10 +237,12 @@ class Head(nn.Module):
         return F.relu(self.pool["pre_norm"](self.pool["pre_conv"](x)), inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean((2, 3, 4), keepdim=True)
-        features = F.relu(self.pool["post_conv"](pooled).flatten(1), inplace=True)
-        logits: Tensor = self.proj(self.dropout(features))
-        return logits
+        pooled = head_windows.means(x, self.window)
+        features = F.relu(self.pool["post_conv"](pooled).flatten(2), inplace=True)
+        logits: Tensor = self.proj(self.dropout(features.transpose(1, 2)))
+        if not self.window:
+            return logits[:, 0]
+        return logits.log_softmax(2).logsumexp(1)  # whose softmax is the mean of the windows' probabilities
 
 
 class Conv(nn.Conv3d):

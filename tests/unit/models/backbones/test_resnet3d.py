@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from network_helpers import assert_clips_apart_and_directed, ready
 from torch import Tensor
 
@@ -99,6 +100,22 @@ def test_image_weights_of_the_same_width_start_r3d50(imagenet: dict[str, Tensor]
     assert share / parameters(models.build("r3d50", 400)) == pytest.approx(0.92, abs=0.01)
 
 
+@pytest.mark.parametrize("size", [(8, 7, 7), (8, 8, 8), (10, 7, 9), (4, 2, 2)])
+def test_slowonlys_head_scores_windows_as_pytorchvideos(size: tuple[int, int, int]) -> None:
+    """Mean over each window of 8 x 7 x 7 positions, linear layer, mean of the scores; smaller maps are one window."""
+    network = ready("slowonly", tiny=True, dropout=0.0)
+    features = torch.randn(2, 128, *size)
+    window = [min(pair) for pair in zip(size, (8, 7, 7), strict=True)]
+    windows = F.avg_pool3d(features, window, stride=1).movedim(1, -1)
+    torch.testing.assert_close(network.classify(features), network.fc(windows).mean((1, 2, 3)), rtol=1e-5, atol=1e-5)
+    whole = ready("slowonly", tiny=True, dropout=0.0, head_window=[])
+    torch.testing.assert_close(whole.classify(features), whole.fc(features.mean((2, 3, 4))))
+    if window == list(size):
+        torch.testing.assert_close(network.classify(features), whole.classify(features), rtol=1e-5, atol=1e-5)
+    else:
+        assert (network.classify(features) - whole.classify(features)).abs().max() > 1e-3
+
+
 def test_pytorchvideos_names_are_known() -> None:
     """`slow_r50` as its file names it, in full."""
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
@@ -140,3 +157,10 @@ def test_wrong_options_are_one_sentence(name: str) -> None:
         models.build(name, 4, dropout=1.0)
     with pytest.raises(ModelError, match="unknown stream 'flow' of"):
         models.build(name, 4, stream="flow")
+
+
+@pytest.mark.parametrize("window", [[7, 7], [8, 0, 7]])
+@pytest.mark.parametrize("name", ["slowonly", "x3d_s"])
+def test_a_wrong_window_is_one_sentence(name: str, window: list[int]) -> None:
+    with torch.device("meta"), pytest.raises(ModelError, match="head_window must be three sizes of at least 1"):
+        models.build(name, 4, head_window=window)

@@ -131,6 +131,22 @@ def test_tiny_is_small_and_has_every_kind_of_block(network_class: type[X3D]) -> 
 # What its layers compute.
 
 
+@pytest.mark.parametrize("size", [(4, 2, 3), (6, 3, 3)])
+def test_its_head_scores_windows_as_pytorchvideos(size: tuple[int, int, int]) -> None:
+    """Mean over each window, the last two layers and softmax; then the mean of the windows' probabilities."""
+    head = ready(head_window=[4, 2, 3]).head
+    x = torch.randn(2, head.pool["pre_conv"].out_channels, *size)
+    windows = F.avg_pool3d(x, (4, 2, 3), stride=1)
+    features = F.relu(head.pool["post_conv"](windows)).movedim(1, -1)
+    probabilities = head.proj(features).softmax(-1).mean((1, 2, 3))
+    torch.testing.assert_close(head(x).softmax(1), probabilities, rtol=1e-5, atol=1e-6)
+    whole = ready().head(x).softmax(1)
+    if size == (4, 2, 3):
+        torch.testing.assert_close(whole, probabilities, rtol=1e-5, atol=1e-6)
+    else:
+        assert (whole - probabilities).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("frames", [1, 2, 5])
 @pytest.mark.parametrize(
     ("kernel", "stride", "groups"),
@@ -243,7 +259,7 @@ def test_clips_do_not_mix_and_order_matters(network_class: type[X3D]) -> None:
     [
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
         ({"dropout": "high"}, "x3d: dropout must be a number, not 'high'"),
-        ({"widths": 2}, "unknown option 'widths' of x3d; known: dropout, tiny"),
+        ({"widths": 2}, "unknown option 'widths' of x3d; known: dropout, head_window, tiny"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(network_class: type[X3D], options: dict[str, object], sentence: str) -> None:
