@@ -1,7 +1,7 @@
 """Omni-dimensional aggregation (OD): channel groups gated by local or global context in space and time.
 
 Our reimplementation, from the abstract, of W. Li et al., "STAM", The Visual Computer, 2023 (docs/papers/stam.md,
-section 4, equation (6)): the channel groups of Y. Hao et al., "Group Contextualization", CVPR 2022, inside the temporal
+section 4, equation (7)): the channel groups of Y. Hao et al., "Group Contextualization", CVPR 2022, inside the temporal
 aggregation of TAdaConv.
 """
 

@@ -1,6 +1,6 @@
 """3x3 convolution whose weights are scaled for each frame: y = conv(x, alpha * W).
 
-Equation (5) of docs/papers/stam.md, section 3. Three equivalent forms, none of which is always the fastest
+Equation (4) of docs/papers/stam.md, section 3. Three equivalent forms, none of which is always the fastest
 (tests/bench/bench_stam.py, docs/results.md):
 
 * `weights`: scale the weights for each frame; one grouped convolution. Cost grows with C * C', not with the map.

@@ -21,6 +21,11 @@ from models.common.network import Group
 from models.stam.aggregation import OmniAggregation
 from models.stam.sthac import STHAC
 
+# Options that act on the filters that are mixed, on their shares, and in the temporal branch.
+OF_FILTERS = ("n_filters", "filter_size", "filter_scale", "filter_init_std")
+OF_SHARES = ("temperature", "temperature_start", "anneal_epochs", "standardise")
+OF_TIME = ("temporal_norm", "temporal_pos", "temporal_pos_scale")
+
 
 @dataclass(frozen=True, kw_only=True)
 class STAMOptions(StagedOptions):
@@ -29,14 +34,15 @@ class STAMOptions(StagedOptions):
     TINY: ClassVar = {"dropout": 0.0}
 
     dropout: float = 0.5
-    n_filters: int = 4
-    """Number N of adaptive filters per block."""
     reduction: int = 4
     """The branches have max(planes / reduction, 16) channels."""
+    mix: Literal["branch", "softmax", "sigmoid"] = "branch"
+    """`branch`: each branch outputs a filter of its own. Else both mix N filters, which hardly learn in a short
+    schedule: nearly equal shares give all filters nearly the same gradient (docs/papers/stam.md, section 5)."""
+    n_filters: int = 4
+    """Number N of adaptive filters per block that are mixed."""
     filter_size: Literal[3, 1] = 3
-    """3 gives each tap of the convolution its own factor, 1 scales whole input channels."""
-    mix: Literal["softmax", "sigmoid", "branch"] = "softmax"
-    """How filters are mixed; `branch`: each branch outputs a filter of its own instead."""
+    """3 gives each tap of the convolution its own factor, 1 scales whole input channels, as `mix=branch` does."""
     temperature: float = 1.0
     """Divides the branches' sum before softmax or sigmoid; the final value if annealed."""
     temperature_start: float | None = None
@@ -49,8 +55,12 @@ class STAMOptions(StagedOptions):
     """Factor on the mixed filters; with AdamW they learn faster by this factor."""
     filter_init_std: float = 0.0
     """Standard deviation of initial filters. At 0 the network starts as the ResNet; the branches learn from step 1."""
+    temporal_norm: bool = False
+    """Batch-normalise the temporal branch's reduced features, without parameters, before the positional encoding."""
     temporal_pos: Literal["sin", "none"] = "sin"
     """Positional encoding in the temporal branch; without it, STHAC alone cannot tell a clip from its reverse."""
+    temporal_pos_scale: float = 1.0
+    """Factor on the positional encoding, whose values are sines and cosines."""
     branches: Literal["both", "spatial", "temporal", "none"] = "both"
     """Ablation: which branches mix the filters; `none` mixes them evenly."""
     od: bool = True
@@ -61,19 +71,26 @@ class STAMOptions(StagedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "n_filters", "reduction")
-        above(self, 0, "temperature", "temperature_start", "anneal_epochs", "filter_scale")
+        above(self, 0, "temperature", "temperature_start", "anneal_epochs", "filter_scale", "temporal_pos_scale")
         at_least(self, 0, "filter_init_std")
         if self.mix == "branch" and self.branches == "none":
-            raise ModelError("mix=branch with branches=none leaves nothing to calibrate with")
-        nothing = "mix=branch" if self.mix == "branch" else "branches=none" if self.branches == "none" else None
-        for name in ("temperature_start", "standardise"):
-            value = getattr(self, name)
-            if nothing and value:
-                raise ModelError(f"{name}={value} has no effect: {nothing} mixes no filters")
-        if self.mix == "branch" and self.filter_scale != 1:
-            raise ModelError(f"filter_scale={self.filter_scale} has no effect: mix=branch has no filters")
-        if not self.od and not self.od_gates:
-            raise ModelError("od_gates=False has no effect: od=False leaves no aggregation")
+            raise ModelError("mix=branch with branches=none leaves nothing to calibrate with; give mix=softmax")
+        if self.mix == "branch":
+            self._without_effect("mix=branch, the default, mixes no filters", *OF_FILTERS, *OF_SHARES)
+        if self.branches == "none":
+            self._without_effect("branches=none mixes all filters evenly", *OF_SHARES)
+        if self.branches in ("none", "spatial"):
+            self._without_effect(f"branches={self.branches} has no temporal branch", *OF_TIME)
+        if self.temporal_pos == "none":
+            self._without_effect("temporal_pos=none leaves no encoding", "temporal_pos_scale")
+        if not self.od:
+            self._without_effect("od=False leaves no aggregation", "od_gates")
+
+    def _without_effect(self, why: str, *names: str) -> None:
+        """Raise `ModelError` naming the first of these options that is not at its default."""
+        for name in names:
+            if getattr(self, name) != getattr(type(self), name):
+                raise ModelError(f"{name}={getattr(self, name)} has no effect: {why}")
 
     def temperature_at(self, epoch: float) -> float:
         """Return the temperature after a number of epochs."""
@@ -84,7 +101,7 @@ class STAMOptions(StagedOptions):
 
 
 class STAM(ResNet):
-    """[B, C, T, H, W] -> [B, K], any T. 27,278,608 parameters for 400 classes, 33.27 GMACs at 8x224."""
+    """[B, C, T, H, W] -> [B, K], any T. 27,771,312 parameters for 400 classes, 33.28 GMACs at 8x224."""
 
     Options = STAMOptions
 
@@ -122,8 +139,9 @@ class STAMBlock(Bottleneck):
             standardise=options.standardise,
             scale=options.filter_scale,
             init_std=options.filter_init_std,
-            position=options.temporal_pos == "sin",
             branches=options.branches,
+            normalised=options.temporal_norm,
+            position=options.temporal_pos_scale if options.temporal_pos == "sin" else 0.0,
         )
         self.od = OmniAggregation(place.planes, gates=options.od_gates) if options.od else None
 

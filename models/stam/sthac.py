@@ -1,6 +1,6 @@
 """STHAC: two light branches calibrate the convolution weights of each frame (docs/papers/stam.md, section 3).
 
-Equations (1) to (4) of that page. Our reimplementation of W. Li et al., "STAM", The Visual Computer, 2023: the abstract
+Equations (1) to (6) of that page. Our reimplementation of W. Li et al., "STAM", The Visual Computer, 2023: the abstract
 names the two branches, the N filters they mix, the spatial multi-scale prior and the long-range dependency,
 and no formula.
 """
@@ -42,8 +42,9 @@ class STHAC(nn.Module):
         standardise: bool,
         scale: float,
         init_std: float,
-        position: bool,
         branches: str,
+        normalised: bool,
+        position: float,
     ) -> None:
         super().__init__()
         self.mix, self.scale = mix, scale
@@ -56,7 +57,7 @@ class STHAC(nn.Module):
         self.spatial = SpatialBranch(channels, reduced, outputs) if branches in ("both", "spatial") else None
         self.temporal = None
         if branches in ("both", "temporal"):
-            self.temporal = TemporalBranch(channels, reduced, outputs, position=position)
+            self.temporal = TemporalBranch(channels, reduced, outputs, normalised=normalised, position=position)
         if mix == "branch":
             for branch in self._branches():
                 branch.scale = nn.Parameter(torch.ones(()))
@@ -94,7 +95,7 @@ class STHAC(nn.Module):
 
 
 class SpatialBranch(nn.Module):
-    """[B*T, C, h, w] -> [B*T, N], from each frame alone, at several scales."""
+    """[B*T, C, h, w] -> [B*T, outputs], from each frame alone, at several scales."""
 
     scale: nn.Parameter
 
@@ -120,14 +121,15 @@ class SpatialBranch(nn.Module):
 
 
 class TemporalBranch(nn.Module):
-    """[B*T, C, h, w] -> [B*T, N], by self-attention between the frames of a clip."""
+    """[B*T, C, h, w] -> [B*T, outputs], by self-attention between the frames of a clip."""
 
     scale: nn.Parameter
 
-    def __init__(self, channels: int, reduced: int, outputs: int, *, position: bool) -> None:
+    def __init__(self, channels: int, reduced: int, outputs: int, *, normalised: bool, position: float) -> None:
         super().__init__()
         self.position = position
         self.reduce = nn.Linear(channels, reduced)
+        self.bn = nn.BatchNorm1d(reduced, affine=False) if normalised else None
         self.norm1, self.norm2 = nn.LayerNorm(reduced), nn.LayerNorm(reduced)
         self.qkv = nn.Linear(reduced, 3 * reduced)
         self.out = nn.Linear(reduced, reduced)
@@ -135,9 +137,14 @@ class TemporalBranch(nn.Module):
         self.head = nn.Linear(reduced, outputs)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        v = self.reduce(x.mean((2, 3))).unflatten(0, (-1, frames))
+        means = x.mean((2, 3))
+        if self.bn is None:
+            v = self.reduce(means)
+        else:  # before it, the bias would cancel in the norm
+            v = normalise(self.bn, nn.functional.linear(means, self.reduce.weight)) + self.reduce.bias
+        v = v.unflatten(0, (-1, frames))
         if self.position:
-            v = v + sinusoidal(frames, v.shape[2]).to(v)
+            v = v + self.position * sinusoidal(frames, v.shape[2]).to(v)
         query, key, value = self.qkv(self.norm1(v)).chunk(3, dim=2)
         attention = (query @ key.transpose(1, 2) / math.sqrt(query.shape[2])).softmax(2)
         v = v + self.out(attention @ value)

@@ -14,7 +14,7 @@ from tasks.learn.checkpoint import Identity
 CLASSES = ["jump", "run", "walk"]
 CASES = {name: (name, {}) for name in models.names() if not models.describe(name).components} | {
     "stin_spatial, flow as target": ("stin_spatial", {"ad_target": "flow"}),
-    "stam, annealed": ("stam", {"temperature_start": 30.0}),
+    "stam, annealed": ("stam", {"mix": "softmax", "temperature_start": 30.0}),
     "dsts_tpn, not the identity": ("dsts_tpn", {"zero_init_out": False}),
     "dsts_swin_b, not the identity": ("dsts_swin_b", {"zero_init_out": False}),
 }

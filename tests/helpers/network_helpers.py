@@ -60,7 +60,12 @@ def sthac(network: nn.Module) -> list[STHAC]:
 def with_random_filters(network: nn.Module) -> nn.Module:
     torch.manual_seed(5)
     for module in sthac(network):
-        nn.init.normal_(module.filters, std=0.5)
+        if module.mix != "branch":
+            nn.init.normal_(module.filters, std=0.5)
+            continue
+        for branch in (module.spatial, module.temporal):
+            if branch is not None:
+                nn.init.normal_(branch.head.weight, std=0.5)
     return network
 
 

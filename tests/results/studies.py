@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from cells import Configuration, Fusion, Study
 
@@ -12,7 +13,13 @@ BUSY = replace(FigureSettings.demo(), clutter=1.0, noise=4.0)
 """As in the demo, but before a busy background: there the networks that see time differ."""
 SNIPPETS = {"input.segments": 3}
 """Two streams as in TSN: three segments, of a frame, of two neighbouring frames, or of five pairs of flow."""
-BY_BRANCH = {"mix": "branch"}
+BY_SOFTMAX = {"mix": "softmax"}
+CODES: dict[str, dict[str, Any]] = {
+    "norm": {"temporal_norm": True},
+    "code of time x 0.1": {"temporal_pos_scale": 0.1},
+    "norm, code of time x 0.1": {"temporal_norm": True, "temporal_pos_scale": 0.1},
+}
+"""What STHAC's temporal branch sees of a frame's content beside its place in the clip."""
 RGB = (
     Configuration("tsn, 3 segments", "tsn", fields=SNIPPETS),
     Configuration("stin_spatial", "stin_spatial", fields=SNIPPETS),
@@ -39,12 +46,18 @@ FIGURES = Study(
         Configuration("stam: STHAC without OD", "stam", options={"od": False}),
         Configuration("stam: without the temporal branch", "stam", options={"branches": "spatial"}),
         Configuration("stam: without the spatial branch", "stam", options={"branches": "temporal"}),
-        Configuration("stam: static filters with OD", "stam", options={"branches": "none"}),
-        Configuration("stam: standardised, filters x 10", "stam", options={"standardise": True, "filter_scale": 10.0}),
-        Configuration("stam by branch", "stam", options=BY_BRANCH),
-        Configuration("stam by branch: STHAC without OD", "stam", options={**BY_BRANCH, "od": False}),
-        Configuration("stam by branch: without the temporal one", "stam", options={**BY_BRANCH, "branches": "spatial"}),
-        Configuration("stam by branch: without the spatial one", "stam", options={**BY_BRANCH, "branches": "temporal"}),
+        *(Configuration(f"stam: {name}", "stam", options=options) for name, options in CODES.items()),
+        *(
+            Configuration(f"stam: STHAC without OD, {name}", "stam", options={**options, "od": False})
+            for name, options in CODES.items()
+        ),
+        Configuration("stam by softmax", "stam", options=BY_SOFTMAX),
+        Configuration("stam by softmax: static filters with OD", "stam", options={**BY_SOFTMAX, "branches": "none"}),
+        Configuration(
+            "stam by softmax: standardised, filters x 10",
+            "stam",
+            options={**BY_SOFTMAX, "standardise": True, "filter_scale": 10.0},
+        ),
         Configuration("tada2d: without its average", "tada2d", options={"aggregation": False}),
         Configuration("stm: CSTM only", "stm", options={"branches": "cstm"}),
         Configuration("stm: CMM only", "stm", options={"branches": "cmm"}),
@@ -74,7 +87,7 @@ GESTURES = Study(
     fields={},
     configurations=(
         *_named("tsn", "tsm", "stm", "tada2d", "stam"),
-        Configuration("stam by branch", "stam", options=BY_BRANCH),
+        Configuration("stam by softmax", "stam", options=BY_SOFTMAX),
         Configuration("tsn flow", "tsn", "flow"),
         Configuration("stm flow", "stm", "flow"),
     ),

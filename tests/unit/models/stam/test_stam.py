@@ -14,22 +14,25 @@ from models.stam.network import STAMBlock
 
 pytestmark = pytest.mark.quick
 
+MIXED = {"mix": "softmax"}
 EVERY_OPTION = [
     {},
-    {"n_filters": 2},
-    {"reduction": 8},
-    {"filter_size": 1},
+    MIXED,
     {"mix": "sigmoid"},
-    {"mix": "branch"},
-    {"mix": "branch", "branches": "temporal"},
-    {"temperature": 30.0},
-    {"temperature_start": 30.0},
-    {"standardise": True},
-    {"filter_scale": 10.0},
+    {**MIXED, "n_filters": 2},
+    {**MIXED, "filter_size": 1},
+    {**MIXED, "temperature": 30.0},
+    {**MIXED, "temperature_start": 30.0},
+    {**MIXED, "standardise": True},
+    {**MIXED, "filter_scale": 10.0},
+    {**MIXED, "branches": "temporal"},
+    {**MIXED, "branches": "none"},
+    {"reduction": 8},
+    {"temporal_norm": True},
     {"temporal_pos": "none"},
+    {"temporal_pos_scale": 0.1},
     {"branches": "spatial"},
     {"branches": "temporal"},
-    {"branches": "none"},
     {"od": False},
     {"od_gates": False},
     {"stages": (2, 4)},
@@ -47,16 +50,22 @@ def clip() -> Tensor:
 @pytest.mark.parametrize(
     ("options", "at_174", "at_400"),
     [
-        ({}, 26_815_534, 27_278_608),
-        ({"od": False}, 25_542_958, 26_006_032),
-        ({"branches": "spatial"}, 25_857_262, 26_320_336),
-        ({"branches": "temporal"}, 26_231_342, 26_694_416),
-        ({"branches": "none"}, 25_273_070, 25_736_144),
-        ({"filter_size": 1}, 26_694_702, 27_157_776),
-        ({"n_filters": 2}, 26_743_726, None),
-        ({"n_filters": 8}, 26_959_150, None),
-        ({"reduction": 8}, 23_864_558 + 701_760 + 1_272_576, None),
-        ({"reduction": 16}, 23_864_558 + 392_256 + 1_272_576, None),
+        ({}, 27_308_238, 27_771_312),
+        ({"temporal_norm": True}, 27_308_238, 27_771_312),
+        ({"od": False}, 26_035_662, 26_498_736),
+        ({"branches": "spatial"}, 26_035_646, 26_498_720),
+        ({"branches": "temporal"}, 26_409_726, 26_872_800),
+        ({"reduction": 8}, 26_023_886, 26_486_960),
+        (MIXED, 26_815_534, 27_278_608),
+        ({**MIXED, "od": False}, 25_542_958, 26_006_032),
+        ({**MIXED, "branches": "spatial"}, 25_857_262, 26_320_336),
+        ({**MIXED, "branches": "temporal"}, 26_231_342, 26_694_416),
+        ({**MIXED, "branches": "none"}, 25_273_070, 25_736_144),
+        ({**MIXED, "filter_size": 1}, 26_694_702, 27_157_776),
+        ({**MIXED, "n_filters": 2}, 26_743_726, None),
+        ({**MIXED, "n_filters": 8}, 26_959_150, None),
+        ({**MIXED, "reduction": 8}, 23_864_558 + 701_760 + 1_272_576, None),
+        ({**MIXED, "reduction": 16}, 23_864_558 + 392_256 + 1_272_576, None),
     ],
 )
 def test_parameters_are_those_of_the_page(options: dict, at_174: int, at_400: int | None) -> None:
@@ -67,23 +76,35 @@ def test_parameters_are_those_of_the_page(options: dict, at_174: int, at_400: in
 
 
 @pytest.mark.parametrize(
-    ("stage", "of_sthac", "of_od"), [(1, 8_008, 4_352), (2, 25_736, 16_896), (3, 90_376, 66_560), (4, 336_392, 264_192)]
+    ("stage", "by_branch", "mixed", "of_od"),
+    [
+        (1, 7_746, 8_008, 4_352),
+        (2, 29_314, 25_736, 16_896),
+        (3, 113_922, 90_376, 66_560),
+        (4, 449_026, 336_392, 264_192),
+    ],
 )
-def test_overhead_of_one_block(stage: int, of_sthac: int, of_od: int) -> None:
-    with torch.device("meta"):
-        blocks = getattr(models.build("stam", 2), f"layer{stage}")
-    assert {parameters(block.sthac) for block in blocks} == {of_sthac}
-    assert {parameters(block.od) for block in blocks} == {of_od}
+def test_overhead_of_one_block(stage: int, by_branch: int, mixed: int, of_od: int) -> None:
+    for options, of_sthac in (({}, by_branch), (MIXED, mixed)):
+        with torch.device("meta"):
+            blocks = getattr(models.build("stam", 2, **options), f"layer{stage}")
+        assert {parameters(block.sthac) for block in blocks} == {of_sthac}
+        assert {parameters(block.od) for block in blocks} == {of_od}
 
 
 @pytest.mark.parametrize(
     ("options", "frames", "first_rule", "second_rule"),
     [
-        ({}, 8, 33.270, 33.477),
-        ({}, 16, 66.424, 66.837),
-        ({"od": False}, 8, 32.844, None),
-        ({"branches": "spatial"}, 8, 33.262, None),
-        ({"branches": "temporal"}, 8, 33.135, None),
+        ({}, 8, 33.274, 33.480),
+        ({}, 16, 66.432, 66.845),
+        ({"od": False}, 8, 32.848, None),
+        ({"branches": "spatial"}, 8, 33.263, None),
+        ({"branches": "temporal"}, 8, 33.136, None),
+        (MIXED, 8, 33.270, 33.477),
+        (MIXED, 16, 66.424, 66.837),
+        ({**MIXED, "od": False}, 8, 32.844, None),
+        ({**MIXED, "branches": "spatial"}, 8, 33.262, None),
+        ({**MIXED, "branches": "temporal"}, 8, 33.135, None),
     ],
 )
 def test_cost_is_that_of_the_page(options: dict, frames: int, first_rule: float, second_rule: float | None) -> None:
@@ -120,30 +141,33 @@ def test_1_the_full_network_too(clip: Tensor) -> None:
 
 
 def test_3_shares_of_filters() -> None:
-    network = with_random_filters(ready("stam", tiny=True))
+    network = with_random_filters(ready("stam", tiny=True, **MIXED))
     module = network.layer3[0].sthac
     x = torch.randn(6, module.filters.shape[1], 9, 9)
     share = module.mixing(x, 3)
     assert share.shape == (6, 4)
     assert (share >= 0).all()
     torch.testing.assert_close(share.sum(1), torch.ones(6))
-    uniform = with_random_filters(ready("stam", tiny=True, branches="none")).layer3[0].sthac
+    uniform = with_random_filters(ready("stam", tiny=True, **MIXED, branches="none")).layer3[0].sthac
     assert (uniform.mixing(x, 3) == 0.25).all()
     assert (uniform.factors(x, 3)[0] == uniform.factors(x, 3)[5]).all()
 
 
-def test_4_filters_learn_first_and_then_the_branches(clip: Tensor) -> None:
-    network = models.build("stam", 6, tiny=True)
+@pytest.mark.parametrize("mix", ["branch", "softmax"])
+def test_4_filters_learn_first_and_then_the_branches(mix: str, clip: Tensor) -> None:
+    network = models.build("stam", 6, tiny=True, mix=mix)
 
     def gradients() -> tuple[list[float], list[float]]:
         network.zero_grad()
         network.losses(clip, torch.tensor([1, 2]))["total"].backward()
-        filters = [module.filters.grad.abs().max().item() for module in sthac(network)]
-        branches = [
-            max(p.grad.abs().max().item() for p in branch.parameters())
-            for module in sthac(network)
-            for branch in (module.spatial, module.temporal)
-        ]
+        filters, branches = [], []
+        for module in sthac(network):
+            heads = [branch.head.weight for branch in (module.spatial, module.temporal)]
+            first = heads if mix == "branch" else [module.filters]
+            filters += [parameter.grad.abs().max().item() for parameter in first]
+            for branch in (module.spatial, module.temporal):
+                rest = [p for name, p in branch.named_parameters() if mix != "branch" or not name.startswith("head.")]
+                branches.append(max(p.grad.abs().max().item() for p in rest))
         return filters, branches
 
     nn.init.normal_(network.fc.weight)
@@ -156,8 +180,9 @@ def test_4_filters_learn_first_and_then_the_branches(clip: Tensor) -> None:
     assert min(branches) > 0
 
 
-def test_4_every_parameter_has_a_gradient_within_three_steps(clip: Tensor) -> None:
-    network = models.build("stam", 6, tiny=True)
+@pytest.mark.parametrize("options", [{}, MIXED, {"temporal_norm": True}], ids=str)
+def test_4_every_parameter_has_a_gradient_within_three_steps(options: dict, clip: Tensor) -> None:
+    network = models.build("stam", 6, tiny=True, **options)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     seen = set()
     for _ in range(3):
@@ -229,6 +254,29 @@ def test_7_batch_norm_of_several_values_is_batch_norm() -> None:
 # Options.
 
 
+def test_the_norm_makes_content_as_different_as_the_code() -> None:
+    """Over the frames of a batch, what goes into attention has variance 1 in each channel before the code."""
+    module = models.build("stam", 4, tiny=True, temporal_norm=True, temporal_pos="none").layer2[0].sthac.temporal
+    seen = []
+    module.norm1.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].flatten(0, 1)))
+    module(10 * torch.randn(24, module.reduce.in_features, 7, 7), 4)
+    torch.testing.assert_close(seen[0].mean(0), module.reduce.bias, rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen[0].std(0, correction=0), torch.ones(seen[0].shape[1]), rtol=0, atol=1e-3)
+
+
+def test_the_code_of_time_is_scaled() -> None:
+    """By the factor, and by nothing else: with 0.5 it lies half way between none and all of it."""
+    inputs = []
+    for options in ({"temporal_pos": "none"}, {"temporal_pos_scale": 0.5}, {}):
+        torch.manual_seed(3)
+        module = models.build("stam", 4, tiny=True, **options).layer2[0].sthac.temporal
+        module.norm1.register_forward_hook(lambda _module, given, _output: inputs.append(given[0]))
+        module(torch.ones(8, module.reduce.in_features, 7, 7), 4)
+    none, half, whole = inputs
+    torch.testing.assert_close(half - none, (whole - none) / 2)
+    torch.testing.assert_close(whole[0, 0, :4] - none[0, 0, :4], torch.tensor([0.0, 1.0, 0.0, 1.0]))
+
+
 def test_stages_choose_which_blocks_adapt() -> None:
     with torch.device("meta"):
         network = models.build("stam", 4, stages=(2, 4))
@@ -237,7 +285,7 @@ def test_stages_choose_which_blocks_adapt() -> None:
 
 
 def test_filters_may_start_at_random() -> None:
-    network = models.build("stam", 4, tiny=True, filter_init_std=1e-3)
+    network = models.build("stam", 4, tiny=True, **MIXED, filter_init_std=1e-3)
     assert network.layer4[0].sthac.filters.std().item() == pytest.approx(1e-3, rel=0.1)
 
 
@@ -257,8 +305,8 @@ def test_standardised_shares_differ_from_the_start(mix: str) -> None:
 
 
 def test_a_scale_of_filters_is_that_of_their_effect(clip: Tensor) -> None:
-    scaled = with_random_filters(ready("stam", tiny=True, filter_scale=10.0))
-    larger = with_random_filters(ready("stam", tiny=True))
+    scaled = with_random_filters(ready("stam", tiny=True, **MIXED, filter_scale=10.0))
+    larger = with_random_filters(ready("stam", tiny=True, **MIXED))
     assert (logits(scaled, clip) - logits(larger, clip)).abs().max() > 1e-4
     with torch.no_grad():
         for module in sthac(larger):
@@ -273,14 +321,18 @@ def test_a_scale_of_filters_is_that_of_their_effect(clip: Tensor) -> None:
         ({"temperature": 0.0}, "temperature must be above 0, not 0.0"),
         ({"temperature_start": 0.0}, "temperature_start must be above 0, not 0.0"),
         ({"anneal_epochs": -1.0}, "anneal_epochs must be above 0, not -1.0"),
-        ({"temperature_start": 30.0, "mix": "branch"}, "temperature_start=30.0 has no effect: mix=branch"),
-        ({"temperature_start": 30.0, "branches": "none"}, "has no effect: branches=none mixes no filters"),
-        ({"standardise": True, "branches": "none"}, "standardise=True has no effect: branches=none"),
+        ({"temporal_pos_scale": 0.0}, "temporal_pos_scale must be above 0, not 0.0"),
         ({"filter_scale": 0.0}, "filter_scale must be above 0, not 0.0"),
-        ({"filter_scale": 2.0, "mix": "branch"}, "filter_scale=2.0 has no effect: mix=branch has no filters"),
+        ({"temperature_start": 30.0}, "temperature_start=30.0 has no effect: mix=branch, the default, mixes no"),
+        ({"n_filters": 8}, "n_filters=8 has no effect: mix=branch, the default, mixes no filters"),
+        ({"filter_scale": 2.0}, "filter_scale=2.0 has no effect: mix=branch"),
+        ({**MIXED, "temperature": 2.0, "branches": "none"}, "has no effect: branches=none mixes all filters evenly"),
+        ({**MIXED, "standardise": True, "branches": "none"}, "standardise=True has no effect: branches=none"),
+        ({"temporal_norm": True, "branches": "spatial"}, "temporal_norm=True has no effect: branches=spatial has no"),
+        ({"temporal_pos_scale": 0.1, "temporal_pos": "none"}, "temporal_pos_scale=0.1 has no effect: temporal_pos"),
         ({"filter_init_std": -1.0}, "filter_init_std must be at least 0, not -1.0"),
         ({"filter_size": 5}, "filter_size must be one of 3, 1, not 5"),
-        ({"mix": "branch", "branches": "none"}, "leaves nothing to calibrate with"),
+        ({"branches": "none"}, "branches=none leaves nothing to calibrate with; give mix=softmax"),
         ({"od": False, "od_gates": False}, "od_gates=False has no effect"),
         ({"stages": [0]}, "stages must be among 1, 2, 3, 4, not (0,)"),
     ],

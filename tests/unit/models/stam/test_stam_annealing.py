@@ -9,7 +9,8 @@ import models
 from models.common.cost import parameters
 
 pytestmark = pytest.mark.quick
-ANNEALED = {"temperature_start": 30.0, "temperature": 2.0, "anneal_epochs": 4.0}
+MIXED = {"mix": "softmax"}
+ANNEALED = {**MIXED, "temperature_start": 30.0, "temperature": 2.0, "anneal_epochs": 4.0}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_the_temperature_falls_linearly_by_where_training_stands(
 ) -> None:
     """Every block then scores as with that temperature from the start."""
     annealed = with_random_filters(ready("stam", tiny=True, **ANNEALED))
-    constant = with_random_filters(ready("stam", tiny=True, temperature=temperature))
+    constant = with_random_filters(ready("stam", tiny=True, **MIXED, temperature=temperature))
     for before in (0, 7, 1.25, epoch):
         annealed.begin_step(before)
     constant.begin_step(epoch)
@@ -35,9 +36,9 @@ def test_the_temperature_falls_linearly_by_where_training_stands(
 
 def test_it_starts_at_its_first_value(clip: Tensor) -> None:
     annealed = with_random_filters(ready("stam", tiny=True, **ANNEALED))
-    constant = with_random_filters(ready("stam", tiny=True, temperature=30.0))
+    constant = with_random_filters(ready("stam", tiny=True, **MIXED, temperature=30.0))
     torch.testing.assert_close(logits(annealed, clip), logits(constant, clip))
-    other = with_random_filters(ready("stam", tiny=True, temperature=2.0))
+    other = with_random_filters(ready("stam", tiny=True, **MIXED, temperature=2.0))
     assert (logits(annealed, clip) - logits(other, clip)).abs().max() > 1e-4
 
 
@@ -52,7 +53,7 @@ def test_a_state_from_the_middle_scores_as_it_was_trained(clip: Tensor) -> None:
 
 def test_only_an_annealed_temperature_is_part_of_the_state() -> None:
     with torch.device("meta"):
-        constant, annealed = models.build("stam", 174), models.build("stam", 174, temperature_start=30.0)
+        constant, annealed = models.build("stam", 174, **MIXED), models.build("stam", 174, **ANNEALED)
     assert parameters(annealed) == parameters(constant) == 26_815_534
     added = set(annealed.state_dict()) - set(constant.state_dict())
     assert len(added) == 16
