@@ -132,7 +132,7 @@ class MTConvs(nn.Sequential):
 
     If they stayed separate after the gate of a block too, gradients would get strides for which torch 2.13's batch
     norm computes wrong ones on a CPU: it takes shape (3, 28, 1, 2, 2) with strides (112, 1, 336, 56, 28) for
-    channels-last.
+    channels-last (docs/upstream/batch_norm_strides.py).
     """
 
     def forward(self, x: Tensor) -> Tensor:
