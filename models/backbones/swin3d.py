@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.backbones.attention import attend
 from models.common.checks import rate
 from models.common.errors import ModelError
 from models.common.network import CHANNELS, ClipNetwork, Group, set_apart
@@ -233,23 +234,30 @@ class WindowAttention(nn.Module):
             x = x.roll([-size for size in shift], (1, 2, 3))
         qkv: Tensor = self.qkv(partition_windows(x, window))
         query, key, value = qkv.reshape(*qkv.shape[:3], 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(3, 4) + self.bias(window)
+        bias = self.bias(window)
         if any(shift):
-            logits = logits + APART * across_the_shift(padded, window, shift, x.device)[:, None].to(logits.dtype)
-        attended = logits.softmax(-1) @ value
-        x = merge_windows(self.proj(attended.transpose(2, 3).flatten(3)), padded, window)
+            bias = bias + APART * across_the_shift(padded, window, shift, x.device)[:, None].to(bias.dtype)
+        x = merge_windows(self.proj(attend(query, key, value, bias).transpose(2, 3).flatten(3)), padded, window)
         if any(shift):
             x = x.roll(shift, (1, 2, 3))
         return x[:, :frames, :height, :width]
 
     def bias(self, window: Window) -> Tensor:
-        """Return the logits by distance, [heads, query, key], for a window no larger than the table's."""
+        """Return what is added to the logits, [heads, query, key], for a window no larger than the table's.
+
+        A smaller one has the first rows and columns of the whole window's, as the authors' code and torchvision: where
+        height or width are cut, other distances than its own.
+        """
         table = self.relative_position_bias_table
         # The row is linear in the distance, and the middle row belongs to distance 0.
         _, height, width = self.window.spans
-        axes = [torch.arange(size, device=table.device) for size in window]
-        row = ((axes[0][:, None, None] * height + axes[1][:, None]) * width + axes[2]).flatten()
-        return table[row[:, None] - row + table.shape[0] // 2].permute(2, 0, 1)
+        position = torch.arange(window.volume, device=table.device)
+        line, column = position // self.window.width, position % self.window.width
+        frame, line = line // self.window.height, line % self.window.height
+        row = (frame * height + line) * width + column
+        rows = row[:, None] - row + table.shape[0] // 2
+        # One head after the other: four times as fast as rows of all heads, forwards and backwards.
+        return table.t().contiguous().index_select(1, rows.flatten()).view(-1, *rows.shape)
 
 
 def pad(x: Tensor, window: Window) -> Tensor:

@@ -44,6 +44,12 @@ def cost(network: nn.Module, *clips: Tensor) -> Cost:
     return Cost(counter.flops // 2, 2 * elements)
 
 
+_COUNTED_AS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: torch.ops.aten._scaled_dot_product_flash_attention
+}
+"""Operators for which torch has no formula, and which it counts under another name."""
+
+
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sum of torch's formulas over the operators that run; its FlopCounterMode decomposes all others, for seconds."""
 
@@ -60,6 +66,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if packet is torch.ops.aten.native_batch_norm and args[0].is_meta:
             return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         out = func(*args, **kwargs)
-        if packet in flop_registry:
-            self.flops += flop_registry[packet](*args, **kwargs, out_val=out)
+        formula = flop_registry.get(_COUNTED_AS.get(packet, packet))
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=out)
         return out

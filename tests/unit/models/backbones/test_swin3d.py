@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from network_helpers import logits
 from torch import Tensor, nn
 
+from models.backbones.attention import attend, fused, written
 from models.backbones.swin3d import DropPath, Swin3D, Swin3DOptions, SwinBlock, Window, resize_table
 from models.common.cost import cost, parameters
 from models.common.errors import ModelError
@@ -127,26 +128,37 @@ def test_torchvisions_file_is_taken_as_it_is(tiny: Swin3D) -> None:
 # Blocks against attention over the whole volume.
 
 
-def groups(size: int, window: int, shifted: bool) -> tuple[Tensor, int]:
-    """The window that each position of a padded axis is in, unrolled, and how long the axis is then."""
+def groups(size: int, window: int, shifted: bool) -> tuple[Tensor, Tensor]:
+    """The window that each position of a padded axis is in, unrolled, and where in it."""
     if size <= window:
-        return torch.zeros(size, dtype=torch.long), size
-    padded = -(-size // window) * window
+        return torch.zeros(size, dtype=torch.long), torch.arange(size)
     shift = window // 2 if shifted else 0
-    return (torch.arange(padded) - shift) // window, padded
+    unrolled = torch.arange(-(-size // window) * window) - shift
+    return unrolled // window, unrolled % window
+
+
+def as_in_a_whole_window(local: Tensor, sizes: list[int], window: tuple[int, int, int]) -> Tensor:
+    """Positions [n, 3] of a window that the clip may have cut, as torchvision numbers them in the table: in a row, the
+    first of those of the whole window.
+    """
+    _, height, width = (min(pair) for pair in zip(sizes, window, strict=True))
+    number = (local[:, 0] * height + local[:, 1]) * width + local[:, 2]
+    return torch.stack(torch.unravel_index(number, window), 1)
 
 
 def attention(x: Tensor, block: SwinBlock, window: tuple[int, int, int], shifted: bool) -> Tensor:
     """[B, T, H, W, C] -> the same: each position with all of the volume, but for a mask."""
     sizes, channels, heads = x.shape[1:4], x.shape[4], block.attn.heads
     axes = [groups(size, limit, shifted) for size, limit in zip(sizes, window, strict=True)]
-    padded = [length for _, length in axes]
+    padded = [len(member) for member, _ in axes]
     volume = x.new_zeros(x.shape[0], *padded, channels)
     volume[:, : sizes[0], : sizes[1], : sizes[2]] = x
     place = torch.tensor(list(product(*map(range, padded))))
     member = torch.stack([axes[axis][0][place[:, axis]] for axis in range(3)], 1)
     together = (member[:, None] == member[None]).all(-1)
-    distance = place[:, None] - place[None]
+    local = torch.stack([axes[axis][1][place[:, axis]] for axis in range(3)], 1)
+    local = as_in_a_whole_window(local, list(sizes), window)
+    distance = local[:, None] - local[None]
     (wt, wh, ww), table = window, block.attn.relative_position_bias_table
     row = ((distance[..., 0] + wt - 1) * (2 * wh - 1) + distance[..., 1] + wh - 1) * (2 * ww - 1)
     row = (row + distance[..., 2] + ww - 1).masked_fill(~together, 0)
@@ -183,6 +195,20 @@ def test_a_block_attends_inside_its_windows(
     middle = x + attention(block.norm1(x), block, window, shifted)
     expected = middle + block.mlp[-1](F.gelu(block.mlp[0](block.norm2(middle))))
     torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-5)
+    with torch.enable_grad():  # in training, attention is written out
+        torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("windows", [None, 6])
+def test_both_forms_of_attention_are_equal(windows: int | None) -> None:
+    """Whatever the memory order: query, key and value are parts of one product."""
+    query, key, value = torch.randn(2, 6, 98, 3, 4, 32).permute(3, 0, 1, 4, 2, 5).unbind()
+    bias = torch.randn(*([windows] if windows else []), 4, 98, 98)
+    expected = written(query, key, value, bias)
+    torch.testing.assert_close(fused(query, key, value, bias), expected, rtol=0, atol=2e-6)
+    with torch.no_grad():
+        assert torch.equal(attend(query, key, value, bias), fused(query, key, value, bias))
+    assert torch.equal(attend(query, key, value, bias), expected)
 
 
 def test_every_second_block_shifts(tiny: Swin3D) -> None:
