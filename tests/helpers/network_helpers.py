@@ -36,8 +36,9 @@ def randomise(network: nn.Module) -> None:
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 uniform(module.running_mean, -0.2, 0.2)
                 uniform(module.running_var, 0.5, 1.5)
-                uniform(module.weight, 0.5, 1.0)
-                uniform(module.bias, -0.2, 0.2)
+                if module.affine:
+                    uniform(module.weight, 0.5, 1.0)
+                    uniform(module.bias, -0.2, 0.2)
         uniform(last_linear(network).weight, -0.05, 0.05)
 
 
