@@ -84,6 +84,16 @@ def test_image_weights_start_the_trunk() -> None:
     assert {name.partition(".")[0] for name in adopted.new} == {"neck", "auxiliary", "fc"}
 
 
+def test_the_authors_files_for_kinetics_are_refused() -> None:
+    """Their trunk is SlowOnly, whose layers have the same names."""
+    trunk = ready("slowonly", tiny=True).state_dict()
+    kinetics = {f"backbone.{name}": value for name, value in trunk.items() if not name.startswith("fc.")}
+    with pytest.raises(
+        ModelError, match=r"r50f8s8.pth is of another network: conv1\.weight is \[\d+, 3, 1, 7, 7\] there"
+    ):
+        adopt(models.build("tpn", 4, tiny=True), kinetics, "r50f8s8.pth")
+
+
 def authors_names(auxiliary: str) -> set[str]:
     """Every tensor of a file of the authors' code, TSM-ResNet-50 with TPN; its auxiliary convolution was in a list."""
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
