@@ -20,6 +20,8 @@ PLANE: Kernel = (1, 3, 3)
 TIME: Kernel = (3, 1, 1)
 VOLUME: Kernel = (3, 3, 3)
 ONE: Kernel = (1, 1, 1)
+START = 0.5
+"""Standard deviation of a new layer's impulses: less than the Gumbel noise's 1.28, so that every neuron is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,9 @@ class SpecializationSettings:
     """Let each neuron learn which channels are spatial; False: the first half."""
     sts: bool = True
     """Spatial and temporal kernels; False: one 3x3x3 convolution per neuron, and no gates."""
-    impulse_norm: Literal["positions", "sum", "mean_all"] = "positions"
-    """Impulses: means over positions (our reading), sums over everything (the paper), or means over everything."""
+    impulse_norm: Literal["batch", "positions", "sum", "mean_all"] = "batch"
+    """Impulses: of means over positions that batch norm without parameters makes alike (our reading), of these means as
+    they are, sums over everything (the paper), or means over everything."""
     impulse_scale: float = 1.0
     """Factor on the impulses (our reading: 1)."""
     semhash_mix: float = 0.0
@@ -113,6 +116,9 @@ class Layer(nn.Module):
         """m, [N, C_out, C_in]: 1x1x1 kernels."""
         nn.init.normal_(self.scoring, std=channels**-0.5)
         self.scoring.requires_grad_(settings.synapse)
+        self.norm: nn.BatchNorm1d | None = None
+        if settings.synapse and settings.impulse_norm == "batch":
+            self.norm = nn.BatchNorm1d(channels, affine=False)
         self.neurons = Neurons(channels, settings)
 
     def impulses(self, x: Tensor) -> Tensor:
@@ -122,6 +128,9 @@ class Layer(nn.Module):
         times the sum of its input over positions, so no convolution is needed.
         """
         pooled = at_least_float32(x).mean((2, 3, 4))
+        if self.norm is not None:
+            # The sums of a new m have a standard deviation of 1, and so an impulse has START, at any width.
+            pooled = self.norm(pooled) * (START / pooled.shape[1] ** 0.5)
         kernels = at_least_float32(self.scoring).sum(1)
         impulses = (pooled[:, None] * kernels).sum(2) * self.settings.impulse_scale
         if self.settings.impulse_norm == "sum":

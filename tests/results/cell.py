@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from neurons import spread
+from neurons import living, spread
 
 from models import build, describe
 from models.common.cost import parameters
@@ -91,6 +91,7 @@ def main() -> None:
         "train_top1_percent": last["train/top1_percent"],
         "train_loss": last["train/loss"],
         "parameters": int(last["parameters"]),
+        "living_neurons": living(kept) if kept else [],
         "space": space,
         "minutes": (time.time() - start) / 60,
         "cpu_minutes": (time.process_time() - cpu) / 60,

@@ -28,6 +28,11 @@ def spread(network: Specialized, loader: ViewLoader) -> dict[str, np.ndarray]:
     return {"choice_video_ids": np.array(videos), "choices": np.concatenate(chosen), "temporal": np.stack(gates)}
 
 
+def living(kept: dict[str, np.ndarray]) -> list[int]:
+    """Count the neurons of each layer that process at least one clip of the test part."""
+    return [len(np.unique(layer)) for layer in kept["choices"].T]
+
+
 def draw(cells: list[Cell], folder: Path, path: Path) -> bool:
     """Draw the first of these cells that is there; False where none is."""
     cell = next((cell for cell in cells if (folder / f"{cell.key}.json").exists()), None)

@@ -22,7 +22,8 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
     scores = {cell.key: dict(np.load(folder / f"{cell.key}.npz")) for cell in done}
     figures = study.drawn is not None
     columns = ["configuration", "top-1 %"] + ["direction %", "tempo %"] * figures
-    columns += ["train top-1 %", "parameters", "seeds", "minutes"]
+    lives = any(one.get("living_neurons") for one in told.values())
+    columns += ["living neurons by layer"] * lives + ["train top-1 %", "parameters", "seeds", "minutes"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for one in study.configurations:
         own = [cell for cell in done if cell.configuration == one.name]
@@ -31,13 +32,15 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
             training = [told[cell.key]["train_top1_percent"] for cell in own]
             minutes = sum(told[cell.key]["minutes"] for cell in own)
             size = told[own[0].key]["parameters"]
-            cost = [f"{np.mean(training):.1f}", f"{size:,}", str(len(by_seed)), f"{minutes:.1f}"]
+            living = [counts for cell in own if (counts := told[cell.key].get("living_neurons"))]
+            cost = [", ".join(f"{np.mean(layer):.1f}" for layer in zip(*living, strict=True))] * lives
+            cost += [f"{np.mean(training):.1f}", f"{size:,}", str(len(by_seed)), f"{minutes:.1f}"]
             values = [_measures([scores[cell.key] for cell in group], figures) for group in by_seed.values()]
             lines.append(_line(one.name, values, cost))
     for fusion in study.fusions:
         values = _fused(fusion, done, told, scores, figures)
         if values:
-            lines.append(_line(fusion.name, values, ["", "", str(len(values)), ""]))
+            lines.append(_line(fusion.name, values, [""] * lives + ["", "", str(len(values)), ""]))
     commits = sorted({told[cell.key]["commit"] for cell in done})
     days = sorted({told[cell.key]["date"] for cell in done})
     total = sum(told[cell.key]["minutes"] for cell in done)

@@ -127,6 +127,15 @@ def test_norms_of_the_impulse_scale_it_alone(norm: str, factor: float) -> None:
     torch.testing.assert_close(other.impulses(x), 2 * factor * layer.impulses(x))
 
 
+@pytest.mark.parametrize("channels", [16, 64])
+def test_impulses_of_a_new_layer_are_alike_whatever_it_scores(channels: int) -> None:
+    torch.manual_seed(0)
+    layer, x = Layer(channels, SETTINGS), torch.randn(200, channels, 2, 3, 3)
+    impulses = layer.impulses(7 * x + 50 * torch.randn(channels, 1, 1, 1))
+    assert impulses.std().item() == pytest.approx(0.5, rel=0.25)
+    torch.testing.assert_close(impulses.mean(0), torch.zeros(5), rtol=0, atol=1e-4)
+
+
 def test_training_chooses_exactly_one_neuron_with_the_gradient_of_the_softmax() -> None:
     torch.manual_seed(0)
     impulses = torch.randn(200, 5, requires_grad=True)
@@ -364,7 +373,7 @@ def test_the_trunks_statistics_are_what_partial_batch_norm_freezes() -> None:
         ({"tau": 0.0}, "tau must be above 0, not 0.0"),
         ({"semhash_mix": 1.5}, "semhash_mix must be from 0 to 1, not 1.5"),
         ({"gate_init_std": -1.0}, "gate_init_std must be at least 0, not -1.0"),
-        ({"impulse_norm": "mean"}, "impulse_norm must be one of positions, sum, mean_all, not 'mean'"),
+        ({"impulse_norm": "mean"}, "impulse_norm must be one of batch, positions, sum, mean_all, not 'mean'"),
         ({"synapse": False, "gates": False}, "udl=True has nothing to learn without synapse and gates; set udl=False"),
         ({"udl": False, "udl_scope": "dsts_head"}, "udl_scope=dsts_head has no effect: udl=False simulates no step"),
         ({"temporal_pool": 0}, "temporal_pool must be at least 1, not 0"),
