@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from models.backbones.swin3d import Swin3D, Swin3DOptions
 from models.backbones.tpn import TPN, TPNOptions
+from models.common.checks import above
 from models.common.errors import ModelError
 from models.common.network import Group, TrunkNetwork, cross_entropy, set_apart
 from models.dsts.specialization import DSTS, SpecializationSettings
-from models.dsts.udl import Share, Sum, upstream_gradients
+from models.dsts.udl import Share, Sum, compared, upstream_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +31,19 @@ class DSTSSettings(SpecializationSettings):
     """Train scoring kernels and gates on held-out halves of the batches; False: like all other parameters."""
     udl_scope: Literal["dsts", "dsts_head"] = "dsts"
     """What the simulated step changes: the module (our reading), or the last linear layer as well."""
+    upstream_rate: float | None = None
+    """Factor of the upstream gradients in the place of the learning rate that they hold (our reading); None: as the
+    paper's, whose step goes with the square of the rate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        above(self, 0, "upstream_rate")
         if self.udl and not self.synapse and not self.learns_gates:
             raise ModelError("udl=True has nothing to learn without synapse and gates; set udl=False")
         if not self.udl and self.udl_scope != "dsts":
             raise ModelError(f"udl_scope={self.udl_scope} has no effect: udl=False simulates no step")
+        if not self.udl and self.upstream_rate != type(self).upstream_rate:
+            raise ModelError(f"upstream_rate={self.upstream_rate} has no effect: udl=False has no upstream gradients")
 
 
 TINY = {"n_neurons": 4, "neck_channels": 32}
@@ -100,23 +107,36 @@ class Specialized(TrunkNetwork):
         routing = [name for name, parameter in self._routing_parameters().items() if parameter.requires_grad]
         return set_apart(super().parameter_groups(), routing, "upstream" if self.options.udl else "ordinary")
 
-    def gradients(self, shares: Sequence[Share], add: Sum, *, lr: float) -> None:
+    def gradients(self, shares: Sequence[Share], add: Sum, *, lr: float) -> dict[str, Tensor]:
         """Set the gradients of the upstream parameters, by `models.dsts.udl.upstream_gradients`.
 
         The training loop takes a step along them, and then an ordinary step on the first halves with all other
         parameters. So shares, AMP and several workers are the same code for every network, although the design lets
         this method replace the whole backward pass.
+
+        Returns:
+            Figures to be logged, the same on every worker: of the scoring kernels and the gates of each layer, norms
+            of the ordinary and the second-order gradient and their cosine, `gates_cosine_1` and so on.
         """
         routing = self._routing_parameters()
+        learnt = {name: parameter for name, parameter in routing.items() if parameter.requires_grad}
         scope = ("dsts.", f"{self.classifier}.") if self.options.udl_scope == "dsts_head" else ("dsts.",)
-        upstream_gradients(
+        ordinary = upstream_gradients(
             self,
-            [parameter for parameter in routing.values() if parameter.requires_grad],
+            list(learnt.values()),
             {n: p for n, p in self.named_parameters() if n.startswith(scope) and n not in routing},
             shares,
             add,
             lr=lr,
+            rate=self.options.upstream_rate,
         )
+        figures: dict[str, Tensor] = {}
+        for (name, parameter), gradient in zip(learnt.items(), ordinary, strict=True):
+            _, _, layer, *_, kind = name.split(".")
+            assert parameter.grad is not None
+            for figure, value in compared(gradient, parameter.grad).items():
+                figures[f"{kind}_{figure}_{int(layer) + 1}"] = value
+        return figures
 
     def _routing_parameters(self) -> dict[str, nn.Parameter]:
         """Return scoring kernels and gates by name."""

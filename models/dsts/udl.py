@@ -83,7 +83,8 @@ def upstream_gradients(
     add: Sum,
     *,
     lr: float,
-) -> None:
+    rate: float | None = None,
+) -> list[Tensor]:
     """Set `grad` of the upstream parameters; nothing else in the network changes, not even batch norm's statistics.
 
     Each of the three sums over the step is taken share by share, so that its bits can be the same on any number of
@@ -97,15 +98,20 @@ def upstream_gradients(
         shares: those of this worker, perhaps none.
         add: sums over all shares.
         lr: learning rate of the simulated step, which is plain gradient descent.
+        rate: a number that the gradients have as a factor where `lr` stands in equation (7); None: `lr`.
+
+    Returns:
+        The gradients that an ordinary step on the train halves would have, in the order of `upstream`.
     """
     names, values = list(simulated), list(simulated.values())
+    factor = lr if rate is None else rate
     seen: list[_Seen] = []
 
     def simulated_gradients() -> Iterator[list[Tensor]]:
         for share in shares:
             share.draw("simulate")
             seen.append(_see(network, share.train))
-            yield _own(torch.autograd.grad(_part_of_loss(network, {}, seen[-1]), values))
+            yield _own(torch.autograd.grad(_part_of_loss(network, {}, seen[-1]), [*values, *upstream]))
 
     def worths() -> Iterator[list[Tensor]]:
         for share in shares:
@@ -117,17 +123,29 @@ def upstream_gradients(
         for features in seen:
             gradients = torch.autograd.grad(_part_of_loss(network, {}, features), values, create_graph=True)
             # d L(d'(u)) / du = -lr * d<grad_d L(u, d), worth> / du, and the gradient in it is a sum over shares.
-            yield _own(torch.autograd.grad(gradients, list(upstream), [-lr * value for value in worth]))
+            yield _own(torch.autograd.grad(gradients, list(upstream), [-factor * value for value in worth]))
 
     with _still_statistics(network):
-        total = add(simulated_gradients(), values)
+        total = add(simulated_gradients(), [*values, *upstream])
         stepped = {
             name: (value.detach() - lr * gradient).requires_grad_()
-            for name, value, gradient in zip(names, values, total, strict=True)
+            for name, value, gradient in zip(names, values, total, strict=False)
         }
         worth = add(worths(), values)
         for parameter, gradient in zip(upstream, add(own_gradients(), list(upstream)), strict=True):
             parameter.grad = gradient
+    return total[len(values) :]
+
+
+def compared(ordinary: Tensor, second: Tensor) -> dict[str, Tensor]:
+    """Return the norms of a parameter's ordinary and second-order gradient, and their cosine, as float64 scalars.
+
+    The cosine is 0 where a gradient is.
+    """
+    first, other = ordinary.double().flatten(), second.double().flatten()
+    norms = first.norm(), other.norm()
+    cosine = (first @ other) / (norms[0] * norms[1]).clamp(min=torch.finfo(torch.float64).tiny)
+    return {"ordinary_norm": norms[0], "upstream_norm": norms[1], "cosine": cosine}
 
 
 @dataclass(frozen=True)

@@ -113,9 +113,11 @@ class Updates:
         if self.upstream:
             portion, held_out = portion.halves()
             portion = self.targets.set(portion, step)
+            told: dict[str, Tensor] = {}
             if held_out.count:
-                self.upstream_step(portion, self.targets.set(held_out, step, held_out=True))
-            return self.ordinary_step(portion)
+                told = self.upstream_step(portion, self.targets.set(held_out, step, held_out=True))
+            figures = self.ordinary_step(portion)
+            return figures | {name: value.double() * figures["clips"] for name, value in told.items()}
         return self.ordinary_step(self.targets.set(portion, step))
 
     def draw(self, share: int, name: Literal["simulate", "held out", "ordinary"]) -> None:
@@ -126,8 +128,11 @@ class Updates:
         """Start a sum over the shares of a step."""
         return sums.start(self.settings.sums, portion.first, portion.of, self.group)
 
-    def upstream_step(self, train: Portion, held_out: Portion) -> None:
-        """Update only the upstream parameters, along the gradients that the network computes itself."""
+    def upstream_step(self, train: Portion, held_out: Portion) -> dict[str, Tensor]:
+        """Update only the upstream parameters, along the gradients that the network computes itself.
+
+        Returns the network's figures of them: scalars, the same on every rank.
+        """
 
         def add(own: Iterable[list[Tensor]], like: Sequence[Tensor]) -> list[Tensor]:
             adding = self.start_sum(train)
@@ -139,10 +144,11 @@ class Updates:
         halves = zip(train.shares, held_out.shares, strict=True)
         shares = [_Halves(first, other, partial(self.draw, first.number)) for first, other in halves]
         with self.autocast:
-            self.network.gradients(shares, add, lr=self.lr)  # type: ignore[operator]
+            told: dict[str, Tensor] = self.network.gradients(shares, add, lr=self.lr)  # type: ignore[operator]
         self.watch.expect_finite(self._clip())
         self.optimizer.step()
         self.laps.lap("upstream")
+        return told
 
     def ordinary_step(self, portion: Portion) -> dict[str, Tensor]:
         """Update all other parameters; return sums over the step's clips on all ranks."""

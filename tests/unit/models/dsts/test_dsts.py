@@ -374,6 +374,8 @@ def test_the_trunks_statistics_are_what_partial_batch_norm_freezes() -> None:
         ({"semhash_mix": 1.5}, "semhash_mix must be from 0 to 1, not 1.5"),
         ({"gate_init_std": -1.0}, "gate_init_std must be at least 0, not -1.0"),
         ({"impulse_norm": "mean"}, "impulse_norm must be one of batch, positions, sum, mean_all, not 'mean'"),
+        ({"upstream_rate": 0.0}, "upstream_rate must be above 0, not 0.0"),
+        ({"udl": False, "upstream_rate": 2.0}, "upstream_rate=2.0 has no effect: udl=False"),
         ({"synapse": False, "gates": False}, "udl=True has nothing to learn without synapse and gates; set udl=False"),
         ({"udl": False, "udl_scope": "dsts_head"}, "udl_scope=dsts_head has no effect: udl=False simulates no step"),
         ({"temporal_pool": 0}, "temporal_pool must be at least 1, not 0"),

@@ -66,6 +66,7 @@ def smooth(monkeypatch: pytest.MonkeyPatch, quiet: None) -> None:
 
 def build(name: str = "dsts_tpn", precision: torch.dtype = torch.float32, **options: object) -> nn.Module:
     torch.manual_seed(0)
+    options = {"upstream_rate": None, **options}  # as in the paper
     network = models.build(name, 4, tiny=True, dropout=0.0, **options).to(precision)
     nn.init.normal_(network.get_submodule(network.classifier).weight, std=0.3)
     return network

@@ -249,6 +249,7 @@ class Upstream(Toy):
         )
         for parameter in self.fc.parameters():
             parameter.grad = torch.ones_like(parameter)
+        return {"own": torch.tensor(float(len(self.calls)))}
 
     def losses(self, clip, labels, sample_weights=None):
         self.calls[-1]["between"] = {name: value.clone() for name, value in self.state_dict().items()}
@@ -281,6 +282,13 @@ def test_upstream_parameters_learn_by_the_networks_own_gradients(tmp_path):
                 assert not torch.equal(then[name], between[name])
 
 
+def test_what_a_network_tells_of_its_own_gradients_is_logged(tmp_path):
+    """The mean over the clips of the ordinary steps: 4, 4 and 3 of them."""
+    settings = replace(QUIET, epochs=1, batch_size=8, micro_batches=2, log_every=10)
+    _, reports = train(tmp_path, settings, network=Upstream(), validation=False, table=Table(batch_size=8))
+    assert reports[-1].metrics["train/own"] == pytest.approx((1 * 4 + 2 * 4 + 3 * 3) / 11)
+
+
 def test_one_clip_alone_holds_nothing_out(tmp_path):
     network = Upstream()
     network.calls.append({})
@@ -293,6 +301,7 @@ def test_upstream_gradients_that_are_no_numbers_are_a_sentence(tmp_path):
         def gradients(self, shares, add, *, lr):
             for parameter in self.fc.parameters():
                 parameter.grad = torch.full_like(parameter, math.nan)
+            return {}
 
     with pytest.raises(UserError, match="no longer finite at step 1 "):
         train(tmp_path, QUIET, network=Broken(), validation=False)
