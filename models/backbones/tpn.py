@@ -68,6 +68,12 @@ class TPN(ResNet):
         features: Tensor = self.neck(*self.forward_stages(clip))
         return features
 
+    def forward_stages(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, T, H, W] -> the maps of the third and the fourth stage, [B, channels, T, h, w]."""
+        third, fourth = super().forward_stages(clip)
+        # In channels-last memory, the gradients of the two strided convolutions of this map take a fifth longer.
+        return third.contiguous(), fourth
+
     def classify(self, features: Tensor) -> Tensor:
         """[B, channels, T', h, w] -> logits [B, K]."""
         return self.fc(self.dropout(features.mean((2, 3, 4))))
