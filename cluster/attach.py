@@ -55,6 +55,16 @@ def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
         _join(latest() if address == "auto" else address)
 
 
+def is_alone(address: str | None = None) -> bool:
+    """Return whether there is no cluster to join at `address`, None standing for what it does in `attach`.
+
+    A local one that this process has started already is none: nobody else uses it.
+    """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return _own is not None
+    return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+
+
 def inherited() -> dict[str, str]:
     """Return the variables of this process that workers on all machines need too."""
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
@@ -133,8 +143,19 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         again = "; the machine is very busy: give the same command again" if "timed out" in reason else ""
         raise ClusterError(f"cannot {doing}: {reason}{again}") from error
-    if before is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)  # Ray's own ends in a traceback
+    if before in (signal.SIG_DFL, _terminate):
+        _hear_sigterm()  # Ray's own ends in a traceback
+
+
+def end_by_interrupt() -> None:
+    """Let SIGTERM interrupt this process, as `attach` does, unless it has a handler of its own."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        _hear_sigterm()
+
+
+def _hear_sigterm() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from cluster import ray_internals
 from pipelines.errors import UserError
 from pipelines.recipe import ComputeSettings
@@ -73,10 +76,23 @@ def training_resources(compute: ComputeSettings) -> dict[str, float]:
 
 def refuse_too_large(compute: ComputeSettings) -> None:
     """Raise UserError where the cluster can never hold a training's workers at once."""
-    have = max_resources()
+    _refuse_more(compute, max_resources(), "the cluster")
+
+
+def refuse_too_large_alone(compute: ComputeSettings) -> None:
+    """Raise UserError where this machine cannot hold a training of one worker."""
+    have = {"CPU": float(len(os.sched_getaffinity(0)))}
+    if compute.gpus_per_worker:
+        import torch
+
+        have["GPU"] = float(torch.cuda.device_count())
+    _refuse_more(compute, have, "this machine")
+
+
+def _refuse_more(compute: ComputeSettings, have: Mapping[str, float], whose: str) -> None:
     for kind, need in training_resources(compute).items():
         if need > have.get(kind, 0):
             raise UserError(
-                f"the training takes {need:g} {kind}s ({counted(compute.fewest, 'worker')}) and the cluster has "
+                f"the training takes {need:g} {kind}s ({counted(compute.fewest, 'worker')}) and {whose} has "
                 f"{have.get(kind, 0):g}: lower compute.workers or compute.{kind.lower()}s_per_worker"
             )

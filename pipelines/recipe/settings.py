@@ -109,7 +109,8 @@ class ComputeSettings:
     """Resources that a training takes of the cluster."""
 
     workers: int | tuple[int, int] = 1
-    """Workers that share each step; `[2, 8]` trains on as many as there is room for, at least 2 and at most 8."""
+    """Workers that share each step; `[2, 8]` trains on as many as there is room for, at least 2 and at most 8.
+    Without a cluster, a single one works in the command's own process."""
     resize_every_s: float = 300
     """Seconds between two looks for room for more workers, where `workers` is a range; taking it costs a restart."""
     cpus_per_worker: float = 1

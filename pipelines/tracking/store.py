@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.errors import ClusterError
+from pipelines.environment import variables_set
 from pipelines.errors import UserError
 from pipelines.tracking import schema
 from pipelines.tracking.address import VARIABLE, database_file, shown, tracking_uri
@@ -207,20 +208,9 @@ def _alone(file: Path | None) -> AbstractContextManager[Any]:
     return held()
 
 
-@contextmanager
-def _impatient() -> Iterator[None]:
+def _impatient() -> AbstractContextManager[None]:
     """Let MLflow ask a server once, and wait seconds for the answer."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return variables_set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)})
 
 
 def _within(seconds: float, call: Callable[[], T], uri: str) -> T:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.compute.beside import Beside
+from pipelines.environment import variables_set
 from pipelines.errors import UserError
 from pipelines.tracking import outbox
 from pipelines.tracking.outbox import Outbox, Point
@@ -57,10 +58,9 @@ def outbox_of(place: Place, address: str, uri: str, run_id: str, started: float)
     """
     prefix = f"system/{place.address}/" if place.several_machines else "system/"
     if place.rank == 0:
-        for name, value in PATIENCE.items():
-            os.environ[name] = value
         monitor = _monitor(uri)  # before the outbox, whose thread would import MLflow at the same time
         with (
+            variables_set(PATIENCE),
             Outbox(address, uri, run_id, machines=place.several_machines) as own,
             Sampler(own.add, prefix, started, monitor),
         ):

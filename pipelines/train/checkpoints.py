@@ -6,15 +6,16 @@ import math
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.tracking import RunFolder
-from pipelines.tracking.workspace import ray_storage
 from tasks.data import storage
 
 if TYPE_CHECKING:
+    from pipelines.train.team import Team
     from tasks.learn.checkpoint import Snapshot
 
 SCORE = "val/top1_percent"
@@ -54,51 +55,37 @@ def early_end(folder: RunFolder, epochs: int) -> str:
 
 
 class Writer:
-    """Writes the checkpoints of a training on rank 0 by Ray Train's thread for uploads, one at a time."""
+    """Has the checkpoints of a training written on rank 0 while training goes on, one at a time."""
 
-    def __init__(self, folder: RunFolder, keep: int) -> None:
-        self._folder, self._keep = folder, max(1, keep)
+    def __init__(self, folder: RunFolder, keep: int, team: Team) -> None:
+        self._folder, self._keep, self._team = folder, max(1, keep), team
         self._idle = threading.Event()
         self._idle.set()
         self._refusal: UserError | None = None
 
-    def report(self, metrics: dict[str, Any], snapshot: Snapshot | None, step: int) -> None:
-        """Report to Ray Train, on every rank; rank 0 has a snapshot, which is written while training goes on.
+    def report(self, metrics: dict[str, float], snapshot: Snapshot | None, step: int) -> None:
+        """Report to the driver, on every rank; rank 0 has a snapshot to write.
 
         Waits while the one before is still being written, so that no more than two are in memory.
         """
-        import ray.train
-
-        name = self._folder.checkpoint_name(step)
-        checkpoint = None
+        write = None
         if snapshot is not None:
             self._idle.wait()
             if self._refusal is not None:
                 raise self._refusal
             self._idle.clear()
-            there = ray_storage(self._folder.place(name))
-            checkpoint = ray.train.Checkpoint(there["storage_path"], there.get("storage_filesystem"))
+            write = partial(self._write, snapshot, step)
+        self._team.report(metrics, self._folder.checkpoint_name(step), write)
 
-        def write(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-            assert snapshot is not None  # Ray calls this only where there is a checkpoint
-            try:
-                store(self._folder, snapshot, name)
-                remove_old(self._folder, step, self._keep)
-            except UserError as error:
-                self._refusal = error
-                raise
-            finally:
-                self._idle.set()
-            return checkpoint
-
-        ray.train.report(
-            metrics,
-            checkpoint=checkpoint,
-            checkpoint_dir_name=name,
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
-            checkpoint_upload_fn=write,
-            delete_local_checkpoint_after_upload=False,  # it is where it stays
-        )
+    def _write(self, snapshot: Snapshot, step: int) -> None:
+        try:
+            store(self._folder, snapshot, self._folder.checkpoint_name(step))
+            remove_old(self._folder, step, self._keep)
+        except UserError as error:
+            self._refusal = error
+            raise
+        finally:
+            self._idle.set()
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +36,13 @@ class InitialWeights:
     tags: dict[str, str]
     """Tags of the run: their source and sha256, and which of them the network took."""
 
-    def put(self) -> Any:
-        """Put the tensors into Ray's object store, for all workers; return the reference."""
+    def given(self, alone: bool) -> Callable[[], dict[str, Tensor]]:
+        """Return what gives each worker the tensors: by Ray's object store, unless one trains alone in this process."""
+        if alone:
+            return lambda: self.state
         import ray
 
-        return ray.put(self.state)
+        return partial(ray.get, ray.put(self.state))  # type: ignore[return-value]
 
 
 def load_initial_weights(model: ModelSettings, num_classes: int) -> InitialWeights | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ray.train import PreemptionInfo
 
     from pipelines.tracking import RunFolder
+    from pipelines.train.team import Team
     from tasks.learn.loop import Wish
 
 ASK_S = 4.0
@@ -27,11 +28,9 @@ LAST_S = 10.0
 class Notices:
     """Answers the loop: "go", "save" for a checkpoint now, or "stop" for one and the end."""
 
-    def __init__(
-        self, folder: RunFolder, rank: int, world: int, *, drains: bool, tell: Callable[[str], object]
-    ) -> None:
+    def __init__(self, folder: RunFolder, team: Team, *, drains: bool, tell: Callable[[str], object]) -> None:
         """`drains`: whether Ray announces machines that are taken away; rank 0 calls `tell` with a line about them."""
-        self._folder, self._rank, self._world, self._drains, self._tell = folder, rank, world, drains, tell
+        self._folder, self._team, self._drains, self._tell = folder, team, drains, tell
         self._next = 0
         self._asked: tuple[int, float] | None = None
         self._announced: set[str] = set()
@@ -41,17 +40,9 @@ class Notices:
         """Return what the loop shall do after this step."""
         if step < self._next:
             return "go"
-        info = None
-        if self._drains:
-            import ray.train
-
-            info = ray.train.get_preemption_info()
-        answer = (self._wish(info, step), self._next_step(step)) if self._rank == 0 else None
-        if self._world > 1:
-            from ray.train.collective import broadcast_from_rank_zero
-
-            answer = broadcast_from_rank_zero(answer)
-        assert answer is not None
+        info = self._team.preemption() if self._drains else None
+        first = self._team.place.rank == 0
+        answer = self._team.from_rank_0((self._wish(info, step), self._next_step(step)) if first else None)
         wish, self._next = answer
         return wish
 

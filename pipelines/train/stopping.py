@@ -31,8 +31,9 @@ class Stopping:
     Only the main thread hears signals; elsewhere, as in a trial of a sweep, it changes nothing.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def __init__(self, folder: RunFolder, *, alone: bool = False) -> None:
+        """`alone`: whether this very thread trains, which a second signal then interrupts."""
+        self._folder, self._alone = folder, alone
         self._asked: float | None = None
         self._again = False
         self._can_answer: bool | None = None
@@ -72,6 +73,8 @@ class Stopping:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None:
             self._again = True
+            if self._alone:
+                raise KeyboardInterrupt("stopped at once; the same command goes on from the last checkpoint")
             return
         self._asked = time.monotonic()
         self._folder.ask_to_stop()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from cluster import ports
 from pipelines.recipe import ComputeSettings
 
@@ -32,15 +28,3 @@ def variables(compute: ComputeSettings, *, drains: bool) -> dict[str, str]:
         # By default the first training on a machine answers for all of them.
         found["NCCL_RAS_ADDR"] = f"localhost:{ports.free(1)[0]}"
     return found
-
-
-@contextmanager
-def set_where_unset(values: dict[str, str]) -> Iterator[None]:
-    """Set variables of this process while the context is open; those that are set already stay as they are."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]

@@ -1,4 +1,4 @@
-"""What each worker of a training does: `tasks.learn.fit` within Ray Train."""
+"""What each worker of a training does: `tasks.learn.fit`, and what it needs around it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import socket
 import time
 import traceback
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from pipelines.recipe import Recipe, view_settings
 from pipelines.tracking import RunFolder
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.progress import ProgressWriter
-from pipelines.tracking.system import Place, outbox_of
+from pipelines.tracking.system import outbox_of
 from pipelines.train.checkpoints import Writer, newest
 from pipelines.train.notices import Notices
 from pipelines.train.trace import traced
@@ -24,6 +25,9 @@ from tasks.clips import ClipSettings
 from tasks.words import counted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipelines.train.team import Team
     from tasks.data import Dataset
     from tasks.learn import Identity, Report
     from tasks.learn.batch import TrainingSource
@@ -43,8 +47,8 @@ class Job:
     """When the MLflow run was made, in seconds since 1970."""
     drains: bool = False
     """Whether Ray announces machines that are taken away."""
-    weights: Any = None
-    """Reference to the tensors in Ray's object store that the training starts from; None for none."""
+    weights: Callable[[], dict[str, Tensor]] | None = None
+    """Returns the tensors that the training starts from; None for none."""
     profile: int = 0
     """Steps of which a trace is kept."""
 
@@ -55,6 +59,8 @@ def work(config: dict[str, Any]) -> bool:
     Returns:
         Whether training came to its end: it does not where the user stops it.
     """
+    from pipelines.train.ray_team import RayTeam
+
     job: Job = config["job"]
     if job.folder.read_state() is None:  # of a node that has joined since the driver asked all of them
         raise UserError(
@@ -62,17 +68,15 @@ def work(config: dict[str, Any]) -> bool:
             "the same path, or give that machine the credentials"
         )
     try:
-        return _train(job)
+        return train_as_worker(job, RayTeam(job.folder), _open(job))
     except Exception as error:
         error.add_note(traceback.format_exc())  # Ray hands on the error without it
         raise
 
 
-def _train(job: Job) -> bool:
-    import ray.train
-    import ray.train.torch
+def train_as_worker(job: Job, team: Team, dataset: Dataset) -> bool:
+    """Train as one worker of a team, from the last checkpoint; return whether training came to its end."""
     import torch
-    import torch.distributed as dist
 
     from models import build, describe
     from models.common.weights import adopt
@@ -82,10 +86,8 @@ def _train(job: Job) -> bool:
     from tasks.seeds import seed
 
     recipe, settings = job.recipe, job.recipe.train
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    is_first = team.place.rank == 0
     host.tune_allocator(threads=max(1, int(recipe.compute.cpus_per_worker)))
-    dataset = _open(job)
     validation = None
     if dataset.parts.get("val"):
         size = recipe.evaluate.batch_size
@@ -94,17 +96,17 @@ def _train(job: Job) -> bool:
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(recipe.model.name, len(dataset.classes), stream=recipe.model.stream, **recipe.model.options)
     training: TrainingSource = ClipLoader(dataset, "train", job.clip, settings, smallest_share(network))
-    reporter = _Reporter(job, sum(training.steps(epoch) for epoch in range(settings.epochs)))
-    if rank == 0:
+    reporter = _Reporter(job, team, sum(training.steps(epoch) for epoch in range(settings.epochs)))
+    if is_first:
         reporter.progress = job.folder.write_progress()
-    notices = Notices(job.folder, rank, world, drains=job.drains, tell=reporter.note)
-    with reporter.progress or nullcontext(), traced(training, job.profile if rank == 0 else 0, job.folder) as training:
+    notices = Notices(job.folder, team, drains=job.drains, tell=reporter.note)
+    with reporter.progress or nullcontext(), traced(training, job.profile if is_first else 0, job.folder) as training:
         checkpoint = reporter.newest_checkpoint()
         if job.weights is not None and checkpoint is None:
-            adopt(network, ray.get(job.weights), str(recipe.model.weights))
-        if rank == 0:
+            adopt(network, job.weights(), str(recipe.model.weights))
+        if is_first:
             job.folder.write_rank_0(os.getpid())
-        with _outbox(job) as reporter.outbox:
+        with outbox_of(team.place, job.folder.outbox, job.tracking_uri, job.run_id, job.started) as reporter.outbox:
             try:
                 return fit(
                     network,
@@ -113,28 +115,13 @@ def _train(job: Job) -> bool:
                     settings,
                     reporter,
                     identity=job.identity,
-                    device=ray.train.torch.get_device(),
-                    group=dist.group.WORLD if world > 1 else None,
+                    device=team.device,
+                    group=team.group,
                     resume=checkpoint,
                     wish=notices,
                 )
             except DivergedError as error:
                 raise UserError(f"{error}; {reporter.way_on()}") from error
-
-
-def _outbox(job: Job) -> AbstractContextManager[Outbox | None]:
-    """Return the way of this worker's metrics to MLflow: rank 0 has those of the training, each machine its own."""
-    import ray.train
-    import ray.util
-
-    context = ray.train.get_context()
-    place = Place(
-        rank=context.get_world_rank(),
-        local_rank=context.get_local_rank(),
-        several_machines=context.get_local_world_size() < context.get_world_size(),
-        address=str(ray.util.get_node_ip_address()),  # type: ignore[no-untyped-call]
-    )
-    return outbox_of(place, job.folder.outbox, job.tracking_uri, job.run_id, job.started)
 
 
 def _open(job: Job) -> Dataset:
@@ -152,38 +139,33 @@ def _open(job: Job) -> Dataset:
 
 
 class _Reporter:
-    """Passes the reports of the loop on: from rank 0 to MLflow and the driver, from all ranks to Ray Train."""
+    """Passes the reports of the loop on: from rank 0 to MLflow and the console, from all ranks to the team."""
 
-    def __init__(self, job: Job, steps: int) -> None:
-        self.job = job
+    def __init__(self, job: Job, team: Team, steps: int) -> None:
+        self.job, self.team = job, team
         self.steps = steps
         self.outbox: Outbox | None = None
         self.progress: ProgressWriter | None = None
-        self.writer = Writer(job.folder, job.recipe.train.keep_checkpoints)
+        self.writer = Writer(job.folder, job.recipe.train.keep_checkpoints, team)
 
     def newest_checkpoint(self) -> Path | None:
         """Return the checkpoint to go on from, the same on every rank."""
-        import ray.train
-        from ray.train.collective import broadcast_from_rank_zero
-
-        name, context = None, ray.train.get_context()
-        if context.get_world_rank() == 0:
-            name = newest(self.job.folder, self.note)
-            if name is not None:
-                workers = counted(context.get_world_size(), "worker")
+        name = None
+        if self.team.place.rank == 0:
+            name = newest(self.job.folder, self.note) or ""
+            if name:
+                workers = counted(self.team.size, "worker")
                 self.note(f"going on with {workers} after step {self.job.folder.checkpoint_step(name)}")
                 self._tell_changed(name)
-        name = broadcast_from_rank_zero(name)
+        name = self.team.from_rank_0(name)
         return self.job.folder.checkpoint(name) if name else None
 
     def _tell_changed(self, name: str) -> None:
         """Say where this worker computes other bits than the one that made a checkpoint."""
-        import ray.train.torch
-
         from tasks.learn.checkpoint import read_conditions
         from tasks.learn.conditions import conditions, tell_changed
 
-        now = conditions(ray.train.torch.get_device())
+        now = conditions(self.team.device)
         if line := tell_changed(read_conditions(self.job.folder.checkpoint(name)), now):
             self.note(line)
 
@@ -192,18 +174,15 @@ class _Reporter:
 
         The other ranks wait for it: the first error that Ray Train hears of ends all of them.
         """
-        import ray.train
-        from ray.train.collective import broadcast_from_rank_zero
-
         words = None
-        if ray.train.get_context().get_world_rank() == 0:
+        if self.team.place.rank == 0:
             self.writer.wait()
             names = self.job.folder.checkpoint_names()
             words = "there is no checkpoint from before"
             if names:
                 place = self.job.folder.place(names[0])
                 words = f"a training of another name goes on from the last checkpoint by --set model.weights={place}"
-        return str(broadcast_from_rank_zero(words))
+        return self.team.from_rank_0(words)
 
     def __call__(self, report: Report) -> None:
         values = {name: value + 0.0 for name, value in report.metrics.items()}  # without the sign of a zero

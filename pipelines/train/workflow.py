@@ -1,4 +1,4 @@
-"""`marey train`: one training by Ray Train, from a recipe to a tracked and registered network."""
+"""`marey train`: one training, from a recipe to a tracked and registered network."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster import ray_internals
-from cluster.attach import attach
+from cluster.attach import attach, end_by_interrupt, is_alone
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_impossible
-from pipelines.tracking import RunFolder, Tracker, claim, mask_of, masked, open_store, workspace
+from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Result, State
-from pipelines.tracking.workspace import ray_storage
 from pipelines.train.checkpoints import best, early_end
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
 from pipelines.train.publish import log_inputs, publish
-from pipelines.train.stopping import Stopping
-from pipelines.train.variables import set_where_unset, variables
-from pipelines.train.waiting import Waiting
-from pipelines.train.worker import Job, work
+from pipelines.train.worker import Job
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
@@ -37,8 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREEMPTION_GRACE_S = 5.0
-"""Time after the deadline of a machine that is taken away before the others start anew, so that it is gone by then."""
 SECTIONS = ("model", "input", "train", "prepare")
 """Sections of the recipe that a later start of the same name must leave as they were."""
 
@@ -66,6 +59,7 @@ def train(
     address: str | None = None,
     progress: bool = True,
     parent_run_id: str | None = None,
+    on_report: Callable[[Mapping[str, float]], None] | None = None,
     callbacks: tuple[Any, ...] = (),
     profile: int = 0,
 ) -> TrainResult:
@@ -77,7 +71,9 @@ def train(
         address: head of a Ray cluster, host:port; None takes RAY_ADDRESS, else this machine alone.
         progress: show a progress bar, or log lines where there is no terminal.
         parent_run_id: MLflow run of the sweep that this is a trial of; trials are not registered as models.
-        callbacks: callbacks of Ray Train, such as a trial's report to Ray Tune.
+        on_report: called with the metrics of each epoch and checkpoint; one worker then trains in this process, on a
+            cluster too, as in a trial of a sweep.
+        callbacks: callbacks of Ray Train for several workers.
         profile: steps of which a trace is kept with the run, `trace.json.gz`; 0 for none.
 
     Raises:
@@ -98,17 +94,38 @@ def train(
         claim.refuse_held(folder.address)
         wait = OUTAGE_S if parent_run_id else 0.0  # nobody would give the command of a trial again
         uri = outlast(lambda: open_store(workspace()), wait)
-        attach(address)  # seconds, like torch: what can be refused without them has been
-        capacity.refuse_too_large(recipe.compute)
-        refuse_unshared(uri)
+        alone = recipe.compute.workers == 1 and (on_report is not None or is_alone(address))
+        if alone:
+            capacity.refuse_too_large_alone(recipe.compute)
+            end_by_interrupt()
+        else:
+            attach(address)  # seconds, like torch: what can be refused without them has been
+            capacity.refuse_too_large(recipe.compute)
+            refuse_unshared(uri)
         folder.make()
-        with _alone(folder) as lock:
+        with _only_driver(folder) as lock:
             state = earlier()
             if state is None or state.result is None or folder.is_unpublished():
-                return _train(recipe, dataset, folder, state, lock, parent_run_id, wait, callbacks, progress, profile)
+                how = _How(alone, parent_run_id, wait, on_report, callbacks, progress, profile)
+                return _train(recipe, dataset, folder, state, lock, how)
     assert state.result is not None
     log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
     return _train_result(folder, state, state.result, finished_before=True)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What an attempt at a training is told beside its recipe."""
+
+    alone: bool
+    """Whether it trains in this process, without Ray."""
+    parent_run_id: str | None
+    wait_s: float
+    """How long MLflow may be away."""
+    on_report: Callable[[Mapping[str, float]], None] | None
+    callbacks: tuple[Any, ...]
+    progress: bool
+    profile: int
 
 
 def _train(
@@ -117,11 +134,7 @@ def _train(
     folder: RunFolder,
     state: State | None,
     lock: Lock,
-    parent_run_id: str | None,
-    wait: float,
-    callbacks: tuple[Any, ...],
-    progress: bool,
-    profile: int,
+    how: _How,
 ) -> TrainResult:
     """Train from where an earlier start stopped, and give MLflow the result; the folder is this driver's alone."""
     from tasks.learn import Identity
@@ -147,14 +160,14 @@ def _train(
             params=recipes.to_dict(recipe),
             tags=tags,
             key=claim.own_key(folder),
-            parent_run_id=parent_run_id,
+            parent_run_id=how.parent_run_id,
             run_id=state.run_id if state else None,
         ),
-        wait,
+        how.wait_s,
     )
     with tracker, masked(workspace()):
         if state is None:
-            outlast(lambda: log_inputs(tracker, recipe, dataset.digest), wait)
+            outlast(lambda: log_inputs(tracker, recipe, dataset.digest), how.wait_s)
             state = State(tracker.run_id, dataset.digest, recipes.to_dict(recipe))
             folder.write_state(state)
         identity = Identity(
@@ -174,14 +187,14 @@ def _train(
             folder,
             tracker.uri,
             tracker.run_id,
-            outlast(tracker.started, wait),
-            drains=capacity.count_machines() > 1 or recipe.compute.fewest < recipe.compute.most,
-            weights=start and start.put(),
-            profile=profile,
+            outlast(tracker.started, how.wait_s),
+            drains=not how.alone and (capacity.count_machines() > 1 or recipe.compute.fewest < recipe.compute.most),
+            weights=start.given(how.alone) if start else None,
+            profile=how.profile,
         )
         result = state.result
         if result is None:
-            _fit(job, callbacks, progress)
+            _fit(job, dataset, how)
             lock.confirm()
             checkpoint, metrics = best(folder, log.warning)
             chosen = f"best of the val part, at epoch {metrics['epoch']:g}" if has_val else "last: no val part"
@@ -189,13 +202,13 @@ def _train(
             folder.write_unpublished()
             state = state.with_result(result)
             folder.write_state(state)
-        outlast(lambda: publish(tracker, job, result, register=parent_run_id is None), wait)
+        outlast(lambda: publish(tracker, job, result, register=how.parent_run_id is None), how.wait_s)
     folder.clear_unpublished()
     return _train_result(folder, state, result)
 
 
 @contextmanager
-def _alone(folder: RunFolder) -> Iterator[Lock]:
+def _only_driver(folder: RunFolder) -> Iterator[Lock]:
     """Keep other drivers out of a run's folder; one that loses it nevertheless is interrupted."""
     main = threading.current_thread() is threading.main_thread()
     with claim.hold(folder.address, lost=(lambda: os.kill(os.getpid(), signal.SIGINT)) if main else None) as lock:
@@ -206,45 +219,19 @@ def _alone(folder: RunFolder) -> Iterator[Lock]:
             raise
 
 
-def _fit(job: Job, callbacks: tuple[Any, ...], progress: bool) -> None:
+def _fit(job: Job, dataset: Dataset, how: _How) -> None:
     """Run the workers to the end."""
-    import ray.train
-    from ray.exceptions import RayActorError
-    from ray.train.torch import TorchTrainer
-
-    from pipelines.train.rendezvous import NodeAddresses
-    from pipelines.train.restarts import Recount, Restarts, cause_of
-
-    compute = job.recipe.compute
-    trainer = TorchTrainer(
-        work,  # type: ignore[arg-type]
-        train_loop_config={"job": job},
-        torch_config=NodeAddresses(umask=mask_of(workspace())),
-        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
-            num_workers=compute.workers,  # type: ignore[arg-type]
-            elastic_resize_monitor_interval_s=compute.resize_every_s,
-            use_gpu=compute.gpus_per_worker > 0,
-            resources_per_worker=capacity.worker_resources(compute),
-        ),
-        run_config=ray.train.RunConfig(
-            name=job.folder.name,
-            **ray_storage(job.folder.address.rpartition("/")[0]),
-            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
-                max_failures=-1, preemption_grace_s=PREEMPTION_GRACE_S
-            ),
-            callbacks=[Recount(), Restarts(compute.max_failures), *callbacks],  # type: ignore[list-item]
-        ),
-    )
-    ray_internals.reserve_as(trainer, job.run_id)
     job.folder.clear_remains()
-    console = Console(job.folder) if progress else nullcontext()
-    told = set_where_unset(variables(compute, drains=job.drains))
-    with told, Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
-        try:
-            result = stopping.run(trainer.fit, waiting.are_workers_running)
-        except (RayActorError, ray.train.TrainingFailedError) as error:
-            raise cause_of(error, job.folder.name) from error
-    if result.return_value is False:  # type: ignore[attr-defined]
+    console = Console(job.folder) if how.progress else nullcontext()
+    if how.alone:
+        from pipelines.train.alone import fit_alone
+
+        ended = fit_alone(job, dataset, how.on_report, console)
+    else:
+        from pipelines.train.by_ray import fit_by_ray
+
+        ended = fit_by_ray(job, how.callbacks, console)
+    if not ended:
         raise KeyboardInterrupt(f"stopped with a checkpoint; the same command goes on with {job.folder.name}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.tracking.workspace import ray_storage
-from pipelines.train import train
 from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
 from pipelines.tune.space import parse_space, plain_values
 from pipelines.tune.stopping import stoppable
+from pipelines.tune.trial import run_trial, trial_recipe, trial_resources
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -143,9 +142,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
     def trial(point: dict[str, Any]) -> None:
         run_trial(recipe, point, parent, environment)
 
-    # The workers hold the CPUs: a trial's driver that held one too would deadlock small clusters. Tune does not accept
-    # an empty request, hence one byte of memory.
-    trainable = ray_tune.with_resources(trial, {"cpu": 0, "memory": 1})
+    trainable = ray_tune.with_resources(trial, trial_resources(recipe.compute))
     distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
     place = ray_storage(folder.address)
     path, system = place["storage_path"], place.get("storage_filesystem")
@@ -167,6 +164,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
             search_alg=GrowingSearch(searcher, folder),
             scheduler=_scheduler(recipe),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
+            reuse_actors=True,  # with all that is imported there
         ),
         run_config=ray_tune.RunConfig(
             name=folder.name,
@@ -204,36 +202,6 @@ def _distribution(name: str, values: list[Any]) -> Any:
         case "int_uniform":
             return ray_tune.randint(values[0], values[1] + 1)
     return ray_tune.choice(values)
-
-
-def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
-    """Return the recipe of one trial."""
-    return recipes.replaced(recipe, {**plain_values(point), "name": name})
-
-
-def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
-    """Train one point of the search; runs in a process of Ray Tune that holds no CPU."""
-    import ray
-    from ray import tune as ray_tune
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    os.environ.update(environment)
-    metric, name = recipe.search.metric, trial_name(recipe, ray_tune.get_context().get_trial_id())
-    folder = RunFolder.of(name)
-
-    class Report(TuneReportCallback):
-        """Passes on the reports that hold the metric; those within an epoch do not. Runs in the controller."""
-
-        noted = False
-
-        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            if not self.noted:
-                folder.write_controller(str(ray.get_runtime_context().get_actor_id()))
-                self.noted = True
-            if metric in metrics[0]:
-                super().after_report(run_context, metrics, checkpoint)
-
-    train(trial_recipe(recipe, point, name), parent_run_id=parent_run_id, callbacks=(Report(),))  # type: ignore[no-untyped-call]
 
 
 def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tracker) -> TuneResult:

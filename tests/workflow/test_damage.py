@@ -171,6 +171,6 @@ def test_a_dataset_that_changes_under_a_training_is_one_line(recipe, tmp_path: P
     monkeypatch.setattr(workflow, "open_data", before)
     file = tmp_path / "recipe.yaml"
     file.write_text(recipes.dump(recipe))
-    code, (said,) = run(capsys, "train", str(file))
+    code, (said,) = run(capsys, "train", str(file), "--workers", "2")
     assert code == 2
     assert f"{recipe.data.dataset} was changed after this training had begun with it" in said

@@ -39,9 +39,9 @@ def ray_folder(process):
     return Path(re.search(rf"=(\S*/{PREFIX}[^/\s]+)/", words)[1])
 
 
-def train(folder, *, at=0, disturb=None):
-    """Run the training, disturb it at a step, and return the exit code, what was said, and Ray's folder."""
-    recipe = long_training.write(folder, epochs=4)
+def train(folder, *, workers=1, at=0, disturb=None):
+    """Run the training, disturb it at a step, and return the exit code, what was said, and Ray's folder, if any."""
+    recipe = long_training.write(folder, epochs=4, train={"micro_batches": 2}, workers=workers)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MAREY_W", "MLFLOW"))}
     with started(
         long_training.command(recipe),
@@ -54,8 +54,9 @@ def train(folder, *, at=0, disturb=None):
         where = None
         if disturb is not None:
             long_training.wait_for(process, folder / "work", at)
-            where = ray_folder(psutil.Process(process.pid))
-            assert where.exists()
+            if workers > 1:
+                where = ray_folder(psutil.Process(process.pid))
+                assert where.exists()
             disturb(psutil.Process(process.pid))
         _, said = process.communicate()
     return process.returncode, said, where
@@ -69,8 +70,8 @@ def test_each_stop_is_one_line_and_the_same_command_goes_on(tmp_path):
     assert code == 0, said
     steps = long_training.reached(undisturbed / "work")
     reached = 0
-    for disturb in (press_ctrl_c, terminate):
-        code, said, where = train(disturbed, disturb=disturb, at=reached + 5)
+    for disturb, workers in ((press_ctrl_c, 1), (terminate, 2), (press_ctrl_c, 2), (terminate, 1)):
+        code, said, where = train(disturbed, workers=workers, disturb=disturb, at=reached + 5)
         assert (code, said.splitlines()[-1]) == (
             130,
             "marey: stopped with a checkpoint; the same command goes on with long",
@@ -80,8 +81,8 @@ def test_each_stop_is_one_line_and_the_same_command_goes_on(tmp_path):
         assert max((disturbed / "work" / "runs" / "long").glob("checkpoint-*")).name == f"checkpoint-{reached:08d}"
         assert "Traceback" not in said
         assert "SystemExit" not in said
-        assert not where.exists()
-    code, said, where = train(disturbed, disturb=end_controller, at=reached + 5)
+        assert where is None or not where.exists()
+    code, said, where = train(disturbed, workers=2, disturb=end_controller, at=reached + 5)
     assert code == 2
     assert said.splitlines()[-1].startswith("marey: Ray's controller of the training has ended (The actor died")
     assert "Traceback" not in said

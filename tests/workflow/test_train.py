@@ -139,8 +139,11 @@ def test_two_workers_and_a_killed_one_go_on_in_the_same_run(recipe, work):
 
 @pytest.mark.usefixtures("unregistered")
 def test_an_interrupted_training_goes_on_under_its_name(recipe, work, caplog):
-    """The first start ends in an error after its checkpoints; the second goes on from the last, with more threads."""
-    recipe = changed(recipe, compute__max_failures=0, train__epochs=15)
+    """The first start, of two workers, ends in an error after its checkpoints; the second goes on from the last.
+
+    In this process, with more threads.
+    """
+    recipe = changed(recipe, compute__max_failures=0, compute__workers=2, train__epochs=15)
     progress = work / "runs" / recipe.name / "progress.jsonl"
     over = threading.Event()
 
@@ -161,7 +164,7 @@ def test_an_interrupted_training_goes_on_under_its_name(recipe, work, caplog):
     store = client(tracking_uri(work))
     (run,) = store.search_runs(["1"])
     assert run.info.status == "FAILED"
-    result = train(changed(recipe, compute__cpus_per_worker=2))
+    result = train(changed(recipe, compute__workers=1, compute__cpus_per_worker=2))
     assert result.run_id == run.info.run_id
     assert steps(work, result.run_id) == list(range(1, 46))
     assert "was computed with threads 1, and this worker has threads 2: equal to rounding from here" in caplog.text

@@ -73,7 +73,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(ray, s3: Proxy, server, recipe, tmp_path_factory):
     """Train on the squares; rank 0 is killed after the second epoch."""
-    recipe = recipes.replaced(recipe, {"name": "far", "train.epochs": 6})
+    recipe = recipes.replaced(recipe, {"name": "far", "train.epochs": 6, "compute.workers": 2})
     killed, over, lines = threading.Event(), threading.Event(), Lines()
 
     def kill_once() -> None:

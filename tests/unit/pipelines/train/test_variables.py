@@ -2,8 +2,9 @@ import os
 
 import pytest
 
+from pipelines.environment import set_where_unset
 from pipelines.recipe.settings import ComputeSettings
-from pipelines.train.variables import set_where_unset, variables
+from pipelines.train.variables import variables
 
 pytestmark = pytest.mark.quick
 

@@ -1,0 +1,73 @@
+"""One trial of a sweep: a training in a process of Ray Tune, or by workers of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipelines import recipe as recipes
+from pipelines.compute import capacity
+from pipelines.recipe import ComputeSettings, Recipe
+from pipelines.tracking import RunFolder
+from pipelines.train import train
+from pipelines.tune.callbacks import trial_name
+from pipelines.tune.space import plain_values
+
+
+def trial_resources(compute: ComputeSettings) -> dict[str, float]:
+    """Return what the process of a trial holds: one worker trains in it, several have processes of their own.
+
+    Those hold the CPUs: a trial's driver that held one too would deadlock small clusters. Tune does not accept an empty
+    request, hence one byte of memory.
+    """
+    if compute.workers == 1:
+        return {kind.lower(): number for kind, number in capacity.worker_resources(compute).items()}
+    return {"cpu": 0, "memory": 1}
+
+
+def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
+    """Return the recipe of one trial."""
+    return recipes.replaced(recipe, {**plain_values(point), "name": name})
+
+
+def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
+    """Train one point of the search; runs in a process of Ray Tune, which holds the CPUs of a single worker."""
+    from ray import tune as ray_tune
+
+    os.environ.update(environment)
+    name = trial_name(recipe, ray_tune.get_context().get_trial_id())
+    own = trial_recipe(recipe, point, name)
+    if recipe.compute.workers == 1:
+        train(own, parent_run_id=parent_run_id, on_report=_reporter(recipe.search.metric))
+    else:
+        train(own, parent_run_id=parent_run_id, callbacks=(_callback(recipe.search.metric, RunFolder.of(name)),))
+
+
+def _reporter(metric: str) -> Callable[[Mapping[str, float]], None]:
+    """Return what passes the reports that hold the metric on to Ray Tune; those within an epoch do not."""
+    from ray import tune as ray_tune
+
+    def report(metrics: Mapping[str, float]) -> None:
+        if metric in metrics:
+            ray_tune.report(dict(metrics))
+
+    return report
+
+
+def _callback(metric: str, folder: RunFolder) -> Any:
+    """Return what does so from the controller of a Ray Train."""
+    import ray
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    class Report(TuneReportCallback):
+        noted = False
+
+        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            if not self.noted:
+                folder.write_controller(str(ray.get_runtime_context().get_actor_id()))
+                self.noted = True
+            if metric in metrics[0]:
+                super().after_report(run_context, metrics, checkpoint)
+
+    return Report()  # type: ignore[no-untyped-call]
