@@ -130,7 +130,7 @@ class Layer(nn.Module):
         pooled = at_least_float32(x).mean((2, 3, 4))
         if self.norm is not None:
             # The sums of a new m have a standard deviation of 1, and so an impulse has START, at any width.
-            pooled = self.norm(pooled) * (START / pooled.shape[1] ** 0.5)
+            pooled = _standardised(pooled, self.norm) * (START / pooled.shape[1] ** 0.5)
         kernels = at_least_float32(self.scoring).sum(1)
         impulses = (pooled[:, None] * kernels).sum(2) * self.settings.impulse_scale
         if self.settings.impulse_norm == "sum":
@@ -295,6 +295,18 @@ def gumbel_noise(like: Tensor) -> Tensor:
 def gate_noise(draws: int, gates: Tensor) -> Tensor:
     """Draw float32 [draws, N, C] from N(0, 1)."""
     return torch.randn(draws, *gates.shape, device=gates.device)
+
+
+def _standardised(pooled: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """Apply batch norm to [B, C] of float32 at least; a single sample, which has no spread, by running statistics."""
+    if norm.training and len(pooled) > 1:
+        standardised: Tensor = norm(pooled)
+        return standardised
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    # Not by the layer, whose statistics may be of lower precision.
+    mean, variance = (value.to(pooled.dtype) for value in (norm.running_mean, norm.running_var))
+    return (pooled - mean) * (variance + norm.eps).rsqrt()
 
 
 def _mixed(each: Tensor, coefficients: Tensor) -> Tensor:

@@ -136,6 +136,16 @@ def test_impulses_of_a_new_layer_are_alike_whatever_it_scores(channels: int) -> 
     torch.testing.assert_close(impulses.mean(0), torch.zeros(5), rtol=0, atol=1e-4)
 
 
+def test_a_single_clip_is_scored_by_running_statistics() -> None:
+    torch.manual_seed(0)
+    layer, x = Layer(16, SETTINGS), 7 * torch.randn(40, 16, 2, 3, 3) + 5
+    for _ in range(60):
+        layer.impulses(x)
+    alone = layer.impulses(x[:1])
+    torch.testing.assert_close(alone, layer.eval().impulses(x)[:1])
+    torch.testing.assert_close(alone, layer.train().impulses(x)[:1], rtol=0.05, atol=0.05)
+
+
 def test_training_chooses_exactly_one_neuron_with_the_gradient_of_the_softmax() -> None:
     torch.manual_seed(0)
     impulses = torch.randn(200, 5, requires_grad=True)
