@@ -14,20 +14,24 @@ USER_ERRORS = (UserError, VideoError, ClusterError, ModelError)
 
 
 def user_error(error: BaseException) -> BaseException | None:
-    """Return the user's error that `error` is or was raised from, on this machine or on a worker; else None."""
+    """Return the user's error that `error` is or was raised from, on this machine or on a worker; else None.
+
+    Of several that were raised from one another it is the last one, which says most.
+    """
     return next((cause for cause in _causes(error) if isinstance(cause, USER_ERRORS)), None)
 
 
 def _causes(error: BaseException, above: tuple[BaseException, ...] = ()) -> Iterator[BaseException]:
-    # Innermost first: Ray's wrapper is an instance of the wrapped class too, but its text is a whole traceback.
     wrapped = [
-        error.__cause__,
         getattr(error, "cause", None),  # ray.exceptions.RayTaskError
         getattr(error, "controller_failure", None),  # ray.train.ControllerError
         *getattr(error, "worker_failures", {}).values(),  # ray.train.WorkerGroupError
+        error.__cause__,
     ]
+    # Ray's wrapper is an instance of the wrapped class too, but its text is a whole traceback.
+    if not isinstance(getattr(error, "cause", None), BaseException):
+        yield error
     above = (*above, error)  # a cause that was raised from its wrapper leads back to it
     for cause in wrapped:
         if isinstance(cause, BaseException) and all(cause is not one for one in above):
             yield from _causes(cause, above)
-    yield error

@@ -13,7 +13,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -117,10 +117,20 @@ class Outbox:
         uri: MLflow's store.
         run_id: the run.
         machines: whether processes on other machines put points there too.
+        tell: called in its thread with a line where the server is away; None logs it.
     """
 
-    def __init__(self, address: str, uri: str, run_id: str, *, machines: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        uri: str,
+        run_id: str,
+        *,
+        machines: bool = False,
+        tell: Callable[[str], object] | None = None,
+    ) -> None:
         self._address, self._uri, self._run_id, self._machines = address, uri, run_id, machines
+        self._tell = tell or log.warning
         self._files = waiting(address)
         self._asked = time.monotonic()
         self._memory: list[Point] = []
@@ -219,7 +229,7 @@ class Outbox:
                 pause, warned = FIRST_S, False
             except ClusterError as error:
                 if not warned:
-                    log.warning("metrics wait in %s: %s", self._address, error)
+                    self._tell(f"metrics wait in {self._address}, and nothing stops: {error}")
                 warned = True
                 if self._impatient.wait(pause):
                     return

@@ -46,7 +46,9 @@ class Place:
 
 
 @contextmanager
-def outbox_of(place: Place, address: str, uri: str, run_id: str, started: float) -> Iterator[Outbox | None]:
+def outbox_of(
+    place: Place, address: str, uri: str, run_id: str, started: float, tell: Callable[[str], object] | None = None
+) -> Iterator[Outbox | None]:
     """Give rank 0 the outbox of a run, and have each machine's system metrics sent while the context is open.
 
     Args:
@@ -55,13 +57,14 @@ def outbox_of(place: Place, address: str, uri: str, run_id: str, started: float)
         uri: MLflow's store.
         run_id: the run.
         started: when the run was made, in seconds since 1970: system metrics count the seconds since then as steps.
+        tell: as in `Outbox`.
     """
     prefix = f"system/{place.address}/" if place.several_machines else "system/"
     if place.rank == 0:
         monitor = _monitor(uri)  # before the outbox, whose thread would import MLflow at the same time
         with (
             variables_set(PATIENCE),
-            Outbox(address, uri, run_id, machines=place.several_machines) as own,
+            Outbox(address, uri, run_id, machines=place.several_machines, tell=tell) as own,
             Sampler(own.add, prefix, started, monitor),
         ):
             yield own

@@ -106,7 +106,8 @@ def train_as_worker(job: Job, team: Team, dataset: Dataset) -> bool:
             adopt(network, job.weights(), str(recipe.model.weights))
         if is_first:
             job.folder.write_rank_0(os.getpid())
-        with outbox_of(team.place, job.folder.outbox, job.tracking_uri, job.run_id, job.started) as reporter.outbox:
+        box = outbox_of(team.place, job.folder.outbox, job.tracking_uri, job.run_id, job.started, reporter.note)
+        with box as reporter.outbox:
             try:
                 return fit(
                     network,

@@ -17,6 +17,7 @@ from processes import run, started
 from ray.exceptions import RayTaskError
 from ray.train import WorkerGroupError
 
+from cluster.errors import ClusterError
 from pipelines import cli
 from pipelines.errors import UserError, user_error
 from tasks.video import VideoError
@@ -132,6 +133,13 @@ def test_a_users_error_is_found_below_what_ray_wraps_around_it() -> None:
     assert user_error(WorkerGroupError("rank 0 failed", {0: task})) is cause
     video = VideoError("missing", "x.mp4 does not exist")
     assert user_error(RayTaskError("work", "Traceback ...", video).as_instanceof_cause()) is video
+
+
+def test_of_users_errors_raised_from_one_another_the_last_counts() -> None:
+    first, last = ClusterError("no server answers"), ClusterError("the run is trained, but no server answers")
+    last.__cause__ = first
+    assert user_error(last) is last
+    assert user_error(RayTaskError("work", "Traceback ...", last).as_instanceof_cause()) is last
 
 
 def test_a_defect_of_ours_is_not_taken_for_a_users_error() -> None:
