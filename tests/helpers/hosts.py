@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -18,14 +17,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import namespaces
 import processes
 import psutil
-import pytest
 from paths import ROOT
 
 PORT = 6379
@@ -35,7 +35,6 @@ LIMIT_S = 3600.0
 """How long what is started on a host may run: MLflow's server does for all tests of a file."""
 UP_S = 120.0
 """How long a node may take to join its cluster."""
-UNSHARED = ("--mount", "--net", "--pid", "--fork", "--mount-proc")
 
 
 @dataclass
@@ -47,7 +46,8 @@ class Host:
     holder: subprocess.Popen[bytes] = field(repr=False)
     inside: int
     """The host's first process, as this machine numbers it."""
-    _reclaim: threading.Timer | None = field(default=None, repr=False)
+    _later: threading.Timer | None = field(default=None, repr=False)
+    """What is still to be done to it."""
 
     @property
     def address(self) -> str:
@@ -61,7 +61,7 @@ class Host:
 
     def command(self, words: Sequence[object]) -> list[str]:
         """Return the command line that runs a command on the host."""
-        return _within(self.inside, words)
+        return namespaces.within(self.inside, words)
 
     def environment(self, **variables: object) -> dict[str, str]:
         """Return the environment of a command on the host."""
@@ -127,13 +127,33 @@ class Host:
         words += ["--reason-message", "spot", "--deadline-remaining-seconds", seconds]
         done = self.network.hosts[0].run(words, RAY_ADDRESS=self.network.head)
         assert done.returncode == 0, done.stdout + done.stderr
-        self._reclaim = threading.Timer(seconds, self.unplug)
-        self._reclaim.start()
+        self._in(seconds, self.unplug)
         return time.monotonic() + seconds
+
+    def wait_for_end(self, words: str) -> None:
+        """Wait until no process of the host has these words in its command."""
+        deadline = time.monotonic() + UP_S
+        while self.runs(words):
+            assert time.monotonic() < deadline, f"{words} still runs after {UP_S:.0f} s"
+            time.sleep(0.2)
+
+    def runs(self, words: str) -> int:
+        """Return how many processes of the host have these words in their command."""
+        return sum(words in _words(process) for process in self.members())
 
     def cut(self) -> None:
         """Pull the cable."""
         self.network.ip("link", "set", f"port{self.number}", "down")
+
+    def cut_for(self, seconds: float) -> threading.Timer:
+        """Pull the cable, and plug it in again after so many seconds; the thread that is returned ends then."""
+        self.cut()
+        return self._in(seconds, lambda: self.network.ip("link", "set", f"port{self.number}", "up"))
+
+    def _in(self, seconds: float, action: Callable[[], None]) -> threading.Timer:
+        self._later = threading.Timer(seconds, action)
+        self._later.start()
+        return self._later
 
     def unplug(self) -> None:
         """Pull cable and plug: nobody is told that the host has ended."""
@@ -142,11 +162,11 @@ class Host:
 
     def down(self) -> None:
         """End the host with everything on it, at once."""
-        if self._reclaim is not None:
-            self._reclaim.cancel()  # of the hosts that are left at the end
+        if self._later is not None:
+            self._later.cancel()  # of the hosts that are left at the end
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.inside, signal.SIGKILL)
-        _end(self.holder)
+        namespaces.end(self.holder)
         self.network.hosts.remove(self)
 
 
@@ -166,7 +186,7 @@ class Network:
         }
         self.hosts: list[Host] = []
         self._last = 0
-        self._holder, self._switch = _hold([])
+        self._holder, self._switch = namespaces.hold([])
         self.ip("link", "add", "switch", "type", "bridge")
         self.ip("link", "set", "switch", "up")
 
@@ -177,7 +197,7 @@ class Network:
 
     def ip(self, *words: str) -> None:
         """Run `ip` on the switch."""
-        _checked(_within(self._switch, ["ip", *words]))
+        namespaces.checked(namespaces.within(self._switch, ["ip", *words]))
 
     def add(self) -> Host:
         """Plug one more host in."""
@@ -185,12 +205,15 @@ class Network:
         number = self._last
         own = self.folder / f"host-{number}"
         own.mkdir()
-        holder, inside = _hold(_within(self._switch, []))
+        holder, inside = namespaces.hold(namespaces.within(self._switch, []))
         host = Host(number, self, holder, inside)
         self.hosts.append(host)
-        _checked(_within(inside, ["mount", "--bind", str(own), str(self.folder / OWN)]))
+        namespaces.checked(namespaces.within(inside, ["mount", "--bind", str(own), str(self.folder / OWN)]))
+        boot = own / "boot_id"  # by which marey tells machines apart
+        boot.write_text(f"{uuid.uuid4()}\n")
+        namespaces.checked(namespaces.within(inside, ["mount", "--bind", str(boot), "/proc/sys/kernel/random/boot_id"]))
         # By the process id as the switch sees it, which is another one.
-        seen = _seen_from(inside, depth=1)
+        seen = namespaces.seen_from(inside, depth=1)
         self.ip("link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", seen)
         self.ip("link", "set", f"port{number}", "master", "switch", "up")
         for words in (
@@ -203,14 +226,14 @@ class Network:
             ["address", "add", "172.17.0.1/16", "dev", "docker0"],
             ["link", "set", "docker0", "up"],
         ):
-            _checked(_within(inside, ["ip", *words]))
+            namespaces.checked(namespaces.within(inside, ["ip", *words]))
         return host
 
     def close(self) -> None:
         """End all hosts and the switch."""
         for host in list(self.hosts):
             host.down()
-        _end(self._holder)
+        namespaces.end(self._holder)
 
 
 @contextlib.contextmanager
@@ -219,7 +242,7 @@ def network(count: int) -> Iterator[Network]:
 
     The folder is short, since the paths of Ray's sockets lie in it.
     """
-    _skip_unless_possible()
+    namespaces.skip_unless_possible()
     folder = Path(tempfile.mkdtemp(prefix="hosts-", dir="/tmp"))
     made = None
     try:
@@ -233,54 +256,7 @@ def network(count: int) -> Iterator[Network]:
         shutil.rmtree(folder)
 
 
-def _skip_unless_possible() -> None:
-    for tool in ("unshare", "nsenter", "ip", "ss", "mount"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"hosts need `{tool}` (util-linux, iproute2)")
-    for words in (["true"], ["ip", "link", "add", "probe", "type", "bridge"]):
-        done = subprocess.run(["unshare", *_user(), *UNSHARED, *words], capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            pytest.skip(f"namespaces cannot be made here: {done.stderr.strip()}")
-
-
-def _user() -> list[str]:
-    return ["--user", "--map-root-user"] if os.geteuid() else []
-
-
-def _hold(prefix: list[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Make namespaces; return the process that holds them, and the first one within them."""
-    user = [] if prefix else _user()
-    # `read` without a program of its own: it ends with this process, whose end of the pipe it reads.
-    command = [*prefix, "unshare", *user, *UNSHARED, "sh", "-c", "echo ready; read _"]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"ready\n"
-    inside = psutil.Process(holder.pid).children(recursive=True)[-1].pid
-    return holder, inside
-
-
-def _within(process: int, words: Sequence[object]) -> list[str]:
-    user = ["--user", "--preserve-credentials"] if os.geteuid() else []
-    kinds = ["--mount", "--net", "--pid"]
-    return ["nsenter", f"--target={process}", *user, *kinds, f"--wdns={ROOT}", *map(str, words)]
-
-
-def _seen_from(process: int, depth: int) -> str:
-    status = Path(f"/proc/{process}/status").read_text()
-    return re.search(r"^NSpid:\s+(.*)$", status, re.MULTILINE)[1].split()[-1 - depth]  # type: ignore[index]
-
-
-def _checked(words: list[str]) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-
-
-def _end(holder: subprocess.Popen[bytes]) -> None:
-    for stream in (holder.stdin, holder.stdout):
-        if stream is not None:
-            stream.close()
-    try:
-        holder.wait(processes.ENDING_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(holder.pid, signal.SIGKILL)
-        holder.wait(processes.ENDING_S)
+def _words(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
