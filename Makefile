@@ -34,7 +34,7 @@ fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each, 300 da
 	@$(BIN)/python tests/fuzz $(FUZZ)
 	@PYTHONPATH=.:tests/helpers $(BIN)/python tests/fuzz/datasets.py 300
 
-hosts: $(VENV)/.dev  ## Train on hosts that are lost, join, and are taken away: network namespaces, as root (15 minutes)
+hosts: $(VENV)/.dev  ## Train on hosts that are lost, cut off, and taken away: network namespaces, as root (30 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster/test_host_trainings.py
 
 kills: $(VENV)/.dev  ## Prepare videos, and train, while processes and nodes are killed at random (KILLS=100 for more)

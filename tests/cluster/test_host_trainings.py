@@ -1,11 +1,13 @@
 """Trainings on hosts that are lost, cut off and taken away: each ends with the bits of an undisturbed one."""
 
+import re
 import signal
 import time
+from pathlib import Path
 
 import hosts
 import pytest
-from host_training import STEPS, Trainings
+from host_training import LIMIT_S, SOON, STEPS, Trainings
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
@@ -17,29 +19,22 @@ def trainings():
     """Return what trains on three hosts, whose head has no CPU for that."""
     with hosts.network(1) as network:
         made = Trainings(network)
-        made.start_head()
-        with made.mlflow():
+        with made.up(SOON):
             yield made
 
 
 @pytest.fixture
 def pair(trainings):
-    """Return the two hosts that train; new ones are in the places of those that a test before has lost."""
-    while len(trainings.network.hosts) < 3:
-        trainings.join()
-    return trainings.network.hosts[1:]
-
-
-def step_after(training, workers, times=1):
-    """Return the last of the steps after which the training has gone on with so many workers."""
-    return int(training.say(rf"going on with {workers} workers? after step (\d+)", times)[1])
+    """Return the two hosts that train, whatever a test before has lost or stopped."""
+    trainings.start_mlflow()
+    return trainings.pair()
 
 
 @pytest.mark.long
 def test_over_two_hosts(trainings, pair):
     with trainings.started("two", workers=2) as training:
         training.reach(1)
-        assert [trainings.workers(host) for host in pair] == [1, 1]
+        assert [host.runs("RayTrainWorker") for host in pair] == [1, 1]
         training.end()
     trainings.check("two")
 
@@ -49,9 +44,9 @@ def test_a_host_is_lost_and_another_joins(trainings, pair):
         training.reach(10)
         pair[1].unplug()
         training.say(f"lost the machine {pair[1].address}")
-        assert step_after(training, 1) >= 5
+        assert training.step_after(1) >= 5
         trainings.join()
-        assert step_after(training, 2) < STEPS
+        assert training.step_after(2) < STEPS
         training.end()
     trainings.check("joined")
 
@@ -62,7 +57,7 @@ def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
         training.reach(6)
         gone = pair[1].drain(8)
         said = training.say(r"1 machine is taken away in \d+ s: made a checkpoint after step (\d+)")
-        assert step_after(training, 1) >= int(said[1]) > 0
+        assert training.step_after(1) >= int(said[1]) > 0
         assert time.monotonic() - gone < 120
         training.end()
     trainings.check("drained")
@@ -79,6 +74,53 @@ def test_a_lost_host_without_a_spare_and_on_with_fewer(trainings, pair):
         training.send(signal.SIGINT)
         assert training.process.wait(60) == 130, training.said()
     with trainings.started("fewer", workers=1) as training:
-        assert step_after(training, 1) >= 5
+        assert training.step_after(1) >= 5
         training.end()
     trainings.check("fewer")
+
+
+@pytest.mark.long
+def test_a_host_is_cut_off_until_it_is_declared_lost(trainings, pair):
+    """Its node ends when the link is mended and it hears so; one that is started there anew joins."""
+    with trainings.started("cut", workers=2) as training:
+        training.reach(10)
+        mended = pair[1].cut_for(30)
+        training.say(f"lost the machine {pair[1].address}")
+        training.say("waiting since .* for room for 2 workers")
+        mended.join()
+        pair[1].wait_for_end("raylet")
+        pair[1].start_ray()
+        assert training.step_after(2) >= 5
+        training.end()
+    trainings.check("cut")
+
+
+@pytest.mark.long
+def test_the_host_of_the_command_is_lost_and_the_command_given_on_another(trainings, pair):
+    with trainings.started("moved", on=pair[0], **ELASTIC) as training:
+        training.reach(10)
+        pair[0].unplug()
+        training.process.wait(LIMIT_S)
+    with trainings.started("moved", on=pair[1], **ELASTIC) as training:
+        told = training.end(2)
+    assert "moved is being written by another marey process" in told
+    Path(re.search(r"or at once when (\S+) is deleted", told)[1]).unlink()
+    with trainings.started("moved", on=pair[1], **ELASTIC) as training:
+        assert training.step_after(1) >= 5
+        trainings.join()
+        assert training.step_after(2) < STEPS
+        training.end()
+    trainings.check("moved")
+
+
+@pytest.mark.long
+def test_mlflow_is_stopped_and_started_again(trainings, pair):
+    with trainings.started("gap", workers=2) as training:
+        training.reach(10)
+        trainings.stop_mlflow()
+        training.reach(60)
+        assert list((trainings.work / "runs" / "gap" / "metrics").glob("*.json"))
+        trainings.start_mlflow()
+        training.end()
+    assert "going on with" not in training.said()
+    trainings.check("gap")

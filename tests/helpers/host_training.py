@@ -1,13 +1,15 @@
-"""Trainings on several hosts: MLflow's server on the head, `marey train` on any of them, and what must come of it."""
+"""Trainings on several hosts, MLflow's server on one of them, and what must come of a training."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import hosts
 import long_training
@@ -37,15 +39,20 @@ class Training(long_training.Training):
         self.until(lambda: len(re.findall(pattern, self.said())) >= times, LIMIT_S)
         return list(re.finditer(pattern, self.said()))[-1]
 
+    def step_after(self, workers: int, times: int = 1) -> int:
+        """Return the last of the steps after which it has gone on, so often, with so many workers."""
+        return int(self.say(rf"going on with {workers} workers? after step (\d+)", times)[1])
+
     def send(self, number: int) -> None:
         """Send a signal to the command, which is the child of the process that put it on its host."""
         (command,) = psutil.Process(self.process.pid).children()
         command.send_signal(number)
 
-    def end(self) -> None:
-        """Wait for its end, which must be a good one."""
-        assert self.process.wait(LIMIT_S) == 0, self.said()
+    def end(self, code: int = 0) -> str:
+        """Wait for its end, which must have this exit code; return the last line."""
+        assert self.process.wait(LIMIT_S) == code, self.said()
         assert "Traceback" not in self.said()
+        return self.said().splitlines()[-1]
 
 
 class Trainings:
@@ -53,6 +60,7 @@ class Trainings:
 
     def __init__(self, network: hosts.Network) -> None:
         self.network = network
+        self._server: contextlib.ExitStack | None = None
         self.work = network.folder / "work"
         self.database = f"sqlite:///{network.folder / 'mlflow.db'}"
 
@@ -66,9 +74,15 @@ class Trainings:
         """Address of MLflow's server."""
         return f"http://{self.head.address}:{PORT}"
 
-    def start_head(self) -> None:
-        """Start Ray's head, which soon notices that a host is silent."""
-        self.head.start_ray(cpus=0, **SOON)
+    @contextlib.contextmanager
+    def up(self, limits: Mapping[str, object]) -> Iterator[None]:
+        """Run Ray's head, with limits for a silent host, and MLflow's server."""
+        self.head.start_ray(cpus=0, **limits)
+        try:
+            self.start_mlflow()
+            yield
+        finally:
+            self.stop_mlflow()
 
     def join(self) -> hosts.Host:
         """Add a host with a CPU to train on to the cluster."""
@@ -76,30 +90,52 @@ class Trainings:
         host.start_ray()
         return host
 
-    @staticmethod
-    def workers(host: hosts.Host) -> int:
-        """Return how many workers train on a host."""
-        return sum("RayTrainWorker" in " ".join(process.cmdline()) for process in host.members())
+    def pair(self) -> list[hosts.Host]:
+        """Return the two hosts that train; new ones are in the places of those that are lost."""
+        while len(self.network.hosts) < 3:
+            self.join()
+        return self.network.hosts[1:]
+
+    def start_mlflow(self) -> None:
+        """Start MLflow's server, if it does not run."""
+        if self._server is None:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(self._mlflow())
+                self._server = stack.pop_all()
+
+    def stop_mlflow(self) -> None:
+        """End MLflow's server, if it runs."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     @contextlib.contextmanager
-    def mlflow(self) -> Iterator[None]:
-        """Run MLflow's server on the head."""
+    def _mlflow(self) -> Iterator[None]:
         words = [sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1", "--host", self.head.address]
         words += ["--port", str(PORT), "--allowed-hosts", f"{self.head.address}:{PORT}"]
         words += ["--backend-store-uri", self.database]
         words += ["--artifacts-destination", str(self.network.folder / "mlartifacts")]
         log = self.network.folder / "mlflow.log"
         with self.head.started(words, log, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as server:
-            ask = f"import urllib.request; urllib.request.urlopen({self.url + '/health'!r}, timeout=60)"
-            deadline = time.monotonic() + hosts.UP_S
-            while self.head.run([sys.executable, "-c", ask]).returncode:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
+            self._wait_for(f"{self.url}/health", server, log)
             yield
+
+    def _wait_for(self, url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+        ask = f"import urllib.request; urllib.request.urlopen({url!r}, timeout=60)"
+        deadline = time.monotonic() + hosts.UP_S
+        while self.head.run([sys.executable, "-c", ask]).returncode:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
 
     @contextlib.contextmanager
     def started(self, name: str, *, on: hosts.Host | None = None, **compute: object) -> Iterator[Training]:
-        """Give the command of a training on a host, the head by default; the same name is the same training."""
+        """Give the command of a training; the same name is the same training.
+
+        Args:
+            name: its name.
+            on: the host that it is given on; None is the head.
+            compute: section of the recipe.
+        """
         recipe = long_training.write(self.network.folder, epochs=EPOCHS, name=name, model=MODEL, train=TRAIN, **compute)
         host = on or self.head
         log = self.network.folder / f"{name}-{time.monotonic_ns()}.log"
