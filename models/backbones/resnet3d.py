@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones import head_windows
@@ -101,7 +103,7 @@ class ResNet3D(ClipNetwork):
     def __init__(self, num_classes: int, *, stream: str, options: Any) -> None:
         super().__init__(num_classes, stream=stream, options=options)
         planes: tuple[int, ...] = options.planes
-        self.conv1 = conv3d(CHANNELS[stream], planes[0], self.stem, (1, 2, 2))
+        self.conv1 = self.first(CHANNELS[stream], planes[0], options)
         self.bn1 = nn.BatchNorm3d(planes[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = self.pool()
@@ -116,6 +118,11 @@ class ResNet3D(ClipNetwork):
                 channels = outputs
             self.add_module(f"layer{stage + 1}", blocks)
         self.add_classifier(channels, options.dropout, std=0.01)
+
+    @classmethod
+    def first(cls, inputs: int, outputs: int, options: Any) -> nn.Conv3d:
+        """Make the first convolution."""
+        return conv3d(inputs, outputs, cls.stem, (1, 2, 2))
 
     @staticmethod
     def pool() -> nn.MaxPool3d:
@@ -201,9 +208,34 @@ class R3D50(ResNet3D):
         return super().may_differ(name) or re.search(r"\.(conv1|conv3|bn3|downsample\.\d)\.", name) is not None
 
 
-def conv3d(inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1), groups: int = 1) -> nn.Conv3d:
+def conv3d(
+    inputs: int,
+    outputs: int,
+    kernel: Kernel,
+    stride: Kernel = (1, 1, 1),
+    groups: int = 1,
+    *,
+    repeat_ends: bool = False,
+) -> nn.Conv3d:
     """Make a convolution without bias that keeps the size at stride 1."""
     depth, height, width = (side // 2 for side in kernel)
-    layer = nn.Conv3d(inputs, outputs, kernel, stride, (depth, height, width), groups=groups, bias=False)
+    made = RepeatingConv3d if repeat_ends and depth else nn.Conv3d
+    layer = made(inputs, outputs, kernel, stride, (depth, height, width), groups=groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
+
+
+class RepeatingConv3d(nn.Conv3d):
+    """`nn.Conv3d` that sees the first and the last frame again beyond a clip's ends, and zeros beyond its sides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        depth, height, width = (int(side) for side in self.padding)
+        x = repeat_ends(x, depth)
+        return F.conv3d(x, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
+
+
+def repeat_ends(x: Tensor, frames: int) -> Tensor:
+    """[B, C, T, ...] -> [B, C, T + 2 * frames, ...]: the first and the last frame again."""
+    # Not torch's padding by replication, whose gradient has other bits each time on a GPU.
+    first, last = (x.narrow(2, at, 1).expand(-1, -1, frames, *x.shape[3:]) for at in (0, x.shape[2] - 1))
+    return torch.cat([first, x, last], 2)

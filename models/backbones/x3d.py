@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones import head_windows
+from models.backbones.resnet3d import repeat_ends
 from models.common.checks import rate
 from models.common.network import CHANNELS, Group, Network, fold, last_linear, unfold
 from models.common.options import Options
@@ -128,19 +129,28 @@ class X3DL(X3D):
 class Stem(nn.Module):
     """[B, inputs, T, H, W] -> [B, outputs, T, H/2, W/2]."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, repeat_ends: bool = False) -> None:
         super().__init__()
         # The public names are swapped: `conv_t` is the spatial convolution and `conv_xy` the temporal one.
         self.conv = nn.Sequential(
             OrderedDict(
                 conv_t=Conv(inputs, outputs, (1, 3, 3), stride=2),
-                conv_xy=Conv(outputs, outputs, (5, 1, 1), groups=outputs),
+                conv_xy=Conv(outputs, outputs, (5, 1, 1), groups=outputs, repeat_ends=repeat_ends),
             )
         )
         self.norm = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        return self.over_time(self.by_frame(x))
+
+    def by_frame(self, x: Tensor) -> Tensor:
+        """Convolve each frame by itself: [B, inputs, T, H, W] -> [B, outputs, T, H/2, W/2]."""
+        planes: Tensor = self.conv[0](x)
+        return planes
+
+    def over_time(self, planes: Tensor) -> Tensor:
+        """Convolve what `by_frame` returns along time; the same shape."""
+        return F.relu(self.norm(self.conv[1](planes)), inplace=True)
 
 
 def _stage(inputs: int, outputs: int, depth: int) -> nn.Module:
@@ -250,20 +260,31 @@ class Conv(nn.Conv3d):
 
     [B, inputs, T, h, w] -> [B, outputs, T, h/stride, w/stride]. On a CPU, PyTorch's own is several times slower when
     depthwise, and leaves channels-last memory when 1x1x1. The kernel is (T, 1, 1), (1, S, S) or (3, S, S), the
-    stride spatial. Initialised as in the public code: by the fan-out of all outputs, also when depthwise.
+    stride spatial. Initialised as in the public code: by the fan-out of all outputs, also when depthwise. A kernel
+    (T, 1, 1) sees zeros beyond the ends of a clip or, with `repeat_ends`, the first and the last frame again.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: tuple[int, int, int], stride: int = 1, *, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, int, int],
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        repeat_ends: bool = False,
     ) -> None:
         depth, height, width = kernel
         padding = (depth // 2, height // 2, width // 2)
         super().__init__(inputs, outputs, kernel, (1, stride, stride), padding, groups=groups, bias=False)
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        self.repeat_ends = repeat_ends
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride[1] == 1 and self.kernel_size[1:] == (1, 1):
             padding = (self.kernel_size[0] // 2, 0)
+            if self.repeat_ends:
+                x, padding = repeat_ends(x, padding[0]), (0, 0)
             rows = F.conv2d(x.flatten(3), self.weight.flatten(3), padding=padding, groups=self.groups)
             return rows.reshape(*rows.shape[:3], *x.shape[3:])
         taps = self.weight.unbind(2)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.backbones.resnet3d import Kernel, conv3d
 from models.common.errors import ModelError
+from models.mtnet.frame_selection import frame_selection
 from models.mtnet.soft_pool import soft_pool, softmax_average
 
 Branches = tuple[Tensor, Tensor | None]
@@ -34,11 +35,14 @@ class MTConvSettings:
     spatial_pool: Literal["soft", "avg"] = "soft"
     """Pooling that halves height and width of the prolonged branch."""
     temporal_pool: Literal["triplet", "symmetric"] = "triplet"
-    """`triplet` keeps the half of the frames that resemble their neighbours least; `symmetric` pools pairs."""
+    """How the prolonged branch halves time: `triplet` keeps the half of the frames that resemble their neighbours
+    least; `symmetric` pools pairs with `spatial_pool`."""
     edge_frames: Literal["double", "interior"] = "double"
     """The first and last frame have one neighbour, which counts twice (`double`), or are never kept (`interior`)."""
     select: Literal["lowest", "highest"] = "lowest"
     """Keep the frames with the lowest similarity (the paper) or the highest (the authors' code)."""
+    ends: Literal["zeros", "repeat"] = "repeat"
+    """What temporal convolutions see beyond the ends of a clip: zeros, or its first and last frame again."""
 
     def __post_init__(self) -> None:
         if self.ratio is not None and not 0 < self.ratio < 1:
@@ -55,15 +59,13 @@ class MTConvSettings:
             return pool(x, self.spatial_pool, pairs=True)
         return self.select_frames(pool(x, self.spatial_pool, pairs=False))
 
-    def halve_time(self, x: Tensor) -> Tensor:
-        """[B, C, T, h, w] -> [B, C, T/2, h, w]; only time is reduced."""
-        if self.temporal_pool == "triplet":
-            return self.select_frames(x)
-        return F.avg_pool3d(x, (2, 1, 1), ceil_mode=True) if x.shape[2] > 1 else x
+    def select_frames(self, x: Tensor, compared: Tensor | None = None) -> Tensor:
+        """Select frames of x as these settings say, by comparing x or another map of the same frames."""
+        return frame_selection(x, compared, lowest=self.select == "lowest", edges=self.edge_frames == "double")
 
-    def select_frames(self, x: Tensor) -> Tensor:
-        """Select frames as these settings say."""
-        return frame_selection(x, lowest=self.select == "lowest", edges=self.edge_frames == "double")
+    def conv(self, inputs: int, outputs: int, kernel: Kernel, stride: Kernel = (1, 1, 1)) -> nn.Conv3d:
+        """Make a convolution with these ends."""
+        return conv3d(inputs, outputs, kernel, stride, repeat_ends=self.ends == "repeat")
 
 
 class MTConv(nn.Module):
@@ -90,17 +92,17 @@ class MTConv(nn.Module):
         self.local, local = settings.split(inputs), settings.split(outputs)
         if 0 in (self.local, local):
             raise ModelError(f"ratio={settings.ratio} leaves nothing to the local branch of {inputs} channels")
-        self.conv_local = conv3d(self.local, local, kernel, stride)
+        self.conv_local = settings.conv(self.local, local, kernel, stride)
         self.bn_local = nn.BatchNorm3d(local)
         if settings.ratio is None:
             return
         prolonged = outputs - local
-        self.conv_prolonged = conv3d(inputs - self.local, prolonged, kernel, stride)
+        self.conv_prolonged = settings.conv(inputs - self.local, prolonged, kernel, stride)
         self.bn_prolonged = nn.BatchNorm3d(prolonged)
         self.conv_lateral = self.bn_lateral = None
         if lateral:
             across = kernel if settings.lateral_kernel == "same" else (1, 1, 1)
-            self.conv_lateral = conv3d(local, prolonged, across)
+            self.conv_lateral = settings.conv(local, prolonged, across)
             self.bn_lateral = self.bn_prolonged if settings.share_lateral_bn else nn.BatchNorm3d(prolonged)
 
     def forward(self, x: Tensor | Branches) -> Tensor | Branches:
@@ -165,10 +167,10 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     return torch.lerp(x.index_select(2, before), x.index_select(2, after), fraction)
 
 
-def pool(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
-    """Pool windows of 2 x 2 positions, with `pairs` also of 2 frames; an axis of odd size repeats its last value."""
+def pool(x: Tensor, kind: str, *, pairs: bool, plane: bool = True) -> Tensor:
+    """Pool windows of 2 frames (`pairs`) and of 2 x 2 positions (`plane`); an axis of odd size repeats its last."""
     frames, height, width = x.shape[2:]
-    spans = [2 if pairs and frames > 1 else 1, *((2, 2) if max(height, width) > 1 else (1, 1))]
+    spans = [2 if pairs and frames > 1 else 1, *((2, 2) if plane and max(height, width) > 1 else (1, 1))]
     padding = [-size % span for size, span in zip(x.shape[2:], spans, strict=True)]
     if any(padding):
         x = F.pad(x, (0, padding[2], 0, padding[1], 0, padding[0]), mode="replicate")
@@ -177,34 +179,3 @@ def pool(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
     times, rows, columns = ([slice(start, None, span) for start in range(span)] for span in spans)
     values = torch.stack([x[:, :, t, h, w] for t in times for h in rows for w in columns])
     return values.mean(0) if kind == "avg" else softmax_average(values)
-
-
-def frame_selection(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
-    """Keep half of the frames, in order: those that resemble their two neighbours least.
-
-    Equation (3) of docs/papers/mtnet.md, section 2.
-
-    Args:
-        x: [B, C, T, h, w]; frames are compared by their channel sums over the plane.
-        lowest: keep the frames with the lowest similarity, else those with the highest.
-        edges: allow the first and the last frame, whose only neighbour counts twice.
-
-    Returns:
-        [B, C, T // 2, h, w]; x itself where T is 1 or 2.
-    """
-    frames = x.shape[2]
-    if frames <= 2:
-        return x
-    directions = F.normalize(x.detach().sum((3, 4), dtype=torch.promote_types(x.dtype, torch.float32)), dim=1, eps=1e-8)
-    next_to = (directions[:, :, :-1] * directions[:, :, 1:]).sum(1)
-    next_to = torch.cat([next_to[:, :1], next_to, next_to[:, -1:]], 1)  # the only neighbour counts twice
-    similarity = next_to[:, :-1] + next_to[:, 1:]
-    if not edges:
-        similarity[:, [0, -1]] = torch.inf if lowest else -torch.inf
-    # A stable sort: which of two equal frames is kept must not depend on the machine.
-    order = similarity.argsort(dim=1, stable=True, descending=not lowest)
-    kept = order[:, : frames // 2].sort(1).values
-    # Frames are gathered as rows of a matrix, which are copied whole; an index per position takes ten times as long.
-    first = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1) * frames
-    rows = x.flatten(0, 2).index_select(0, (first + kept[:, None]).flatten())
-    return rows.view(*x.shape[:2], frames // 2, *x.shape[3:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from models.common.checks import at_least, rate
 from models.common.errors import ModelError
 from models.common.network import CHANNELS, ClipNetwork, Group
 from models.common.options import Options
-from models.mtnet.mtconv import MTConv, MTConvs, MTConvSettings
+from models.mtnet.mtconv import MTConv, MTConvs, MTConvSettings, pool
 from models.mtnet.recurrent_gate import Cell, RecurrentGate
 
 ONE = (1, 1, 1)
@@ -41,7 +41,7 @@ class GateOptions(MTConvSettings):
         at_least(self, 1, "gru_layers")
         if self.ratio is None:
             changed = [field for field in fields(GateOptions) if getattr(self, field.name) != field.default]
-            idle = next((field.name for field in changed if field.name != "ratio"), None)
+            idle = next((field.name for field in changed if field.name not in ("ratio", "ends")), None)
             if idle is not None:
                 raise ModelError(f"{idle}={getattr(self, idle)} has no effect: ratio=None splits nothing")
 
@@ -56,16 +56,28 @@ class GateOptions(MTConvSettings):
 class MTNetOptions(GateOptions, Options):
     """Options of `mtnet_s` and `mtnet_m`."""
 
+    stem_pool: Literal["triplet", "avg", "soft"] = "triplet"
+    """How time is halved behind the stem: by selecting frames, or by pooling pairs."""
+    compare: Literal["before", "after"] = "before"
+    """Select the stem's frames by what they are before its temporal convolution, or after it."""
     dropout: float = 0.0
     """Dropout before the last linear layer, in [0, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         rate(self, "dropout")
+        if self.stem_pool != "triplet" and self.compare != MTNetOptions.compare:
+            raise ModelError(f"compare={self.compare} has no effect: stem_pool={self.stem_pool} compares nothing")
 
     @property
     def layout(self) -> X3DLayout:
         return TINY if self.tiny else MEDIUM
+
+    def halve_time(self, x: Tensor, planes: Tensor) -> Tensor:
+        """[B, C, T, h, w] -> [B, C, T/2, h, w], given the map [B, C, T, H, W] before the temporal convolution."""
+        if self.stem_pool != "triplet":
+            return pool(x, self.stem_pool, pairs=True, plane=False)
+        return self.select_frames(x, F.relu(planes.detach()) if self.compare == "before" else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +100,7 @@ class MTNet(ClipNetwork):
     def __init__(self, num_classes: int, *, stream: str, options: MTNetOptions) -> None:
         super().__init__(num_classes, stream=stream, options=options)
         widths, depths, _ = options.layout
-        self.stem = Stem(CHANNELS[stream], widths[0])
+        self.stem = Stem(CHANNELS[stream], widths[0], repeat_ends=options.ends == "repeat")
         self.maxpool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
         self.stages = nn.Sequential()
         for stage, ((inputs, outputs), depth) in enumerate(zip(pairwise((widths[0], *widths)), depths, strict=True)):
@@ -107,7 +119,8 @@ class MTNet(ClipNetwork):
     def forward_features(self, clip: Tensor) -> Tensor:
         """[B, C, T, H, W] -> the map before pooling, [B, 432, T/16, H/32, W/32]."""
         self.check(clip)
-        x = self.options.halve_time(self.maxpool(self.stem(clip)))
+        planes = self.stem.by_frame(clip)
+        x = self.options.halve_time(self.maxpool(self.stem.over_time(planes)), planes)
         return F.relu(self.norm(self.widen(self.stages(x))))
 
 
@@ -158,6 +171,11 @@ class MTConvR50(R3D50):
     """`r3d50` with MTConv in place of its blocks' convolutions. 36,730,528 parameters for 400 classes, 21.70 GMACs."""
 
     Options = MTConvR50Options
+
+    @classmethod
+    def first(cls, inputs: int, outputs: int, options: Any) -> nn.Conv3d:
+        first: nn.Conv3d = options.conv(inputs, outputs, cls.stem, (1, 2, 2))
+        return first
 
     @staticmethod
     def block(inputs: int, planes: int, stride: int, stage: int, options: Any) -> nn.Module:

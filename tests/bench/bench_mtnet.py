@@ -38,7 +38,7 @@ def every_second_position(x: Tensor, kind: str, *, pairs: bool) -> Tensor:
     return x[:, :, :, ::2, ::2] if max(x.shape[3:]) > 1 else x
 
 
-def first_half(x: Tensor, *, lowest: bool = True, edges: bool = True) -> Tensor:
+def first_half(x: Tensor, compared: Tensor | None = None, *, lowest: bool = True, edges: bool = True) -> Tensor:
     """Return the shape of `mtconv.frame_selection` without its work."""
     return x[:, :, : x.shape[2] // 2] if x.shape[2] > 2 else x
 

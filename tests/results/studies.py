@@ -101,6 +101,19 @@ CORNERS = {"input.crop": "scales", "input.max_distort": 1}
 """Crops as the other networks have them."""
 WHOLE_VIDEO = {"input.sampling": "dense", "input.segments": 16, "input.stride": 1, **CORNERS}
 """Every frame of a built-in video."""
+SELECTIONS = (
+    Configuration("mtnet_m: ratio 0.875, triplet, soft, GRU", "mtnet_m"),
+    Configuration("zeros beyond the ends, compared after", "mtnet_m", options={"ends": "zeros", "compare": "after"}),
+    Configuration("ends repeated, compared after", "mtnet_m", options={"compare": "after"}),
+    Configuration("zeros beyond the ends, compared before", "mtnet_m", options={"ends": "zeros"}),
+    Configuration("pairs averaged behind the stem", "mtnet_m", options={"stem_pool": "avg"}),
+)
+POOLINGS = (
+    Configuration("triplet, spatial average", "mtnet_m", options={"spatial_pool": "avg"}),
+    Configuration("symmetric average", "mtnet_m", options={"temporal_pool": "symmetric", "spatial_pool": "avg"}),
+    Configuration("symmetric, spatial soft", "mtnet_m", options={"temporal_pool": "symmetric"}),
+)
+"""The pooling of the prolonged branch's inputs, as the paper varies it."""
 MTNET = Study(
     name="mtnet",
     base="demo_stm",
@@ -108,10 +121,8 @@ MTNET = Study(
     data_of="figures",
     fields={"train.epochs": 12, **WHOLE_VIDEO},
     configurations=(
-        Configuration("mtnet_m: ratio 0.875, triplet, soft, GRU", "mtnet_m"),
-        Configuration("symmetric average", "mtnet_m", options={"temporal_pool": "symmetric", "spatial_pool": "avg"}),
-        Configuration("triplet, spatial average", "mtnet_m", options={"spatial_pool": "avg"}),
-        Configuration("symmetric, spatial soft", "mtnet_m", options={"temporal_pool": "symmetric"}),
+        *SELECTIONS,
+        *POOLINGS,
         Configuration("ratio 0.75", "mtnet_m", options={"ratio": 0.75}),
         Configuration("ratio 0.5", "mtnet_m", options={"ratio": 0.5}),
         Configuration("RNN", "mtnet_m", options={"cell": "rnn"}),
@@ -121,6 +132,14 @@ MTNET = Study(
             "plain 3-D, 0.91 times its cost: 48 pixels", "mtnet_m", options={"ratio": None}, fields={"input.size": 48}
         ),
     ),
+)
+MTNET_GESTURES = Study(
+    name="mtnet_gestures",
+    base="ud810_gestures",
+    data_of="gestures",
+    fields={"input.sampling": "segments", "input.segments": 16, **CORNERS},
+    configurations=(*SELECTIONS, *POOLINGS),
+    folds=("group=1", "group=2", "group=3"),
 )
 DSTS = Study(
     name="dsts",
@@ -142,4 +161,4 @@ DSTS = Study(
     ),
     pictured="dsts_tpn",
 )
-STUDIES = {study.name: study for study in (FIGURES, LARGE, GESTURES, MTNET, DSTS)}
+STUDIES = {study.name: study for study in (FIGURES, LARGE, GESTURES, MTNET, MTNET_GESTURES, DSTS)}

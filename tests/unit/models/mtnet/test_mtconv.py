@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.mtnet.mtconv import MTConv, MTConvSettings, frame_selection, pool, resize
+from models.mtnet.frame_selection import frame_selection
+from models.mtnet.mtconv import MTConv, MTConvSettings, pool, resize
 
 pytestmark = pytest.mark.quick
 SETTINGS = MTConvSettings()

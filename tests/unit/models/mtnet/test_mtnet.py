@@ -62,6 +62,30 @@ def test_time_is_halved_behind_the_stem_and_by_each_later_stage() -> None:
     assert sorted(set(seen), reverse=True) == [(8, 16, 16), (4, 8, 8), (2, 4, 4), (1, 2, 2)]
 
 
+@pytest.mark.parametrize("frames", [16, 7, 1])
+def test_the_stems_frames_are_pooled_in_pairs_where_asked_for(frames: int) -> None:
+    """Of an odd number, the last one stays as it is."""
+    network, seen = ready("mtnet_m", tiny=True, stem_pool="avg"), {}
+    network.maxpool.register_forward_hook(lambda _module, _inputs, y: seen.update(stem=y))
+    network.stages.register_forward_pre_hook(lambda _module, inputs: seen.update(stages=inputs[0]))
+    logits(network, torch.randn(1, 3, frames, 64, 64))
+    pairs = seen["stem"].split(2, dim=2)
+    torch.testing.assert_close(seen["stages"], torch.cat([pair.mean(2, keepdim=True) for pair in pairs], 2))
+
+
+@pytest.mark.parametrize("name", ["mtnet_m", "mtconv_r50"])
+def test_with_repeated_ends_a_still_clip_stays_still_up_to_the_first_gate(name: str) -> None:
+    """Zeros beyond the ends would make the first and the last frames differ from the others."""
+    still = torch.randn(1, 3, 1, 64, 64).repeat(1, 1, 16, 1, 1)
+    for ends, stays in (("repeat", True), ("zeros", False)):
+        network, seen = ready(name, tiny=True, ends=ends), []
+        first = next(module for module in network.modules() if isinstance(module, RecurrentGate))
+        first.register_forward_pre_hook(lambda _module, inputs, seen=seen: seen.append(inputs[0]))
+        logits(network, still)
+        spread = (seen[0] - seen[0][:, :, :1]).abs().max() / seen[0].abs().max()
+        assert (spread < 1e-5) == stays
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_clips_do_not_mix_and_time_has_a_direction(name: str) -> None:
     network = ready(name, tiny=True)
@@ -120,9 +144,14 @@ def test_without_peepholes_the_cell_is_the_lstm() -> None:
         {"temporal_pool": "symmetric", "spatial_pool": "avg"},
         {"edge_frames": "interior"},
         {"select": "highest"},
+        {"ends": "zeros"},
+        {"compare": "after"},
+        {"stem_pool": "avg"},
+        {"stem_pool": "soft"},
         {"cell": "lstm_peephole"},
         {"ratio": 0.25},
         {"ratio": None},
+        {"ratio": None, "ends": "zeros", "compare": "after"},
     ],
     ids=str,
 )
@@ -145,6 +174,7 @@ def test_every_reading_trains_all_that_can(options: dict) -> None:
         ({"gru_layers": 0}, "gru_layers must be at least 1, not 0"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
         ({"ratio": None, "cell": "rnn"}, "cell=rnn has no effect: ratio=None splits nothing"),
+        ({"stem_pool": "avg", "compare": "after"}, "compare=after has no effect: stem_pool=avg compares nothing"),
         ({"cell": "gated"}, "cell must be one of gru, lstm, lstm_peephole, rnn, not 'gated'"),
     ],
 )
