@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from threading import Lock
 from typing import TypeVar
 
@@ -233,7 +233,7 @@ def _read_ahead(planned: Iterable[list[_PlannedBatch]], threads: int) -> Generat
     ahead: deque[list[_ReadBatch]] = deque()
     try:
         for batches in planned:
-            ahead.append([_begin(batch, pool) for batch in batches])
+            ahead.append([_begin(batch, pool, threads) for batch in batches])
             if len(ahead) > STEPS_AHEAD:
                 yield [_finish(batch) for batch in ahead.popleft()]
         while ahead:
@@ -251,18 +251,25 @@ class _ReadBatch:
     reads: list[Future[float]]
 
 
-def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor) -> _ReadBatch:
+def _begin(batch: _PlannedBatch, pool: ThreadPoolExecutor, threads: int) -> _ReadBatch:
     count, shape, pin = len(batch.rows), clip_shape(batch.clip), torch.cuda.is_available()
     clips = torch.empty(count, *shape, dtype=torch.uint8, pin_memory=pin)
     norms = torch.empty(count, 2, shape[0], pin_memory=pin)
     flow = torch.empty(count, *flow_shape(batch.clip), pin_memory=pin) if batch.clip.target == "flow" else None
     flows = [None] * count if flow is None else flow.numpy()
-    places = zip(batch.rows, clips.numpy(), norms.numpy(), flows, strict=True)
-    return _ReadBatch(batch, clips, norms, flow, [pool.submit(row.read_into, *own) for row, *own in places])
+    places = list(zip(batch.rows, clips.numpy(), norms.numpy(), flows, strict=True))
+    parts = min(threads, count)  # a task for each thread, and not for each clip
+    cuts = [count * part // parts for part in range(parts + 1)]
+    reads = [pool.submit(_read_rows, places[first:end]) for first, end in pairwise(cuts)]
+    return _ReadBatch(batch, clips, norms, flow, reads)
+
+
+def _read_rows(places: list[tuple[_Row, np.ndarray, np.ndarray, np.ndarray | None]]) -> float:
+    """Read clips to their places in a batch; return the seconds that they took."""
+    return sum(row.read_into(out, norm, flow) for row, out, norm, flow in places)
 
 
 def _finish(batch: _ReadBatch) -> Batch:
-    wait(batch.reads)  # once, and not for each clip
     seconds = sum(read.result() for read in batch.reads)
     rows = batch.planned.rows
     decode_s = sum(row.reads.seconds for row in rows if row.reads)
