@@ -82,6 +82,7 @@ def _read(content: bytes, schema: pa.Schema, columns: list[str] | None) -> pa.Ta
         if not field.nullable and column.null_count:
             raise BadContent(f"its column {field.name} lacks values")
         read[field] = column.cast(field.type)
+        del column
         pa.default_memory_pool().release_unused()
     table = pa.table(list(read.values()), pa.schema(list(read)))
     table.validate(full=True)  # strings are UTF-8
