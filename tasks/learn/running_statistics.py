@@ -6,39 +6,57 @@ each counted by its clips, and the counters grow by one. So they do not depend o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 
-class RunningStatistics:
-    """The buffers that the passes of one step move; made before the first of them."""
+def norms(network: nn.Module) -> list[_NormBase]:
+    """Return the layers of a network that may have running statistics."""
+    return [module for module in network.modules() if isinstance(module, _NormBase)]
 
-    def __init__(self, network: nn.Module) -> None:
-        layers = [m for m in network.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+
+class RunningStatistics:
+    """The buffers that the passes of one step move; made before the first of them.
+
+    There are hundreds of small ones, which are copied and summed as one.
+    """
+
+    def __init__(self, layers: Sequence[_NormBase]) -> None:
+        layers = [layer for layer in layers if layer.training and layer.track_running_stats]
         pairs = [(layer.running_mean, layer.running_var) for layer in layers]
-        self.buffers = [buffer for pair in pairs for buffer in pair if buffer is not None]
-        """float [C] each."""
+        self._buffers = [buffer for pair in pairs for buffer in pair if buffer is not None]
+        self._sizes = [len(buffer) for buffer in self._buffers]
         counters = [layer.num_batches_tracked for layer in layers]
         self._counters = [counter for counter in counters if counter is not None]
-        self._start = [buffer.clone() for buffer in (*self.buffers, *self._counters)]
+        self.start = self._together()
+        """What there was at the start of the step: float [sum of C], or nothing."""
+        self._counts = [counter.clone() for counter in self._counters]
+
+    def _together(self) -> list[Tensor]:
+        return [torch.cat(self._buffers)] if self._buffers else []
 
     @torch.no_grad()
     def reset(self) -> None:
         """Put back what there was at the start of the step."""
-        for buffer, start in zip((*self.buffers, *self._counters), self._start, strict=True):
-            buffer.copy_(start)
+        self._set(self.start)
 
     @torch.no_grad()
     def moved(self, fraction: float) -> list[Tensor]:
         """Return what a share adds to the mean: after its forward pass, as a recomputation moves the buffers again."""
-        return [buffer * fraction for buffer in self.buffers]
+        return [values.mul_(fraction) for values in self._together()]
 
     @torch.no_grad()
-    def finish(self, means: list[Tensor]) -> None:
-        """Set the buffers to the sums of `moved` over all shares."""
-        self.reset()
-        for buffer, mean in zip(self.buffers, means, strict=True):
-            buffer.copy_(mean)
-        for counter in self._counters:
-            counter.add_(1)
+    def finish(self, mean: list[Tensor]) -> None:
+        """Set the buffers to the sum of `moved` over all shares."""
+        self._set(mean)
+        if self._counters:
+            torch._foreach_add_(self._counters, 1)
+
+    def _set(self, values: list[Tensor]) -> None:
+        for together in values:
+            torch._foreach_copy_(self._buffers, torch.split(together, self._sizes))
+        if self._counters:
+            torch._foreach_copy_(self._counters, self._counts)

@@ -118,8 +118,7 @@ class ExactSum:
 
 def _add(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:
     """Add element by element, in the memory of `left`."""
-    for one, other in zip(left, right, strict=True):
-        one.add_(other)
+    torch._foreach_add_(left, right)
     return left
 
 

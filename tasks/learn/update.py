@@ -21,7 +21,7 @@ from tasks.learn.laps import Laps
 from tasks.learn.optim import build_optimizer, set_lr, smallest_share, upstream
 from tasks.learn.precision import autocast, grad_scaler
 from tasks.learn.recompute import recompute
-from tasks.learn.running_statistics import RunningStatistics
+from tasks.learn.running_statistics import RunningStatistics, norms
 from tasks.learn.settings import TrainSettings
 from tasks.learn.shares import count_shares
 from tasks.learn.sums import Sum
@@ -68,6 +68,7 @@ class Updates:
         self.average = WeightAverage(network, settings.ema_decay) if settings.ema_decay else None
         self.upstream = upstream(self.optimizer)
         self.smallest = smallest_share(network)
+        self.norms = norms(network)
         own = {id(parameter) for parameter in self.upstream}
         self.summed = [parameter for parameter in parallel.trainable(network) if id(parameter) not in own]
         """Parameters whose gradients are added here, and not by DistributedDataParallel."""
@@ -122,7 +123,11 @@ class Updates:
 
     def draw(self, share: int, name: Literal["simulate", "held out", "ordinary"]) -> None:
         """Seed the noise of a pass of a share."""
-        torch.manual_seed(seed(self.settings.seed, self.step, share, name))
+        value = seed(self.settings.seed, self.step, share, name)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(value)  # and no GPU's, which would have the stack of calls written down
+        else:
+            torch.manual_seed(value)
 
     def start_sum(self, portion: Portion) -> Sum:
         """Start a sum over the shares of a step."""
@@ -153,9 +158,10 @@ class Updates:
     def ordinary_step(self, portion: Portion) -> dict[str, Tensor]:
         """Update all other parameters; return sums over the step's clips on all ranks."""
         self.optimizer.zero_grad()
-        statistics, adding = RunningStatistics(self.network), self.start_sum(portion)
+        statistics, adding = RunningStatistics(self.norms), self.start_sum(portion)
         for number, share in enumerate(portion.shares, 1):
-            statistics.reset()
+            if number > 1:
+                statistics.reset()
             self.draw(share.number, "ordinary")
             with parallel.without_sync(self.model, skip=number < len(portion.shares)):
                 with self.autocast:
@@ -206,7 +212,7 @@ class Updates:
         if not self.names:  # a worker without a share must learn them; the last one always has a share
             self.names = parallel.gather_json(self.own_names, self.device, self.group)[-1]
         figures = torch.zeros(len(self.names), dtype=torch.float64, device=self.device)
-        total = adding.total([*self.summed, *statistics.buffers, figures])
+        total = adding.total([*self.summed, *statistics.start, figures])
         for parameter, gradient in zip(self.summed, total, strict=False):
             parameter.grad = gradient
         statistics.finish(total[len(self.summed) : -1])
