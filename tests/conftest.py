@@ -13,7 +13,7 @@ import pytest
 CHAIN = {"ray", "trained"}
 """Fixtures that start Ray: tests that use one run one after the other, in one process, and share it."""
 CLUSTER = "workspace"
-"""Fixture of the cluster of several nodes, which costs CPU also while it is idle: its tests come last."""
+"""Fixture of the cluster of several nodes, which costs CPU also while it is idle: its tests come late."""
 SESSION = pytest.StashKey[str]()
 
 
@@ -71,9 +71,10 @@ def group(item: pytest.Item) -> str:
 
 
 def rank(item: pytest.Item) -> int:
-    """The chain takes longest and campaigns come next; what is short fills up the time until the cluster."""
-    place = {"chain": 0, "cluster": 3}.get(group(item))
-    return place if place is not None else 1 if item.get_closest_marker("campaign") else 2
+    """The chain takes longest and campaigns come next; what is quick comes last, so that all processes end together."""
+    if (name := group(item)) in (ranks := {"chain": 0, "cluster": 3}):
+        return ranks[name]
+    return 1 if item.get_closest_marker("campaign") else 4 if item.get_closest_marker("quick") else 2
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -72,6 +72,8 @@ class ClipSettings:
     """Decides what is drawn in training, with the epoch and the video."""
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std", "scales", "area", "aspect"):  # lists where they are read from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         at_least(self, 1, "segments", "snippet", "snippet_step", "stride", "size")
         at_least(self, 0, "max_distort")
         within(self, 0, 1, "flip", "color", "color_jitter", "degrade", "erase")

@@ -120,14 +120,15 @@ def prepared(tmp_path_factory):
     done = {}
 
     def of(name, recipe):
-        if name not in done:
+        key = recipe.data.dataset
+        if key not in done:
             root = tmp_path_factory.mktemp(name)
             source = GENERATOR.get(name, getattr(published_layouts, name, None))(root / "source")
             settings: PrepareSettings = replace(
                 recipe.prepare, short_side=64, shard_videos=4, tvl1=TVL1(scales=2, warps=1, outer_iterations=2)
             )
-            done[name] = prepare_here(source, root / "dataset", settings, recipe.data.layout)
-        return done[name]
+            done[key] = prepare_here(source, root / "dataset", settings, recipe.data.layout)
+        return done[key]
 
     return of
 

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -154,3 +155,10 @@ def test_tones_spread_around_the_picture_as_it_is():
     assert gains.std(1).min() > 0  # the tint differs between colours
     assert train_tone(RGB, generator("tone")) is SAME
     assert train_tone(replace(FLOW, color=0.4), generator("tone")) is SAME
+
+
+def test_settings_that_went_through_json_are_the_same():
+    """A checkpoint keeps them so; what is computed from them is kept by their values."""
+    clip = ClipSettings(scales=(1.0, 0.8), mean=(0.5,), std=(0.2,), stream="flow")
+    read = ClipSettings(**json.loads(json.dumps(asdict(clip))))
+    assert (read, hash(read)) == (clip, hash(clip))
