@@ -53,12 +53,15 @@ def train(folder: Path, seed: int, kills: int) -> None:
     """Train a network while processes are killed."""
     begun = time.monotonic()
     folder.mkdir()
-    with Trainings(folder, seed, say) as campaign:
-        kinds = shuffled(trainings.TARGETS, kills, campaign.random)
-        while kinds:
-            kinds = campaign.round(kinds[:A_ROUND]) + kinds[A_ROUND:]
-            print(f"round {campaign.tally.rounds}: weights are as undisturbed", flush=True)
-    print(f"{campaign.tally}, {(time.monotonic() - begun) / 60:.0f} min", flush=True)
+    campaign = Trainings(folder, seed, say)
+    kinds = shuffled(trainings.TARGETS, kills, campaign.random)
+    try:
+        with campaign:
+            while kinds:
+                kinds = campaign.round(kinds[:A_ROUND]) + kinds[A_ROUND:]
+                print(f"round {campaign.tally.rounds}: weights are as undisturbed", flush=True)
+    finally:
+        print(f"{campaign.tally}, {(time.monotonic() - begun) / 60:.0f} min", flush=True)
 
 
 def shuffled(targets: Sequence[str], kills: int, random: random.Random) -> list[str]:
