@@ -79,10 +79,11 @@ def clip_settings(recipe: Recipe, classes: Sequence[str]) -> ClipSettings:
 
 def _refuse_idle(clip: ClipSettings, given: Mapping[str, Any]) -> None:
     """Raise UserError for a field of `input` that changes nothing, or that would part a clip from its flow."""
-    for crop, names in (("scales", ("scales", "max_distort")), ("area", ("area", "aspect"))):
+    for crops, names in ((("scales", "anywhere"), ("scales", "max_distort")), (("area",), ("area", "aspect"))):
         for name in names:
-            if (clip.crop == "area") != (crop == "area") and name in given:
-                raise UserError(f"input.{name} applies to crops by {crop}: set input.crop={crop}, or leave it out")
+            if clip.crop not in crops and name in given:
+                first = crops[0]
+                raise UserError(f"input.{name} applies to crops by {first}: set input.crop={first}, or leave it out")
     if "rand_magnitude" in given and not clip.rand_augment:
         raise UserError("input.rand_magnitude applies to RandAugment: set input.rand_augment, or leave it out")
     for name in ("color_jitter", "degrade", "rand_augment", "erase"):

@@ -1,32 +1,15 @@
 """DSTS's equations, written out anew in float64 neuron by neuron: docs/papers/dsts.md, sections 3 and 4."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from torch import Tensor, nn
+from udl_shares import Part, Share
 
 import models
 
 pytestmark = pytest.mark.quick
 NEURONS, LAYERS, WIDTH, LR = 3, 2, 8, 0.3
 Values = dict[str, Tensor]
-
-
-@dataclass
-class Part:
-    clip: Tensor
-    labels: Tensor
-    fraction: float = 1.0
-
-
-@dataclass
-class Share:
-    train: Part
-    held_out: Part
-
-    def draw(self, name: str) -> None:
-        torch.manual_seed(len(name))
 
 
 def part(seed: int) -> Part:

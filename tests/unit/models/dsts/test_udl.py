@@ -1,36 +1,18 @@
 """Upstream-downstream learning: docs/papers/dsts.md, sections 4 and 7."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from udl_shares import Part, Share
 
 import models
 from models.dsts import specialization
 
 pytestmark = pytest.mark.quick
 LR = 0.3
-
-
-@dataclass
-class Part:
-    clip: Tensor
-    labels: Tensor
-    fraction: float = 1.0
-
-
-@dataclass
-class Share:
-    train: Part
-    held_out: Part
-    drawn: list[str] = field(default_factory=list)
-
-    def draw(self, name: str) -> None:
-        self.drawn.append(name)
-        torch.manual_seed(len(name))
 
 
 def part(seed: int, samples: int = 3, precision: torch.dtype = torch.float32) -> Part:
