@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -60,6 +61,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse to run ungrouped, where versions of pytest and pytest-xdist do not fit: each process would start a Ray."""
     if session.config.getoption("loadgroup", False):
         assert all("@" in item.nodeid for item in session.items), "pytest-xdist does not group: see pyproject.toml"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End Ray with the chain's last test: what this process runs next is to find none."""
+    try:
+        return (yield)
+    finally:
+        if group(item) == "chain" and (nextitem is None or group(nextitem) != "chain") and "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
 
 
 def group(item: pytest.Item) -> str:

@@ -263,7 +263,7 @@ class Tracker:
                 reason = user_error(error) or error
                 self.set_tags({"error": without_credentials(f"{type(reason).__name__}: {reason}")[-VALUE_LENGTH:]})
                 self.end("FAILED")
-            else:  # KeyboardInterrupt, SystemExit by a signal
+            elif self.is_running():  # KeyboardInterrupt, SystemExit; not where a sweep has ended its trial's run
                 self.end("KILLED")
         except ClusterError as failure:  # must not hide the error that ended the block
             log.warning("MLflow still shows run %s as running: %s", self.run_id, failure)

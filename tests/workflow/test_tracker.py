@@ -81,6 +81,20 @@ def test_a_run_ends_with_its_true_status(work, error, status):
     assert run.data.tags.get("error") == ("ValueError: boom" if status == "FAILED" else None)
 
 
+def test_a_run_that_was_marked_finished_stays_so_when_its_process_is_ended(work):
+    """As a sweep does it: it marks the run of a trial that is stopped early, then ends its process."""
+    tracker = start(work)
+
+    def trial():
+        with tracker:
+            start(work, run_id=tracker.run_id).mark_finished()
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        trial()
+    assert client(tracker.uri).get_run(tracker.run_id).info.status == "FINISHED"
+
+
 def test_a_trial_is_a_child_of_its_sweep(work):
     parent = start(work)
     child = start(work, parent_run_id=parent.run_id)
