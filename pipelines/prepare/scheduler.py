@@ -225,6 +225,8 @@ class Scheduler:
         self._in_flight: dict[_Ref, tuple[_VideoInProgress, Request]] = {}
         """Outcome of each piece at work -> its video and its request."""
         self._writing: dict[_Ref, _Shard] = {}
+        self._written: set[int] = set()
+        """Shards that are written, while what was kept for them is there."""
         self._window = 0
         """Pieces in flight at most."""
         self._window_set = -math.inf
@@ -239,6 +241,7 @@ class Scheduler:
                     self._take_written(ref)
                 else:
                     self._take_finished(ref)
+            self._remove_kept()
             if not ready:
                 self._finished(0, None)
 
@@ -303,7 +306,17 @@ class Scheduler:
         except RayTaskError as error:
             raise self._ended_by(error) from error
         self._finished(0, None)  # what another driver keeps is its own
-        kept.remove(self._root, shard.plan.index)  # not by the task, which Ray may repeat
+        self._written.add(shard.plan.index)
+
+    def _remove_kept(self) -> None:
+        """Remove what was kept for shards that are written: not by their task, which Ray may repeat.
+
+        Pieces that are not wanted any more may still be at work, and are to find their folder.
+        """
+        busy = {video.shard.plan.index for video, _ in self._in_flight.values()}
+        for index in self._written - busy:
+            kept.remove(self._root, index)
+            self._written.remove(index)
 
     def _ended_by(self, error: RayTaskError) -> Exception:
         """Return the error to raise for that of a task."""

@@ -145,6 +145,40 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
     assert [piece["frames"] for piece in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
 
 
+def test_a_piece_that_ends_after_its_shard_is_written_finds_its_folder(
+    long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody wants it any more, since an earlier piece of its video cannot be decoded; but it is to be kept."""
+    import ray
+
+    place = tmp_path / "videos" / "train" / "b"
+    place.mkdir(parents=True)
+    for name in ("b0.mp4", "hole.mp4"):
+        (place / name).symlink_to(long_videos / "b" / name)
+    out, found = tmp_path / "out", tmp_path / "found"
+
+    def late(row, settings, request, place):
+        """The last piece ends a second after its shard is there: the driver would have removed the folder by then."""
+        from pipelines.prepare.scheduler import process
+
+        if request.attempt == 1 and request.number == 9:
+            deadline = time.monotonic() + 120
+            while not (out / "shards" / "000000.json").exists():
+                assert time.monotonic() < deadline, "the shard is not written"
+                time.sleep(0.02)
+            time.sleep(1)
+            found.write_text(str((out / ".kept" / "000000").exists()))
+        return process._function(row, settings, request, place)
+
+    monkeypatch.setattr(prepare_tasks, "process", ray.remote(num_cpus=1)(late))
+    settings = dataclasses.replace(SETTINGS, max_sample_frames=5)
+    source = str(tmp_path / "videos")
+    result = prepare(source, str(out), settings=settings, max_failed=1, progress=False)
+    assert found.read_text() == "True"
+    assert result.kinds == {"truncated": 1}
+    assert not (out / ".kept" / "000000").exists()
+
+
 @pytest.mark.skipif(not ODD.is_dir(), reason="MAREY_TEST_VIDEOS has no odd_files")
 def test_every_odd_file_is_one_record(tmp_path: Path) -> None:
     files = sorted(path for path in ODD.rglob("*") if path.is_file())
@@ -241,6 +275,7 @@ def test_verify_finds_one_flipped_bit(videos: Path, tmp_path: Path, capsys: pyte
     assert "shard 000002" in text
 
 
+@pytest.mark.campaign
 def test_flow_in_batches_takes_gpus_and_agrees(whole: PrepareResult, videos: Path, tmp_path: Path) -> None:
     """Ray is told of a GPU; torch, which finds none, computes on the CPU, and a sixth of the videos will do."""
     few = tmp_path / "videos"
