@@ -8,19 +8,20 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cluster import private, ray_internals, token
+import psutil
+
+from cluster import head, private, ray_internals, token
 from cluster.errors import ClusterError
 from cluster.running import is_loopback, latest
+from cluster.watch import Watch
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds marey.py, models/, tasks/, pipelines/ and cluster/."""
-
-PROBE_SECONDS = 5.0
-"""Time that a cluster has to answer; Ray itself would try for minutes."""
 
 INHERITED = ("MAREY_CACHE_GB",)
 """Variables that say how this process's work is to be done, not how a machine is."""
@@ -28,6 +29,8 @@ INHERITED = ("MAREY_CACHE_GB",)
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"
 _own: private.PrivateFolder | None = None
 """What the local cluster of this process keeps its sockets, logs and code in."""
+_watch: Watch | None = None
+"""What watches the Ray that this process works on."""
 
 
 def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
@@ -70,36 +73,8 @@ def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
-def probe(address: str) -> None:
-    """Raise ClusterError unless a Ray cluster at `host:port` answers and accepts our token."""
-    import grpc
-
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdecimal():
-        raise ClusterError(
-            f"{address} is not the address of a Ray cluster's head: give host:port, or from outside the cluster use "
-            "`marey submit --address`"
-        )
-    if os.environ.get("RAY_USE_TLS", "0") in ("1", "true"):
-        return  # needs the certificates that only Ray itself loads
-    with grpc.insecure_channel(address) as channel:
-        alive = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
-        try:
-            alive(b"", timeout=PROBE_SECONDS, metadata=list(token.header(token.read()).items()))
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                raise ClusterError(
-                    f"the Ray cluster at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the file with its "
-                    "token (`marey cluster status` prints the path for a local cluster)"
-                ) from error
-            raise ClusterError(
-                f"no Ray cluster answers at {address}: start one (`marey cluster up`), "
-                "or correct the address in --address or RAY_ADDRESS"
-            ) from error
-
-
 def _join(address: str) -> None:
-    probe(address)
+    head.probe(address)
     if "RAY_AUTH_MODE" not in os.environ and token.read():
         _send_token()
     _init(address, f"join the Ray cluster at {address}", loopback=is_loopback(address.rpartition(":")[0]))
@@ -143,8 +118,45 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         again = "; the machine is very busy: give the same command again" if "timed out" in reason else ""
         raise ClusterError(f"cannot {doing}: {reason}{again}") from error
+    _watch_over(ray.get_runtime_context().gcs_address)
     if before in (signal.SIG_DFL, _terminate):
         _hear_sigterm()  # Ray's own ends in a traceback
+
+
+def _watch_over(address: str) -> None:
+    """End this process in one line when the Ray is lost that it has just been connected to."""
+    global _watch
+    import ray
+
+    session = ray.get_runtime_context().get_job_id()
+
+    def is_in_use() -> bool:
+        return ray.is_initialized() and ray.get_runtime_context().get_job_id() == session
+
+    began_with = psutil.Process().children(recursive=True) if _own is not None else []
+
+    def end() -> None:
+        """End what is left of this process's own cluster, which Ray cannot do any more."""
+        if _own is not None:
+            for process in {*began_with, *psutil.Process().children(recursive=True)}:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            _own.remove()
+
+    _unwatch()
+    _watch = Watch(
+        address if head.can_be_asked() else "",
+        ray_internals.node_processes(),
+        "the Ray node on this machine has ended: start it again, and" if _own is None else "Ray has ended:",
+        is_in_use,
+        end,
+    )
+    atexit.register(_unwatch)  # before Ray ends what is watched
+
+
+def _unwatch() -> None:
+    if _watch is not None:
+        _watch.stop()
 
 
 def end_by_interrupt() -> None:
@@ -167,6 +179,7 @@ def _end() -> None:
     global _own
     if _own is None:
         return
+    _unwatch()
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
     if os.environ.get(_TOKEN_VARIABLE) == str(_own.path / "token"):

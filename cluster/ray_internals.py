@@ -57,6 +57,17 @@ def start_node() -> None:
     main()  # type: ignore[no-untyped-call]
 
 
+def node_processes() -> list[int]:
+    """Return the ids of the processes that Ray in this process does not outlive: its node's, and its own head's."""
+    import psutil
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    own = [each.process.pid for kind in ("gcs_server", "raylet") for each in node.all_processes.get(kind, [])]
+    option = f"--raylet_socket_name={node.raylet_socket_name}"
+    return own or [each.pid for each in psutil.process_iter(["cmdline"]) if option in (each.info["cmdline"] or [])]
+
+
 def max_resources() -> dict[str, int] | None:
     """Return what a cluster that scales itself may grow to; None where it does not."""
     from ray._private.state import state

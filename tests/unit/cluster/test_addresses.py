@@ -7,8 +7,9 @@ import time
 import pytest
 
 from cluster import dashboard, jobs, logs, ray_internals
-from cluster.attach import attach, probe
+from cluster.attach import attach
 from cluster.errors import ClusterError
+from cluster.head import probe
 
 pytestmark = pytest.mark.quick
 
