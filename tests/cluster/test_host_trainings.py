@@ -124,3 +124,23 @@ def test_mlflow_is_stopped_and_started_again(trainings, pair):
         training.end()
     assert "going on with" not in training.said()
     trainings.check("gap")
+
+
+@pytest.mark.long
+def test_the_workspace_is_in_an_object_store_and_a_host_is_lost(trainings, pair):
+    """The hosts share no folder for it; its progress comes as an object of the last lines."""
+    copy = trainings.network.folder / "copy"
+    with trainings.object_store():
+        with trainings.started("stored", work="s3://marey/work", **ELASTIC) as training:
+            training.say(r"epoch +3/")
+            pair[1].unplug()
+            training.say(f"lost the machine {pair[1].address}")
+            assert training.step_after(1) >= 5
+            trainings.join()
+            assert training.step_after(2) < STEPS
+            training.end()
+        trainings.on_head(
+            f"import fsspec; fsspec.filesystem('s3').get('marey/work/runs', {str(copy / 'runs')!r}, True)"
+        )
+    trainings.check("stored", copy)
+    assert not (trainings.work / "runs" / "stored").exists()

@@ -14,6 +14,7 @@ from pathlib import Path
 import hosts
 import long_training
 import psutil
+import s3
 
 EPOCHS = 14
 STEPS = 25 * EPOCHS
@@ -21,6 +22,7 @@ TRAIN = {"batch_size": 8, "micro_batches": 4, "checkpoint_steps": 5}
 """Four shares a step, whoever computes them."""
 MODEL = {"name": "tsn", "options": {"tiny": True, "dropout": 0.5}}
 PORT = 5000
+S3_PORT = 9000
 SOON = {
     "RAY_health_check_initial_delay_ms": 1000,
     "RAY_health_check_period_ms": 1000,
@@ -63,6 +65,7 @@ class Trainings:
         self._server: contextlib.ExitStack | None = None
         self.work = network.folder / "work"
         self.database = f"sqlite:///{network.folder / 'mlflow.db'}"
+        network.environment |= s3.environment(f"http://{self.head.address}:{S3_PORT}")
 
     @property
     def head(self) -> hosts.Host:
@@ -120,6 +123,21 @@ class Trainings:
             self._wait_for(f"{self.url}/health", server, log)
             yield
 
+    @contextlib.contextmanager
+    def object_store(self) -> Iterator[None]:
+        """Run an S3 API on the head, with a bucket `marey`."""
+        words = [sys.executable, "-P", "-m", "moto.server", "-H", self.head.address, "-p", str(S3_PORT)]
+        log = self.network.folder / "moto.log"
+        with self.head.started(words, log) as server:
+            self._wait_for(f"http://{self.head.address}:{S3_PORT}", server, log)
+            self.on_head("import fsspec; fsspec.filesystem('s3').mkdir('marey')")
+            yield
+
+    def on_head(self, code: str) -> None:
+        """Run Python on the head."""
+        done = self.head.run([sys.executable, "-P", "-c", code])
+        assert done.returncode == 0, done.stderr
+
     def _wait_for(self, url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         ask = f"import urllib.request; urllib.request.urlopen({url!r}, timeout=60)"
         deadline = time.monotonic() + hosts.UP_S
@@ -128,18 +146,23 @@ class Trainings:
             assert time.monotonic() < deadline, log.read_text()
 
     @contextlib.contextmanager
-    def started(self, name: str, *, on: hosts.Host | None = None, **compute: object) -> Iterator[Training]:
+    def started(
+        self, name: str, *, on: hosts.Host | None = None, work: str | None = None, **compute: object
+    ) -> Iterator[Training]:
         """Give the command of a training; the same name is the same training.
 
         Args:
             name: its name.
             on: the host that it is given on; None is the head.
+            work: address of its workspace; None is the folder that all hosts see.
             compute: section of the recipe.
         """
         recipe = long_training.write(self.network.folder, epochs=EPOCHS, name=name, model=MODEL, train=TRAIN, **compute)
         host = on or self.head
         log = self.network.folder / f"{name}-{time.monotonic_ns()}.log"
         there = {"RAY_ADDRESS": self.network.head, "MLFLOW_TRACKING_URI": self.url}
+        if work is not None:
+            there["MAREY_WORK"] = work
         with host.started(long_training.command(recipe), log, **there) as process:
             yield Training(name, self.work, log, process)
 
@@ -150,7 +173,13 @@ class Trainings:
             training.end()
         return long_training.weights(self.work, "undisturbed")
 
-    def check(self, name: str) -> None:
-        """Check that a training has ended with the bits of the undisturbed one, in one run with every step once."""
-        assert long_training.weights(self.work, name) == self.undisturbed
-        long_training.check_tracked(self.database, long_training.chosen(self.work, name), STEPS, name)
+    def check(self, name: str, work: Path | None = None) -> None:
+        """Check that a training has ended with the bits of the undisturbed one, in one run with every step once.
+
+        Args:
+            name: its name.
+            work: a copy of its workspace; None is the folder that all hosts see.
+        """
+        work = work or self.work
+        assert long_training.weights(work, name) == self.undisturbed
+        long_training.check_tracked(self.database, long_training.chosen(work, name), STEPS, name)

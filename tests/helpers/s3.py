@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -125,17 +126,23 @@ class Proxy:
                 thread.join()
 
     def environment(self) -> dict[str, str]:
-        """What a client, and every worker of Ray, needs to know; few attempts, and short ones, to keep tests short."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "marey",
-            "AWS_SECRET_ACCESS_KEY": "marey",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_MAX_ATTEMPTS": "2",
-            "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 2}}',
-            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"])),
-        }
+        """What a client, and every worker of Ray, needs to know."""
+        return environment(self.url)
+
+
+def environment(url: str) -> dict[str, str]:
+    """Variables that name an S3 API; few attempts, and short ones, to keep tests short."""
+    host = urllib.parse.urlsplit(url).hostname
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "marey",
+        "AWS_SECRET_ACCESS_KEY": "marey",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "2",
+        "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 2}}',
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), host])),
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):
