@@ -10,6 +10,7 @@ pytestmark = pytest.mark.cluster
 SMALL = ("--flow", "none", "--short-side", "32")
 
 
+@pytest.mark.campaign
 def test_python_m_on_a_cluster(marey, workspace, videos, tmp_path):
     cluster = local.current(workspace)
     done = marey(

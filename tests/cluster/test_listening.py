@@ -29,6 +29,7 @@ def test_the_local_cluster(workspace):
     assert [listener for listener in found if not listener.refuses_a_stranger() and not listener.shows_counters()] == []
 
 
+@pytest.mark.campaign
 def test_a_training_of_two_workers_on_this_machine(tmp_path):
     out = tmp_path / "listeners.json"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

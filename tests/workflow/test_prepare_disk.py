@@ -70,6 +70,7 @@ def test_a_full_output_ends_in_a_sentence_and_goes_on_with_room(whole, videos: P
     assert not verify(str(out), progress=False).differences
 
 
+@pytest.mark.campaign
 def test_an_output_without_room_for_a_single_shard(videos: Path, disk: Path) -> None:
     (disk / "filler").write_bytes(bytes(388 << 10))  # several shards fail at a time, and Ray has its word on each
     assert_refused(marey(videos, disk / "out", *LINE), f"{disk / 'out'} cannot be written: No space left on device")
@@ -102,6 +103,7 @@ def server(videos: Path):
         http.shutdown()
 
 
+@pytest.mark.campaign
 def test_workers_without_room_for_what_they_fetch(videos: Path, disk: Path, tmp_path: Path, server: str) -> None:
     """No video is to blame: each is fetched again by the next call."""
     names = sorted(path.relative_to(videos) for path in videos.glob("train/*/*-0.mp4"))

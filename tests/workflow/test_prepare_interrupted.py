@@ -36,6 +36,7 @@ def single(videos: Path, tmp_path_factory) -> Path:
     return Path(prepare_here(videos, tmp_path_factory.mktemp("single") / "out", FEW))
 
 
+@pytest.mark.campaign  # as the kill campaigns
 def test_a_killed_driver_costs_no_video_but_those_being_made(
     single: Path, videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,12 +9,12 @@ import torch
 from learn_toys import CASES
 from learn_worker import leaf, run_workers
 
-WORLDS = (1, 2, 3)
+SEVERAL = [2, pytest.param(3, marks=pytest.mark.campaign)]
 
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):
-    """Each network after one or two steps, the second with workers that have no share, on 1, 2 and 3 workers."""
+    """What trains each network by so many workers, once: one or two steps, the second with workers without a share."""
     double = {
         f"tsn, {sums}, in double": {"case": "tsn", "sums": sums, "number_of_steps": 2, "double": True}
         for sums in ("exact", "fast")
@@ -29,33 +29,33 @@ def taken(tmp_path_factory):
         }
 
     folder = tmp_path_factory.mktemp("cases")
-    return {world: run_workers("cases", world, folder / str(world), runs=runs(world)) for world in WORLDS}
+    return functools.cache(lambda world: run_workers("cases", world, folder / str(world), runs=runs(world)))
 
 
+@pytest.mark.parametrize("workers", SEVERAL)
 @pytest.mark.parametrize("case", CASES)
-def test_every_network_has_the_same_bits_on_any_number_of_workers(taken, case):
+def test_every_network_has_the_same_bits_on_any_number_of_workers(taken, case, workers):
     """With dropout, Gumbel noise, mixed clips, running statistics and UDL."""
-    (one,) = (ranks[f"{case}, exact, 2"] for ranks in taken[1])
-    assert one["sha256"] != taken[1][0][f"{case}, exact, 1"]["sha256"]
-    for world in WORLDS[1:]:
-        several = [rank[f"{case}, exact, 2"] for rank in taken[world]]
-        assert {rank["sha256"] for rank in several} == {one["sha256"]}
-        assert all(rank["figures"] == one["figures"] for rank in several)
-        assert min(rank["shares"] for rank in several) == 0
+    (one,) = (ranks[f"{case}, exact, 2"] for ranks in taken(1))
+    assert one["sha256"] != taken(1)[0][f"{case}, exact, 1"]["sha256"]
+    several = [rank[f"{case}, exact, 2"] for rank in taken(workers)]
+    assert {rank["sha256"] for rank in several} == {one["sha256"]}
+    assert all(rank["figures"] == one["figures"] for rank in several)
+    assert min(rank["shares"] for rank in several) == 0
 
 
+@pytest.mark.parametrize("workers", [1, *SEVERAL])
 @pytest.mark.parametrize("case", CASES)
-def test_fast_sums_are_equal_but_for_rounding(taken, case):
-    (exact,) = (ranks[f"{case}, exact, 1"] for ranks in taken[1])
-    for world in WORLDS:
-        check_close([rank[f"{case}, fast, 1"] for rank in taken[world]], exact)
+def test_fast_sums_are_equal_but_for_rounding(taken, case, workers):
+    (exact,) = (ranks[f"{case}, exact, 1"] for ranks in taken(1))
+    check_close([rank[f"{case}, fast, 1"] for rank in taken(workers)], exact)
 
 
-def test_a_worker_without_a_share_takes_part_in_fast_sums(taken):
+@pytest.mark.parametrize("workers", SEVERAL)
+def test_a_worker_without_a_share_takes_part_in_fast_sums(taken, workers):
     """In float64: in float32 the first step's rounding may choose another maximum of a pool in the second."""
-    (exact,) = (ranks["tsn, exact, in double"] for ranks in taken[1])
-    for world in WORLDS[1:]:
-        check_close([rank["tsn, fast, in double"] for rank in taken[world]], exact, rtol=1e-6, atol=1e-8)
+    (exact,) = (ranks["tsn, exact, in double"] for ranks in taken(1))
+    check_close([rank["tsn, fast, in double"] for rank in taken(workers)], exact, rtol=1e-6, atol=1e-8)
 
 
 def check_close(ranks, expected, rtol=1e-3, atol=1e-5):
@@ -64,11 +64,11 @@ def check_close(ranks, expected, rtol=1e-3, atol=1e-5):
         torch.testing.assert_close(ranks[0]["weights"][name], value, rtol=rtol, atol=atol, msg=name)
 
 
-def test_nothing_is_said_of_gradients(taken):
+@pytest.mark.parametrize("workers", [1, *SEVERAL])
+def test_nothing_is_said_of_gradients(taken, workers):
     """DistributedDataParallel warns of gradients that are laid out in another way than their parameters."""
-    for ranks in taken.values():
-        for rank in ranks:
-            assert "strides" not in rank["said"]
+    for rank in taken(workers):
+        assert "strides" not in rank["said"]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])

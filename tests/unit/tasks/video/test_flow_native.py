@@ -116,6 +116,7 @@ def test_compiled_once_with_the_same_bits_for_another_processor_and_anew_for_oth
     assert digest != here
 
 
+@pytest.mark.campaign
 def test_without_any_writable_folder_but_that_for_temporary_files(tmp_path):
     """Neither the installed packages nor the home can be written to."""
     gray = drawn(40, 41)
