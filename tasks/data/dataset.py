@@ -15,7 +15,7 @@ from tasks.data import storage
 from tasks.data.index import read_index
 from tasks.data.manifest import PARTS, part_numbers
 from tasks.data.reader import Reader
-from tasks.data.samples import COLUMNS, Samples, Videos
+from tasks.data.samples import COLUMNS, Rows, Samples, Videos
 from tasks.data.shard import deal
 from tasks.data.tables import read_tables
 from tasks.errors import UserError, did_you_mean, first_ten
@@ -85,7 +85,7 @@ class Dataset(Reader):
     def _read_index(self, part_of: np.ndarray) -> dict[str, Samples]:
         """Read the samples of all shards, and divide them by the part of their videos."""
         shards = deal(len(part_of), self.settings)
-        rows: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+        rows = [Rows(int(count)) for count in np.bincount(part_of, minlength=len(PARTS) + 1)[:-1]]
         missing = 0
         threads = LOCAL_READERS if storage.is_local(self.uri) else storage.READERS
         with ThreadPoolExecutor(threads, thread_name_prefix="marey-sidecars") as pool:
@@ -94,14 +94,14 @@ class Dataset(Reader):
                     missing += 1
                 else:
                     parts = part_of[found["video"]]
-                    for number, part in enumerate(PARTS):
-                        rows[part].append(found[parts == number])
+                    for number, own in enumerate(rows):
+                        own.extend(found[parts == number])
         if missing:
             raise UserError(
                 f"{self.uri} is not finished, {missing} of {len(shards)} shards are missing: run the same "
                 "`marey prepare` again"
             )
-        return {part: Samples(np.concatenate(rows.pop(part)), self._videos) for part in PARTS}
+        return {part: Samples(own.whole(), self._videos) for part, own in zip(PARTS, rows, strict=True)}
 
     def _read_shard(self, shard: int, videos: np.ndarray) -> np.ndarray | None:
         video_ids = self._videos.ids.take(pa.array(videos)).to_pylist()

@@ -30,6 +30,28 @@ ROW = np.dtype(
 )
 
 
+class Rows:
+    """Rows as they come, in one array that grows: lists of parts would take twice the memory when they are joined."""
+
+    def __init__(self, expected: int) -> None:
+        """`expected`: how many rows there will be, or a few more."""
+        self._array = np.empty(max(expected, 1), ROW)
+        self._count = 0
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Add rows at the end."""
+        count = self._count + len(rows)
+        if count > len(self._array):
+            self._array.resize(max(count, 3 * len(self._array) // 2), refcheck=False)
+        self._array[self._count : count] = rows
+        self._count = count
+
+    def whole(self) -> np.ndarray:
+        """Return all rows; none can be added any more."""
+        self._array.resize(self._count, refcheck=False)
+        return self._array
+
+
 class Videos:
     """The videos of samples; a video's place is its row number."""
 
