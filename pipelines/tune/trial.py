@@ -9,7 +9,8 @@ from typing import Any
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.recipe import ComputeSettings, Recipe
-from pipelines.tracking import RunFolder
+from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
+from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.train import train
 from pipelines.tune.callbacks import trial_name
 from pipelines.tune.space import plain_values
@@ -38,10 +39,30 @@ def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, envi
     os.environ.update(environment)
     name = trial_name(recipe, ray_tune.get_context().get_trial_id())
     own = trial_recipe(recipe, point, name)
+    _report_earlier(recipe.search.metric, RunFolder.of(name))
     if recipe.compute.workers == 1:
         train(own, parent_run_id=parent_run_id, on_report=_reporter(recipe.search.metric))
     else:
         train(own, parent_run_id=parent_run_id, callbacks=(_callback(recipe.search.metric, RunFolder.of(name)),))
+
+
+def _report_earlier(metric: str, folder: RunFolder) -> None:
+    """Report what an earlier start of the trial has reached: Ray Tune may have lost some of it, and the end of it.
+
+    Tune saves what it knows every few seconds. A trial that has finished after that is started again, and trains
+    nothing. Tune's scheduler takes an epoch that it knows already once.
+    """
+    from ray import tune as ray_tune
+
+    state = folder.read_state()
+    if state is None:
+        return
+    tracker = Tracker(tracking_uri(workspace()), state.run_id)
+    points = outlast(lambda: tracker.read_points([metric, "epoch"]), OUTAGE_S)
+    epochs = {point.step: point.value for point in points["epoch"]}
+    for point in points[metric]:
+        if point.step in epochs:
+            ray_tune.report({metric: point.value, "epoch": epochs[point.step], "step": point.step})
 
 
 def _reporter(metric: str) -> Callable[[Mapping[str, float]], None]:

@@ -5,12 +5,14 @@ import sys
 import processes
 import pytest
 import ray
+from ray import tune as ray_tune
 from ray.util import placement_group, placement_group_table
 
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracking import RunFolder, tracking_uri
 from pipelines.tracking.tracker import client
+from pipelines.train import train
 from pipelines.tune import tune
 from pipelines.tune.cleanup import PlacementGroupCleaner
 from pipelines.tune.workflow import concurrent_trials
@@ -95,6 +97,28 @@ def test_a_stopped_trial_gives_back_also_what_its_controller_asked_for_last(work
     ray.kill(controller)
     cleaner.remove_remaining()
     assert {placement_group_table()[group]["state"] for group in groups} == {"REMOVED"}
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_a_trial_that_has_finished_without_the_knowledge_of_tune_tells_it_all(sweep, work, tmp_path):
+    """As after a kill of the sweep: Tune starts the trial again, which has nothing left to train."""
+    recipe = recipes.replaced(sweep, {"train.epochs": 2})
+    done = train(recipes.replaced(recipe, {"name": "sweep.done"}))
+    environment = {"MAREY_WORK": str(work), "MLFLOW_TRACKING_URI": tracking_uri(work)}
+
+    def again(point):
+        from pipelines.tune import trial
+
+        trial.trial_name = lambda *_: "sweep.done"
+        trial.run_trial(recipe, point, done.run_id, environment)
+
+    place = ray_tune.RunConfig(name="again", storage_path=str(tmp_path), verbose=0)
+    (result,) = ray_tune.Tuner(ray_tune.with_resources(again, {"cpu": 1}), run_config=place).fit()
+    points = client(tracking_uri(work)).get_metric_history(done.run_id, "val/top1_percent")
+    told = result.metrics_dataframe
+    assert list(told["val/top1_percent"]) == [point.value for point in points]
+    assert list(told["step"]) == [point.step for point in points]
+    assert list(told["epoch"]) == [1, 2]
 
 
 def test_an_impossible_trial_is_refused(sweep):
