@@ -57,7 +57,7 @@ weights: $(VENV)/.dev  ## Train three networks by 1, 2, 3, 4 workers and under k
 	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests/helpers $(BIN)/python tests/results/same_weights.py
 
 results: $(VENV)/.dev  ## Train every network and ablation for docs/results.md (hours; resumes where it stopped)
-	@$(BIN)/python tests/results --report docs/results.md
+	@$(BIN)/python tests/results --cells tests/results/cells --report docs/results.md
 
 ui: $(VENV)/.runtime  ## Open the MLflow UI on this machine
 	@$(BIN)/marey ui

@@ -1,8 +1,9 @@
 """One cell in a process of its own: trains a recipe's network by the loop itself, without Ray, and scores it.
 
-    python tests/results/cell.py JOB.json    # {"recipe": {...}, "out": "cells/<key>"}
+    python tests/results/cell.py JOB.json    # {"recipe": {...}, "out": "cells/<key>", "start": null, "weights": null}
 
-Writes <out>.npz (scores by one view of every test video) and then, as the cell's commit, <out>.json.
+Starts from the weights in `start`, and leaves those it ends with in `weights`, where these are files. Writes <out>.npz
+(scores by one view of every test video) and then, as the cell's commit, <out>.json.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from neurons import living, spread
+from safetensors.torch import load_file, save_file
 
 from models import build, describe
 from models.common.cost import parameters
+from models.common.weights import adopt
 from models.dsts.network import Specialized
 from pipelines import recipe as recipes
 from pipelines.recipe import Recipe, clip_settings, view_settings
@@ -33,7 +36,9 @@ from tasks.learn.score import Scores, score
 from tasks.seeds import seed
 
 
-def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str, np.ndarray]]:
+def train(
+    recipe: Recipe, start: str | None, weights: str | None
+) -> tuple[Scores, list[str], dict[str, float], dict[str, np.ndarray]]:
     """Train to the end, without choosing a checkpoint.
 
     Returns the scores of the test part, classes, last metrics, and of a specialised network what its neurons do.
@@ -43,6 +48,8 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
     clip = clip_settings(recipe, data.classes)
     torch.manual_seed(seed(settings.seed, "weights"))
     network = build(model.name, len(data.classes), stream=model.stream, **model.options)
+    if start is not None:
+        print(adopt(network, load_file(start), start), flush=True)
     training = ClipLoader(data, "train", clip, replace(settings, loader_threads=1), smallest_share(network))
     last: dict[str, float] = {"parameters": parameters(network)}
     identity = Identity(
@@ -61,6 +68,9 @@ def train(recipe: Recipe) -> tuple[Scores, list[str], dict[str, float], dict[str
             print(f"epoch {report.epoch} {report.metrics}", flush=True)
 
     fit(network, training, None, settings, show, identity=identity, checkpoints=False)
+    if weights is not None:
+        with replacing(weights) as aside:
+            save_file(network.state_dict(), aside)
     about = describe(model.name, model.options)
     loader = ViewLoader(data, "test", view_settings(clip, about), views(1, 1), recipe.evaluate.batch_size, 1)
     scores = score(network.deploy(), loader.batches(0, 1), space=about.score_space)
@@ -73,7 +83,7 @@ def main() -> None:
     host.tune_allocator(threads=1)
     start, cpu = time.time(), time.process_time()
     recipe = recipes.parse(job["recipe"])
-    scores, classes, last, kept = train(recipe)
+    scores, classes, last, kept = train(recipe, job["start"], job["weights"])
     space = describe(recipe.model.name, recipe.model.options).score_space
     out = job["out"]  # a name with dots in it, so nothing for with_suffix
     order = sorted(scores)
@@ -97,7 +107,7 @@ def main() -> None:
         "cpu_minutes": (time.process_time() - cpu) / 60,
         "commit": commit.stdout.strip(),
         "date": str(date.today()),
-        "recipe": job["recipe"],
+        "recipe": {section: job["recipe"][section] for section in ("model", "input", "train")},
     }
     with replacing(f"{out}.json") as aside:
         Path(aside).write_text(json.dumps(told, indent=1) + "\n")

@@ -29,6 +29,8 @@ class Configuration:
     options: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     """Further fields of the recipe."""
+    start: str | None = None
+    """Configuration whose trained weights, under the same seed, it starts from."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Cell:
     seed: int
     fold: str | None
     recipe: Recipe
+    start: Cell | None = None
+    """The one that it starts from."""
 
     @property
     def key(self) -> str:
@@ -60,8 +64,10 @@ class Cell:
             for name, value in own[section].items()
             if value != usual[section].get(name)
         }
+        if self.start is not None:
+            told["start"] = self.start.key
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
-        fold = f"-{self.fold.partition('=')[2]}" if self.fold else ""
+        fold = f"-{self.fold.rpartition('=')[2]}" if self.fold else ""
         return f"{self.configuration.replace(' ', '_')}-seed{self.seed}{fold}-{digest}"
 
 
@@ -77,8 +83,11 @@ class Study:
     configurations: tuple[Configuration, ...]
     fusions: tuple[Fusion, ...] = ()
     folds: tuple[str | None, ...] = (None,)
+    """`group=NAME`, or the names of splits."""
     drawn: FigureSettings | None = None
-    """The built-in videos it trains on; None: those of its base, under MAREY_TEST_VIDEOS."""
+    """The built-in videos it trains on; None: those in `videos`."""
+    videos: str = ""
+    """Folder below MAREY_TEST_VIDEOS, or the table of one, which is divided into the study's folds."""
     data_of: str | None = None
     """Study whose prepared videos it takes."""
     pictured: str | None = None
@@ -87,10 +96,13 @@ class Study:
     def cells(self, dataset: Path, seeds: int, overrides: Mapping[str, Any]) -> Iterator[Cell]:
         """All trainings, seed by seed, so that an early stop leaves whole tables of fewer seeds."""
         for seed in range(seeds):
-            for one in self.configurations:
+            made: dict[tuple[str, str | None], Cell] = {}
+            for one in self.configurations:  # one that others start from stands before them
                 for fold in self.folds:
                     recipe = self._recipe(one, dataset, seed, fold, overrides)
-                    yield Cell(one.name, seed, fold, recipe)
+                    cell = Cell(one.name, seed, fold, recipe, made[one.start, fold] if one.start else None)
+                    made[one.name, fold] = cell
+                    yield cell
 
     def recipe(self) -> Recipe:
         """What all its configurations have in common."""
@@ -103,7 +115,8 @@ class Study:
             "name": "cell",
             "data.source": None,
             "data.dataset": str(dataset),
-            "data.fold": fold,
+            "data.fold": fold if fold and "=" in fold else None,
+            "data.split": fold if fold and "=" not in fold else None,
             "model.name": one.model,
             "model.stream": one.stream,
             "model.options": {**TINY, **one.options},

@@ -84,6 +84,7 @@ LARGE = Study(
 GESTURES = Study(
     name="gestures",
     base="ud810_gestures",
+    videos="arm_gestures",
     fields={},
     configurations=(
         *_named("tsn", "tsm", "stm", "tada2d", "stam"),
@@ -97,6 +98,25 @@ GESTURES = Study(
     ),
     folds=("group=1", "group=2", "group=3"),
 )
+FIGHTS = Study(
+    name="fights",
+    base="fight_surv",
+    videos="fight_surv/groups.csv",
+    fields={},
+    configurations=(
+        *RGB,
+        *FLOW,
+        Configuration(
+            "stin_temporal: twice as long", "stin_temporal", "flow", fields={**SNIPPETS, "train.epochs": 120}
+        ),
+    ),
+    fusions=(
+        Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments"),
+        Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal"),
+    ),
+    folds=tuple(f"split{number}" for number in range(1, 6)),
+)
+"""The same streets and cameras with and without a fight: appearance is shared, motion differs."""
 CORNERS = {"input.crop": "scales", "input.max_distort": 1}
 """Crops as the other networks have them."""
 WHOLE_VIDEO = {"input.sampling": "dense", "input.segments": 16, "input.stride": 1, **CORNERS}
@@ -136,11 +156,24 @@ MTNET = Study(
 MTNET_GESTURES = Study(
     name="mtnet_gestures",
     base="ud810_gestures",
+    videos="arm_gestures",
     data_of="gestures",
     fields={"input.sampling": "segments", "input.segments": 16, **CORNERS},
     configurations=(*SELECTIONS, *POOLINGS),
     folds=("group=1", "group=2", "group=3"),
 )
+TRUNK = {"keep_temporal_pool": False}
+PLATEAU = {"train.epochs": 36}
+TWICE = {"train.batch_size": 32, "train.epochs": 24}
+"""Twice the clips a step in as many steps: upstream-downstream learning holds half of them out."""
+
+
+def _further(name: str, model: str = "dsts_tpn", **options: Any) -> Configuration:
+    """A row that goes on from the trained TPN in as many steps as the others, which train as many clips a step."""
+    held_out = model == "dsts_tpn" and options.get("udl", True)
+    return Configuration(name, model, options=options, fields=TWICE if held_out else {}, start="tpn")
+
+
 DSTS = Study(
     name="dsts",
     base="demo_stm",
@@ -148,17 +181,15 @@ DSTS = Study(
     data_of="figures",
     fields={"train.epochs": 12},
     configurations=(
-        Configuration("tpn", "tpn", options={"keep_temporal_pool": False}),
-        Configuration("dsts_tpn", "dsts_tpn"),
-        Configuration("twice the clips per step", "dsts_tpn", fields={"train.batch_size": 32, "train.epochs": 24}),
-        Configuration("without UDL", "dsts_tpn", options={"udl": False}),
-        Configuration("without synapse", "dsts_tpn", options={"synapse": False}),
-        Configuration("without gates", "dsts_tpn", options={"gates": False}),
-        Configuration("without specialisation", "dsts_tpn", options={"sts": False}),
-        Configuration("N = 1", "dsts_tpn", options={"n_neurons": 1}),
-        Configuration("N = 8", "dsts_tpn", options={"n_neurons": 8}),
-        Configuration("L = 1", "dsts_tpn", options={"n_layers": 1}),
+        Configuration("tpn", "tpn", options=TRUNK, fields=PLATEAU),
+        _further("tpn, trained on", "tpn", **TRUNK),
+        _further("dsts without UDL", udl=False),
+        _further("dsts with UDL"),
+        _further("dsts, upstream rate 1", upstream_rate=1.0),
+        _further("dsts without synapse", synapse=False),
+        _further("dsts without gates", gates=False),
+        _further("dsts, N = 1", n_neurons=1),
     ),
-    pictured="dsts_tpn",
+    pictured="dsts with UDL",
 )
-STUDIES = {study.name: study for study in (FIGURES, LARGE, GESTURES, MTNET, MTNET_GESTURES, DSTS)}
+STUDIES = {study.name: study for study in (DSTS, MTNET, MTNET_GESTURES, FIGURES, LARGE, GESTURES, FIGHTS)}

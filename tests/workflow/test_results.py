@@ -15,7 +15,7 @@ from processes import run
 VIDEOS = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "train_people": 1, "val_people": 1, "test_people": 1}
 COMMAND = [
     *(sys.executable, "tests/results", "--seeds", "1"),
-    *("--only", "tsn, 3", "tsn flow", "dsts_tpn", "ratio 0.5", "--set", "train.epochs=1"),
+    *("--only", "tsn, 3", "tsn flow", "dsts with UDL", "ratio 0.5", "--set", "train.epochs=1"),
     *("--videos", json.dumps({**VIDEOS, "size": 48, "frames": 12})),
 ]
 
@@ -35,7 +35,7 @@ def test_cells_are_trained_once_and_their_table_takes_its_place(tmp_path):
     report.write_text(f"before\n{empty}<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter\n")
     assert "2/2" in campaign(tmp_path, report, "figures", "dsts")
 
-    cells = tmp_path / "results" / "figures" / "cells"
+    cells = tmp_path / "results" / "cells" / "figures"
     (rgb,), (flow,) = cells.glob("tsn,*.json"), cells.glob("tsn_flow,*.json")
     told = json.loads(rgb.read_text())
     assert told["commit"]
