@@ -1,0 +1,124 @@
+"""The sbatch files of cluster/slurm, run by a real Slurm whose nodes are hosts of their own."""
+
+import shutil
+import stat
+import subprocess
+
+import hosts
+import long_training
+import psutil
+import pytest
+import slurm
+from host_training import MODEL, TRAIN, Trainings
+from paths import ROOT
+
+EPOCHS = 4
+STEPS = 25 * EPOCHS
+STARTED_S = 300.0
+"""How long a job may take to its first step: Slurm, Ray on all nodes, and the workers."""
+ENDED_S = 300.0
+NO_GPU = ("--gpus-per-node=0",)
+SHARED = (*NO_GPU, "--nodes=1", "--oversubscribe", "--mem=500M", "--cpus-per-task=1")
+FILES = sorted((ROOT / "cluster/slurm").iterdir())
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Return a Slurm of two nodes."""
+    with slurm.cluster(2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def trainings(cluster):
+    """Return what knows the workspace and MLflow's server, which runs where users log in."""
+    made = Trainings(cluster.network)
+    made.start_mlflow()
+    cluster.network.environment |= {
+        "MAREY_VENV": str(ROOT / ".venv"),
+        "MLFLOW_TRACKING_URI": made.url,
+        "MAREY_RAY_OPTIONS": "--object-store-memory=100000000",
+        "RAY_TMPDIR": str(cluster.network.folder / hosts.OWN),  # another one on each node, as /tmp is elsewhere
+    }
+    yield made
+    made.stop_mlflow()
+
+
+def train(cluster, name, workers, **options):
+    recipe = long_training.write(
+        cluster.network.folder, epochs=EPOCHS, name=name, model=MODEL, train=TRAIN, workers=workers
+    )
+    return cluster.submit("train", recipe, **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, trainings):
+    """Return the sha256 of the weights of one worker on one node, which it shares with others and needs no Ray on."""
+    train(cluster, "one", 1, options=SHARED).end(ENDED_S)
+    return long_training.weights(trainings.work, "one")
+
+
+def check(trainings, name, undisturbed):
+    assert long_training.weights(trainings.work, name) == undisturbed
+    long_training.check_tracked(trainings.database, long_training.chosen(trainings.work, name), STEPS, name)
+
+
+def left_on(host):
+    return [path.name for path in host.own.glob("marey-*")], host.runs("raylet"), host.runs("gcs_server")
+
+
+def token_of(process):
+    return next((value for name, value in process.environ().items() if name == "RAY_AUTH_TOKEN"), None)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_a_training_over_two_nodes(cluster, trainings, undisturbed):
+    job = train(cluster, "two", 2, options=NO_GPU)
+    job.until(lambda: long_training.reached(trainings.work, "two") > 0, STARTED_S)
+    nodes = cluster.network.hosts[1:]
+    assert [host.runs("RayTrainWorker") for host in nodes] == [1, 1]
+    running = [process for host in cluster.network.hosts for process in host.members()]
+    tokens = {token_of(process) for host in nodes for process in host.members() if process.name() == "raylet"}
+    assert len(tokens) == 1
+    (token,) = tokens
+    assert len(token) == 64
+    assert token != cluster.network.environment["RAY_AUTH_TOKEN"]
+    assert not [process for process in running if token in " ".join(words_of(process))]
+    for host in nodes:
+        (folder,) = host.own.glob("marey-*")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not [path for path in files(cluster.network.folder) if token.encode() in path.read_bytes()]
+    job.end(ENDED_S)
+    check(trainings, "two", undisturbed)
+    assert [left_on(host) for host in nodes] == [([], 0, 0)] * 2
+
+
+@pytest.mark.campaign
+def test_nodes_that_others_may_use_too_are_refused(cluster, trainings):
+    job = train(cluster, "refused", 2, options=(*NO_GPU, "--oversubscribe", "--mem=500M"))
+    assert "marey: 2 nodes must be the job's own: add --exclusive" in job.end(ENDED_S, "2:0")
+
+
+def words_of(process):
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def files(folder):
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size < 10**7:
+            yield path
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_file_is_bash(path):
+    done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    if shutil.which("shellcheck"):
+        unseen = "--exclude=SC2034,SC1091,SC2317"  # what one file sets for another, and what a trap calls
+        done = subprocess.run(["shellcheck", unseen, path], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout
