@@ -28,7 +28,7 @@ test-quick: $(VENV)/.dev  ## Run only the tests that need neither Ray nor MLflow
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m quick -n 2 --dist worksteal
 
 test-all: $(VENV)/.dev  ## Run the tests, short campaigns, and the wheel in fresh environments (up to an hour)
-	@$(PYTEST) -m 'not long'
+	@code=0; $(PYTEST) -m 'not campaign and not long' || code=$$?; $(PYTEST) -m 'campaign and not long' && exit $$code
 
 fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each, 300 datasets (4 minutes; FUZZ=20000 for more)
 	@$(BIN)/python tests/fuzz $(FUZZ)
