@@ -1,4 +1,4 @@
-"""The login of the MLflow UI: who else could reach it, and a password that only its owner can read."""
+"""The login of an MLflow server: who else could reach it, and a password that only its owner can read."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def _directories(switch: Path) -> list[str]:
     return [word for word in words if word not in LOCAL_SOURCES]
 
 
+def given() -> Login | None:
+    """Return the login of MLFLOW_AUTH_ADMIN_PASSWORD and MLFLOW_AUTH_ADMIN_USERNAME; None where there is none.
+
+    Raises:
+        ClusterError: a name was given without a password.
+    """
+    name, password = (os.environ.get(f"MLFLOW_AUTH_ADMIN_{word}", "") for word in ("USERNAME", "PASSWORD"))
+    if name and not password:
+        raise ClusterError("MLFLOW_AUTH_ADMIN_USERNAME is set without MLFLOW_AUTH_ADMIN_PASSWORD: set both")
+    return Login(name or USER, password, new=False) if password else None
+
+
 def keep(file: Path) -> Login:
     """Return the login that a file keeps, as NAME:PASSWORD; it is made where there is none, readable by its owner only.
 
@@ -75,11 +87,9 @@ def _read(file: Path) -> Login:
     try:
         name, _, password = read_own(file).decode().strip().partition(":")
     except (OSError, UnicodeDecodeError) as error:
-        raise ClusterError(f"{file}, which keeps the login of the UI, cannot be read ({error}): delete it") from error
+        raise ClusterError(f"{file}, which keeps the login, cannot be read ({error}): delete it") from error
     except OpenToOthersError as error:
-        raise ClusterError(
-            f"{file}, which keeps the login of the UI, can be read by others: delete it for a new one"
-        ) from error
+        raise ClusterError(f"{file}, which keeps the login, can be read by others: delete it for a new one") from error
     if not re.fullmatch(r"[\w.-]+", name) or not re.fullmatch(r"[\w-]{12,}", password):
         raise ClusterError(f"{file} holds no login (NAME:PASSWORD): delete it for a new one")
     return Login(name, password, new=False)

@@ -12,8 +12,8 @@ from pipelines.arguments import before_dashes, parse
 from tasks.errors import UserError, did_you_mean
 from tasks.remote import refuse_credentials
 
-# The only list of verbs. A verb is the module of that name in pipelines/commands: a frozen dataclass `Args`, whose
-# docstrings are the help, and `main(args) -> exit code`.
+# The only list of verbs. A verb is the module of that name (with _ for -) in pipelines/commands: a frozen dataclass
+# `Args`, whose docstrings are the help, and `main(args) -> exit code`.
 VERBS: dict[str, dict[str, str]] = {
     "the whole workflow": {
         "demo": "draw small videos, run everything on them, print the results (takes minutes, needs no data)",
@@ -37,6 +37,7 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "inspect": {
         "ui": "open the MLflow UI: runs, curves, pictures, models",
+        "mlflow-server": "serve MLflow to several people and machines, with logins",
         "bench": "measure what limits trainings here: the loader on a dataset, or the steps of a recipe",
     },
 }
@@ -47,6 +48,11 @@ BROKEN_PIPE = 141
 def verbs() -> list[str]:
     """Return every verb, in the order of the table."""
     return [verb for group in VERBS.values() for verb in group]
+
+
+def module_of(verb: str) -> str:
+    """Return the name of a verb's module."""
+    return f"pipelines.commands.{verb.replace('-', '_')}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +96,7 @@ def dispatch(words: list[str]) -> int:
         raise UserError(f"unknown verb {verb!r}{did_you_mean(verb, verbs())}")
     for word in rest:
         refuse_credentials(word)
-    command = import_module(f"pipelines.commands.{verb}")
+    command = import_module(module_of(verb))
     args = parse(command.Args, verb, rest)
     from pipelines.places import absolute_arguments
 
@@ -112,7 +118,7 @@ def help_text() -> str:
     """Return the text of `marey --help`."""
     lines = ["usage: marey VERB ...    (`marey VERB --help` lists its arguments)", ""]
     for group, members in VERBS.items():
-        lines += [f"{group}:", *(f"  {verb:<10}{does}" for verb, does in members.items()), ""]
+        lines += [f"{group}:", *(f"  {verb:<15}{does}" for verb, does in members.items()), ""]
     lines += ["global options:", "  --debug   show the traceback of an error", "  --version print the version", ""]
     return "\n".join(lines)
 

@@ -55,7 +55,8 @@ def refuse_credentials(address: str) -> None:
     if bare != address:
         raise UserError(
             f"the address {bare} was given with credentials, which would be stored with the data and the runs: set "
-            "them in the environment (for s3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or download the file first"
+            "them in the environment (for s3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for PostgreSQL, PGPASSWORD),"
+            " or download the file first"
         )
 
 

@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from pipelines.places import Place
 from pipelines.shared_arguments import OfJobs
 
-HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui")
+HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui", "mlflow-server")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def check(command: tuple[str, ...]) -> object:
     if verb not in possible:
         raise UserError(f"cannot submit {verb!r}{did_you_mean(verb, possible)}")
     words = [word for word in rest if word != "--debug"]
-    return arguments.parse(import_module(f"pipelines.commands.{verb}").Args, verb, words)
+    return arguments.parse(import_module(cli.module_of(verb)).Args, verb, words)
 
 
 def refuse_password() -> None:

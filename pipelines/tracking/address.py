@@ -27,32 +27,73 @@ def tracking_uri(workspace: str | Path) -> str:
     if not given:
         if not storage.is_local(str(workspace)):
             raise UserError(
-                f"the workspace {workspace} cannot hold MLflow's own database: start a server (`mlflow "
-                f"server`) and set {VARIABLE} to it"
+                f"the workspace {workspace} cannot hold MLflow's own database: start a server (`marey mlflow-server`) "
+                f"and set {VARIABLE} to it"
             )
         folder = Path(workspace).resolve()
-        default = str(folder / "mlflow.db")
-        if "?" in default or unquote(default) != default:
-            raise UserError(
-                f"the workspace {folder} has a ? or a % in its path, which the address of MLflow's "
-                f"database cannot hold: set MAREY_WORK to another folder, or {VARIABLE} to a server"
-            )
-        return f"sqlite:///{default}"
+        return file_uri(folder / "mlflow.db", f"set MAREY_WORK to another folder, or {VARIABLE} to a server")
+    if (uri := _database(given, VARIABLE)) is not None:
+        return uri
+    if given.startswith("file:") or ("://" not in given and given != "databricks"):
+        raise _no_address(given)
+    return given
+
+
+def database_uri(given: str, name: str) -> str:
+    """Return the address of a database that a server keeps its runs in; `given` may be the path of a file.
+
+    Args:
+        given: an SQLite or PostgreSQL address, or a path.
+        name: the flag or variable that it was given in.
+
+    Raises:
+        UserError: it is another address, or one that no database can have.
+    """
+    given = given.strip()
+    if given and "://" not in given:
+        given = file_uri(Path(given).expanduser().absolute(), "choose another")
+    uri = _database(given, name)
+    if uri is None:
+        raise UserError(
+            f"{name} is {without_credentials(given) or 'empty'}, and the server keeps runs in SQLite or PostgreSQL: "
+            "give it a FILE.db, or postgresql://USER@HOST/DATABASE"
+        )
+    return uri
+
+
+def file_uri(file: Path, advice: str) -> str:
+    """Return the address of an SQLite database in a file.
+
+    Args:
+        file: its absolute path.
+        advice: what to do where the path cannot stand in an address.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if "?" in str(file) or unquote(str(file)) != str(file):
+        raise UserError(
+            f"the folder {file.parent} has a ? or a % in its path, which the address of MLflow's database cannot "
+            f"hold: {advice}"
+        )
+    return f"sqlite:///{file}"
+
+
+def _database(given: str, name: str) -> str | None:
+    """Return the address of an SQLite file, with its path absolute, or of PostgreSQL; None for all others."""
     if match := _SQLITE.fullmatch(given):
         path = match["path"] or ""
         if path in ("", ":memory:"):
-            raise UserError(f"{VARIABLE} is {given}, a database that ends with each process: give it a file")
+            raise UserError(f"{name} is {given}, a database that ends with each process: give it a file")
         file = Path(path).expanduser().absolute()
         if file.is_dir():
             raise UserError(
-                f"{VARIABLE} is {given}, a folder, and a database is a file: set it to sqlite:///{file}/mlflow.db"
+                f"{name} is {given}, a folder, and a database is a file: set it to sqlite:///{file}/mlflow.db"
             )
         return f"{match['dialect']}:///{file}{match['query'] or ''}"
     if given.startswith(_POSTGRES) and not find_spec("psycopg") and find_spec("psycopg2"):
         return given.replace(_POSTGRES, "postgresql+psycopg2://", 1)  # SQLAlchemy would ask for the newer driver
-    if given.startswith("file:") or ("://" not in given and given != "databricks"):
-        raise _no_address(given)
-    return given
+    return given if re.match(r"postgresql(\+\w+)?://", given) else None
 
 
 def database_file(uri: str) -> Path | None:

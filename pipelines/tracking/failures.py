@@ -50,8 +50,8 @@ def one_line(uri: str) -> Iterator[None]:
         raise explain(error, uri) from error
 
 
-def explain(error: Exception, uri: str) -> Exception:
-    """Return a failure of the store at `uri` as an error of one line."""
+def explain(error: Exception, uri: str, name: str = VARIABLE) -> Exception:
+    """Return a failure of the store at `uri` as an error of one line; `name` is where its address was given."""
     if isinstance(error, USER_ERRORS):
         return error
     if isinstance(error, ImportError):
@@ -61,18 +61,18 @@ def explain(error: Exception, uri: str) -> Exception:
     if isinstance(error, OSError) and error.filename:  # of a folder of artifacts, not of the store
         return ClusterError(f"{error.filename} cannot be used: {error.strerror}")
     if file := database_file(uri):
-        return _about_file(said, file)
+        return _about_file(said, file, name)
     if uri.startswith(("http://", "https://")):
         return _about_server(said, uri)
-    return _about_database(said, uri)
+    return _about_database(said, uri, name)
 
 
-def _about_file(said: str, file: Path) -> Exception:
+def _about_file(said: str, file: Path, name: str) -> Exception:
     reason = _database_reason(said)
     if "locked" in said or "busy" in said:
         return ClusterError(f"MLflow's database {file} is locked: end the process that holds it, or try again")
     if re.search(r"readonly|unable to open|Permission denied|Read-only", said):
-        return UserError(f"MLflow's database {file} cannot be written ({reason}): set {VARIABLE} to another")
+        return UserError(f"MLflow's database {file} cannot be written ({reason}): set {name} to another")
     if re.search(r"disk is full|No space left|quota", said):
         return ClusterError(f"MLflow's database {file} cannot grow ({reason}): free some space on its disk")
     return ClusterError(
@@ -111,19 +111,19 @@ def _about_status(code: int, where: str) -> Exception:
     return ClusterError(f"{where} is not an MLflow server (it answers {code}): correct {VARIABLE}")
 
 
-def _about_database(said: str, uri: str) -> Exception:
+def _about_database(said: str, uri: str, name: str) -> Exception:
     where = shown(uri)
     if re.search(r"Could not parse|load plugin|Invalid database URI|[Uu]nsupported", said):
         return UserError(
-            f"{VARIABLE} is {where}, an address that MLflow does not know: set it to the address of a server "
+            f"{name} is {where}, an address that MLflow does not know: set it to the address of a server "
             "(http://...) or to a database (sqlite:///FILE.db)"
         )
-    return ClusterError(f"MLflow's database {where} fails ({_database_reason(said)}): start it, or correct {VARIABLE}")
+    return ClusterError(f"MLflow's database {where} fails ({_database_reason(said)}): start it, or correct {name}")
 
 
-def no_answer(uri: str) -> ClusterError:
-    """Return the error about a store that has said nothing for too long."""
-    return ClusterError(f"MLflow's store {shown(uri)} does not answer: start it, or correct {VARIABLE}")
+def no_answer(uri: str, name: str = VARIABLE) -> ClusterError:
+    """Return the error about a store that has said nothing for too long; `name` is where its address was given."""
+    return ClusterError(f"MLflow's store {shown(uri)} does not answer: start it, or correct {name}")
 
 
 def _database_reason(said: str) -> str:

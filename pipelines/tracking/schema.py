@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from pipelines.errors import UserError
-from pipelines.tracking.address import database_file, shown
+from pipelines.tracking.address import VARIABLE, database_file, shown
 from pipelines.tracking.failures import explain
 from tasks.remote import without_credentials
 
@@ -21,12 +21,13 @@ CHECKED_BYTES = 256 * 2**20
 """Size up to which every page of a database file is checked: about a second."""
 
 
-def refuse_unfit(uri: str, *, write: bool) -> None:
+def refuse_unfit(uri: str, *, write: bool, name: str = VARIABLE) -> None:
     """Raise an error unless the database is empty or has the tables of this MLflow.
 
     Args:
         uri: address of the database; a file need not exist.
         write: whether runs are to be written, too.
+        name: where the address was given.
 
     Raises:
         UserError: its driver is missing, its address is wrong, or it is another program's or another MLflow's.
@@ -40,12 +41,12 @@ def refuse_unfit(uri: str, *, write: bool) -> None:
     try:
         tables, version = _read(uri, file, write=write)
     except (SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:  # the last from a damaged name
-        raise explain(error, uri) from error
+        raise explain(error, uri, name) from error
     if not tables:
         return
     if version is None:
         raise UserError(f"{shown(uri)} is a database of another program: give MLflow one of its own")
-    _refuse_other_version(uri, version)
+    _refuse_other_version(uri, version, name)
 
 
 def _read(uri: str, file: Path | None, *, write: bool) -> tuple[Sequence[str], str | None]:
@@ -69,7 +70,7 @@ def _read(uri: str, file: Path | None, *, write: bool) -> tuple[Sequence[str], s
     return tables, version
 
 
-def _refuse_other_version(uri: str, version: str) -> None:
+def _refuse_other_version(uri: str, version: str, name: str) -> None:
     import mlflow
     from alembic.script import ScriptDirectory
 
@@ -84,5 +85,5 @@ def _refuse_other_version(uri: str, version: str) -> None:
         )
     raise ClusterError(
         f"{shown(uri)} has tables that {here} does not know ({version}), as of a newer version: install that one, or "
-        "set MLFLOW_TRACKING_URI to another database"
+        f"set {name} to another database"
     )

@@ -116,6 +116,27 @@ def read_store(workspace: str | Path) -> str:
     return uri
 
 
+def open_database(uri: str, name: str) -> None:
+    """Make the file of a server's database where there is none; raise an error where the database does not serve.
+
+    Args:
+        uri: its address.
+        name: where the address was given.
+
+    Raises:
+        UserError: it is another program's or another MLflow's, its folder or its driver is missing.
+        ClusterError: it does not answer, is locked or damaged.
+    """
+    file = database_file(uri)
+    if file:
+        if not file.parent.is_dir():
+            raise UserError(f"{file.parent}, the folder of the database in {name}, does not exist: make it")
+        with _alone(file):
+            make_file(file, tighten=False)
+    _client_class()  # its import takes longer than the answer
+    _within(ANSWER_SECONDS, lambda: schema.refuse_unfit(uri, write=True, name=name), uri, name)
+
+
 def experiment_id(uri: str, workspace: str | Path) -> str:
     """Return the id of our experiment; it and the database are made where they are missing.
 
@@ -213,7 +234,7 @@ def _impatient() -> AbstractContextManager[None]:
     return variables_set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)})
 
 
-def _within(seconds: float, call: Callable[[], T], uri: str) -> T:
+def _within(seconds: float, call: Callable[[], T], uri: str, name: str = VARIABLE) -> T:
     """Return the result of a call that may hang, such as in the resolution of a name.
 
     Raises:
@@ -222,4 +243,4 @@ def _within(seconds: float, call: Callable[[], T], uri: str) -> T:
     try:
         return within(seconds, call)
     except LateError as error:
-        raise no_answer(uri) from error
+        raise no_answer(uri, name) from error

@@ -41,14 +41,19 @@ def refuse_shared_sqlite(uri: str, machines: int) -> None:
     if (file := database_file(uri)) and machines > 1:
         raise UserError(
             f"the cluster has {machines} machines, and MLflow's database is a file on this one ({file}): start a "
-            f"server (`mlflow server`) and set MLFLOW_TRACKING_URI to it"
+            f"server (`marey mlflow-server`) and set MLFLOW_TRACKING_URI to it"
         )
 
 
 def runs_page(uri: str) -> str:
     """Return the path of the page of all our runs; MLflow would open on its pages about language models."""
     experiment = client(uri).get_experiment_by_name(experiment_name())
-    where = f"/{experiment.experiment_id}/runs" if experiment else ""
+    return page_of(experiment.experiment_id if experiment else None)
+
+
+def page_of(experiment: str | None) -> str:
+    """Return the path of the page of an experiment's runs, given its id; None for the page of all experiments."""
+    where = f"/{experiment}/runs" if experiment else ""
     return f"/#/experiments{where}?workflowType=machine_learning"
 
 

@@ -42,7 +42,7 @@ def sentence(*words: str) -> str:
 
 @pytest.mark.parametrize("verb", cli.verbs())
 def test_every_verb_of_the_table_is_a_module(verb: str) -> None:
-    command = import_module(f"pipelines.commands.{verb}")
+    command = import_module(cli.module_of(verb))
     assert dataclasses.is_dataclass(command.Args)
     assert command.Args.__doc__
     assert callable(command.main)
@@ -50,7 +50,7 @@ def test_every_verb_of_the_table_is_a_module(verb: str) -> None:
 
 def test_every_module_is_a_verb_of_the_table() -> None:
     modules = {file.stem for file in (ROOT / "pipelines/commands").glob("*.py")} - {"__init__"}
-    assert modules == set(cli.verbs())
+    assert modules == {verb.replace("-", "_") for verb in cli.verbs()}
 
 
 @pytest.mark.parametrize("verb", cli.verbs())
@@ -177,12 +177,12 @@ def test_starts_from_a_folder_with_foreign_packages(tmp_path: Path) -> None:
     assert "foreign" not in done.stderr
 
 
-WITHOUT_RESULT = {"submit", "ui"}
+WITHOUT_RESULT = {"submit", "ui", "mlflow-server"}
 
 
 @pytest.mark.parametrize("verb", cli.verbs())
 def test_shared_arguments_are_declared_once(verb: str) -> None:
-    command = import_module(f"pipelines.commands.{verb}")
+    command = import_module(cli.module_of(verb))
     own = inspect.get_annotations(command.Args)
     assert not {"address", "set", "json"} & own.keys()
     known = {field.name for field in dataclasses.fields(command.Args)}

@@ -117,6 +117,9 @@ OTHER_WORDS = {
         "command",
         "job",
         "jobs",
+        "host",
+        "allowed_hosts",
+        "store",  # an address, or a path that `database_uri` makes absolute
     ),
     *("action", "clip_starts", "score_space", "part", "crops", "weights", "job_id", "settings"),
 }
@@ -125,7 +128,7 @@ OTHER_WORDS = {
 
 @pytest.mark.parametrize("verb", cli.verbs())
 def test_every_argument_says_whether_it_is_a_path(verb: str) -> None:
-    args = import_module(f"pipelines.commands.{verb}").Args
+    args = import_module(cli.module_of(verb)).Args
     for name, hint in get_type_hints(args, include_extras=True).items():
         if "str" in str(hint) or "Path" in str(hint):
             assert (name in OTHER_WORDS) == (_word(hint) is None), f"{verb}: {name}"
@@ -146,7 +149,7 @@ def test_every_argument_says_whether_it_is_a_path(verb: str) -> None:
     ],
 )
 def test_paths_of_every_verb_become_absolute(here: Path, verb: str, words: dict[str, object]) -> None:
-    args = import_module(f"pipelines.commands.{verb}").Args(**words)
+    args = import_module(cli.module_of(verb)).Args(**words)
     found = dataclasses.asdict(absolute_arguments(args))
     absolute = str(here.parent / "v")
     for name, given in words.items():
