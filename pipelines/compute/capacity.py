@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from cluster import ray_internals
 from pipelines.errors import UserError
 from pipelines.recipe import ComputeSettings
 from tasks.words import counted
+
+GROWS_TO = "MAREY_MAX_RESOURCES"
+"""Variable that says what a cluster may grow to, `CPU=64,GPU=8`: Ray's autoscaler does not tell its drivers."""
+ON_DEMAND = "on_demand"
+"""Resource of machines that nobody takes away; drivers of trials ask for a little of it where there is any."""
 
 
 def current_resources() -> dict[str, float]:
@@ -27,7 +33,24 @@ def free_resources() -> dict[str, float]:
 
 def max_resources() -> dict[str, float]:
     """Return CPU, GPU and so on of the cluster, or of what it may grow to where it scales itself."""
-    return dict(ray_internals.max_resources() or current_resources())
+    known = dict(ray_internals.max_resources() or current_resources())
+    stated = stated_resources()
+    return known | {kind: max(number, known.get(kind, 0)) for kind, number in stated.items()}
+
+
+def stated_resources() -> dict[str, float]:
+    """Return what MAREY_MAX_RESOURCES says that the cluster may grow to.
+
+    Raises:
+        UserError: it says something else.
+    """
+    stated = {}
+    for word in filter(None, os.environ.get(GROWS_TO, "").split(",")):
+        match = re.fullmatch(r"\s*(CPU|GPU)=([0-9]{1,9})\s*", word)
+        if match is None:
+            raise UserError(f"{GROWS_TO}={os.environ[GROWS_TO]} is not understood: write it as CPU=64,GPU=8")
+        stated[match[1]] = float(match[2])
+    return stated
 
 
 def current_cpus() -> int:

@@ -16,15 +16,21 @@ from pipelines.tune.callbacks import trial_name
 from pipelines.tune.space import plain_values
 
 
-def trial_resources(compute: ComputeSettings) -> dict[str, float]:
+def trial_resources(compute: ComputeSettings, have: Mapping[str, float]) -> dict[str, float]:
     """Return what the process of a trial holds: one worker trains in it, several have processes of their own.
 
     Those hold the CPUs: a trial's driver that held one too would deadlock small clusters. Tune does not accept an empty
-    request, hence one byte of memory.
+    request, hence one byte of memory. Where the cluster marks machines as kept, the driver goes there: lost with a spot
+    machine, it would take with it workers on all others.
+
+    Args:
+        compute: the recipe's.
+        have: resources of the cluster as it is now.
     """
     if compute.workers == 1:
         return {kind.lower(): number for kind, number in capacity.worker_resources(compute).items()}
-    return {"cpu": 0, "memory": 1}
+    kept = {capacity.ON_DEMAND: 0.001} if have.get(capacity.ON_DEMAND) else {}
+    return {"cpu": 0, "memory": 1, **kept}
 
 
 def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:

@@ -142,7 +142,7 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
     def trial(point: dict[str, Any]) -> None:
         run_trial(recipe, point, parent, environment)
 
-    trainable = ray_tune.with_resources(trial, trial_resources(recipe.compute))
+    trainable = ray_tune.with_resources(trial, trial_resources(recipe.compute, capacity.current_resources()))
     distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
     place = ray_storage(folder.address)
     path, system = place["storage_path"], place.get("storage_filesystem")
