@@ -148,3 +148,32 @@ def groups_created_by(actor_id: str) -> list[str]:
 
 if __name__ == "__main__":
     start_node()
+
+
+def spot_first(
+    node_resources: dict[str, Any],
+    resources: list[dict[str, Any]],
+    node_type: str,
+    *,
+    node_availability_summary: Any,
+) -> tuple[Any, ...] | None:
+    """Return the score of a type of machine: Ray's own, and of equal types those that can be had, then those of spot.
+
+    Ray's autoscaler loads it by its name (cluster/ray-up/aws.yaml). By itself it notes for half an hour which types the
+    provider did not have, and asks for them again all the same.
+
+    Args:
+        node_resources: what such a machine has.
+        resources: what is asked for.
+        node_type: the name of the type; those of spot end with `_spot`.
+        node_availability_summary: which types could not be had lately.
+    """
+    from ray.autoscaler._private import resource_demand_scheduler
+
+    score = resource_demand_scheduler._default_utilization_scorer(
+        node_resources, resources, node_type, node_availability_summary=node_availability_summary
+    )
+    if score is None:
+        return None
+    noted = node_availability_summary.node_availabilities.get(node_type)
+    return *score, noted is None or noted.is_available, node_type.endswith("_spot")

@@ -77,7 +77,8 @@ def _problem(event: ParseErrorEvent, args: type, words: list[str]) -> str:
         case _errors.MissingArgs():
             return f"missing: {', '.join(_name(context.arg) for context in event.missing_arguments)}"
         case _errors.InvalidChoice():
-            return f"{_name(event.argument)}: unknown {event.value!r}{did_you_mean(event.value, event.choices)}"
+            choices = [choice for choice in event.choices if choice != "None"]  # the default, where none is needed
+            return f"{_name(event.argument)}: unknown {event.value!r}{did_you_mean(event.value, choices)}"
         case _errors.BadValue():
             return f"{_name(event.argument)} needs a value"
         case _errors.InstantiationFailure():
@@ -94,7 +95,7 @@ def _shortened(message: str) -> str:
 
 
 def _name(argument: Any) -> str:
-    return str(argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[-1])
+    return str(argument.lowered.metavar).strip("[]") if argument.is_positional() else argument.lowered.name_or_flags[-1]
 
 
 def _flags(args: type) -> set[str]:

@@ -33,7 +33,7 @@ VERBS: dict[str, dict[str, str]] = {
         "submit": "run a verb as a job on a Ray cluster",
         "jobs": "list the jobs of a cluster",
         "stop": "stop a job",
-        "cluster": "start, show or stop a cluster on this machine",
+        "cluster": "start, show or stop a cluster on this machine, or write the files of one elsewhere",
     },
     "inspect": {
         "ui": "open the MLflow UI: runs, curves, pictures, models",

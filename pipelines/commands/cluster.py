@@ -1,30 +1,47 @@
-"""`marey cluster up | status | down`."""
+"""`marey cluster up | status | down | init`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction, arg
 
+from pipelines.places import LocalFile
 from pipelines.shared_arguments import WithJSON
 from tasks.words import counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cluster.local import LocalCluster
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args(WithJSON):
-    """Start, show or stop a real Ray cluster on this machine, to try jobs on."""
+    """Start, show or stop a real Ray cluster on this machine, to try jobs on; or write the files of one elsewhere.
 
-    action: Positional[Literal["up", "status", "down"]]
+    `marey cluster init kuberay` writes the definitions of a cluster, with your values, and prints the commands that
+    start it.
+    """
+
+    action: Positional[Literal["up", "status", "down", "init"]]
+    """up, status, down or init."""
+    target: Positional[Literal["kuberay", "aws", "on-premise"] | None] = None
+    """Where the cluster will be (init): kuberay, aws or on-premise."""
+    folder: Positional[LocalFile | None] = None
+    """Where the files go (init); by default a folder here, named as the target. No file is overwritten."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """A value to fill in (init), such as `--set images=registry.example.com/me/marey`; may be given several times."""
     local: int = 2
     """Nodes to start (up)."""
     cpus_per_node: int | None = None
     """CPUs of each node (up); by default this machine's, divided."""
+
+    def __post_init__(self) -> None:
+        if self.action == "init" and self.target is None:
+            raise ValueError("init needs a target, such as `marey cluster init kuberay`")
+        if self.action != "init" and (self.target is not None or self.set):
+            raise ValueError(f"a target and --set belong to init: `marey cluster {self.action}` takes neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +61,9 @@ class Status:
 
 
 def main(args: Args) -> int:
-    """Start, show or stop the cluster, and print where things are."""
+    """Do what the action says, and print where things are."""
+    if args.target is not None:
+        return init(args.target, args.folder or Path(args.target), args)
     from cluster import local
     from pipelines.text import show, to_json
     from pipelines.tracking import local_folder
@@ -61,6 +80,17 @@ def main(args: Args) -> int:
     else:
         found = status(folder)
         show(to_json(found) if args.json else to_text(found))
+    return 0
+
+
+def init(target: str, folder: Path, args: Args) -> int:
+    """Write a target's files, and print their names and what comes next."""
+    from cluster import definitions
+    from pipelines.text import show, to_json
+
+    written = definitions.init(target, folder, args.set)
+    names = "\n".join(f"wrote {path}" for path in written.files)
+    show(to_json(written) if args.json else f"{names}\nnext:\n{written.next}")
     return 0
 
 

@@ -102,6 +102,8 @@ def test_every_verb_of_the_demo(fresh: Path, foreign: Path, tmp_path: Path) -> N
     (one,) = json.loads(marey("predict", "demo-stm", made / "videos" / "test" / "sit_down", "--json"))
     assert one["status"] == "ok"
     assert "stm" in marey("models")
+    marey("cluster", "init", "kuberay", tmp_path / "kuberay", "--set", "images=a/b", "--set", "workspace=s3://b/w")
+    assert "kind: RayJob" in (tmp_path / "kuberay" / "rayjob.yaml").read_text()
 
 
 def test_import_marey(fresh: Path, foreign: Path, tmp_path: Path) -> None:
@@ -121,5 +123,5 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"marey.py", "models", "tasks", "pipelines", "cluster"}
     assert {"pipelines/recipes/demo_tsn.yaml", "models/py.typed"} <= set(names)
-    assert "cluster/images/Dockerfile" in names
+    assert {"cluster/images/Dockerfile", "cluster/kuberay/raycluster.yaml", "cluster/ray-up/aws.yaml"} <= set(names)
     assert any(name.startswith("pipelines/preview/") and not name.endswith(".py") for name in names)
