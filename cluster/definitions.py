@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cluster.definitions_settings import Aws, Definition, Kuberay, OnPremise
+from cluster.definitions_settings import Aws, Keys, Kuberay, OnPremise, Slurm
 from cluster.errors import ClusterError, did_you_mean
 
 HERE = Path(__file__).parent
@@ -23,9 +23,9 @@ class Target:
 
     folder: str
     """Where its files are, in this package."""
-    settings: type[Definition]
+    settings: type[Keys]
     files: tuple[str, ...]
-    """Names of the files. Others beside them begin with `_`: parts of files, and what to do next."""
+    """Names of the files that are copied; beside them are those that they are made with."""
 
     @property
     def room(self) -> Path:
@@ -37,6 +37,7 @@ TARGETS = {
     "kuberay": Target("kuberay", Kuberay, ("mlflow.yaml", "raycluster.yaml", "rayjob.yaml")),
     "aws": Target("ray-up", Aws, ("aws.yaml",)),
     "on-premise": Target("ray-up", OnPremise, ("on-premise.yaml",)),
+    "slurm": Target("slurm", Slurm, ("prepare.sbatch", "train.sbatch", "tune.sbatch")),
 }
 
 
@@ -80,7 +81,7 @@ def init(target: str, folder: Path, given: Sequence[str]) -> Written:
     )
 
 
-def read(target: str, given: Sequence[str]) -> Definition:
+def read(target: str, given: Sequence[str]) -> Keys:
     """Return a target's settings with the values given.
 
     Raises:
@@ -108,22 +109,25 @@ def read(target: str, given: Sequence[str]) -> Definition:
             f"(docs/cluster lists all keys)"
         )
     try:
-        return settings(**values)  # type: ignore[arg-type]
+        return settings(**values)
     except ValueError as error:
         raise ClusterError(str(error)) from error
 
 
-def render(target: str, settings: Definition) -> dict[str, str]:
+def render(target: str, settings: Keys) -> dict[str, str]:
     """Return the content of each of a target's files, by its name."""
-    return {name: _fill(TARGETS[target].room / name, _values(settings)) for name in TARGETS[target].files}
+    files = {name: TARGETS[target].room / name for name in TARGETS[target].files}
+    if isinstance(settings, Slurm):
+        return {name: settings.fill(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    return {name: _fill(path, _values(settings)) for name, path in files.items()}
 
 
-def next_steps(target: str, settings: Definition, folder: Path) -> str:
+def next_steps(target: str, settings: Keys, folder: Path) -> str:
     """Return the commands that start what lies in a folder, a line each."""
-    return _fill(TARGETS[target].room / f"_{target}.txt", {**_values(settings), "folder": folder}).rstrip()
+    return _fill(HERE / "next_steps" / f"{target}.txt", {**_values(settings), "folder": folder}).rstrip()
 
 
-def _values(settings: Definition) -> dict[str, Any]:
+def _values(settings: Keys) -> dict[str, Any]:
     """Return all that a file may name: fields, properties, and the version of Ray that the images hold."""
     names = [name for name in dir(settings) if not name.startswith("_")]
     return {name: getattr(settings, name) for name in names} | {"ray_version": version("ray")}

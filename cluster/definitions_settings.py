@@ -12,8 +12,54 @@ LABEL = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Definition:
-    """The keys of every target."""
+class Keys:
+    """What the keys of all targets have in common."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int):
+                if value < 0:
+                    raise ValueError(f"{field.name} must be at least 0, not {value}")
+            elif value != field.default and not TEXT.fullmatch(value):
+                raise ValueError(
+                    f"{field.name} must be one word of ASCII letters, digits and @%+=:,./~-_, not {value!r}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm(Keys):
+    """The keys of `slurm`. Variables of the environment of `sbatch` win over them, and its options over all."""
+
+    partition: str = ""
+    """Partition of the jobs; the cluster's own default where it is empty."""
+    account: str = ""
+    """Account that the jobs are charged to; likewise."""
+    venv: str = "$SLURM_SUBMIT_DIR/.venv"
+    """Environment with marey, under the same path on all nodes."""
+    workspace: str = "$SLURM_SUBMIT_DIR/marey-work"
+    """Where runs and checkpoints go."""
+    mlflow: str = ""
+    """The MLflow server, which jobs on several nodes need."""
+
+    def fill(self, text: str) -> str:
+        """Return one of the .sbatch files, which are complete without values, with these."""
+        for variable, value in (
+            ("MAREY_VENV", self.venv),
+            ("MAREY_WORK", self.workspace),
+            ("MLFLOW_TRACKING_URI", self.mlflow),
+        ):
+            start = f"${{{variable}:-"
+            before, _, after = text.partition(start)
+            text = f"{before}{start}{value}}}{after.partition('}')[2]}"
+        options = {"partition": self.partition, "account": self.account}
+        lines = "".join(f"#SBATCH --{name}={value}\n" for name, value in options.items() if value)
+        return text.replace("#SBATCH --job-name", f"{lines}#SBATCH --job-name", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition(Keys):
+    """The keys of every other target."""
 
     images: str
     """Registry and name of the images that `make images` builds, without a tag: registry.example.com/me/marey."""
@@ -23,15 +69,7 @@ class Definition:
     """Name of the cluster, and beginning of the names of all that belongs to it."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int):
-                if value < 0:
-                    raise ValueError(f"{field.name} must be at least 0, not {value}")
-            elif not TEXT.fullmatch(value):
-                raise ValueError(
-                    f"{field.name} must be one word of ASCII letters, digits and @%+=:,./~-_, not {value!r}"
-                )
+        super().__post_init__()
         if not LABEL.fullmatch(self.name):
             raise ValueError(
                 f"name must have at most 30 characters, small letters, digits and hyphens, not {self.name}"

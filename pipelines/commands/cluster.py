@@ -26,8 +26,8 @@ class Args(WithJSON):
 
     action: Positional[Literal["up", "status", "down", "init"]]
     """up, status, down or init."""
-    target: Positional[Literal["kuberay", "aws", "on-premise"] | None] = None
-    """Where the cluster will be (init): kuberay, aws or on-premise."""
+    target: Positional[Literal["kuberay", "aws", "on-premise", "slurm"] | None] = None
+    """Where the cluster will be (init): kuberay, aws, on-premise or slurm."""
     folder: Positional[LocalFile | None] = None
     """Where the files go (init); by default a folder here, named as the target. No file is overwritten."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from paths import ROOT
+from processes import run
 
 from cluster import definitions
 from cluster.errors import ClusterError
@@ -20,21 +21,23 @@ GIVEN = {
     "kuberay": NEEDED,
     "aws": [*RAY_UP, "ami=ami-0123456789abcdef0", "instance_profile=arn:aws:iam::123456789012:instance-profile/marey"],
     "on-premise": [*RAY_UP, "head=10.0.0.2", "workers=10.0.0.3,10.0.0.4"],
+    "slurm": [],
 }
 """What each target needs."""
-PAGES = {"kuberay": "kubernetes.md", "aws": "cloud.md", "on-premise": "cloud.md"}
+PAGES = {"kuberay": "kubernetes.md", "aws": "cloud.md", "on-premise": "cloud.md", "slurm": "slurm.md"}
 
 
 @pytest.mark.parametrize("target", definitions.TARGETS)
 def test_all_files_are_written_with_every_value(target: str, tmp_path: Path) -> None:
-    written = definitions.init(target, tmp_path / "new" / "files", [*GIVEN[target], "name=gestures"])
+    key = "account" if target == "slurm" else "name"
+    written = definitions.init(target, tmp_path / "new" / "files", [*GIVEN[target], f"{key}=gestures"])
     assert {path.name for path in written.files} == {path.name for path in (tmp_path / "new" / "files").iterdir()}
     for path in written.files:
         assert "{{" not in path.read_text()
         assert "gestures" in path.read_text()
     assert "{{" not in written.next
     assert str(tmp_path / "new" / "files") in written.next
-    assert written.values["workspace"] == "s3://bucket/work"
+    assert written.values[key] == "gestures"
 
 
 @pytest.mark.parametrize("target", definitions.TARGETS)
@@ -42,7 +45,9 @@ def test_every_key_has_an_effect(target: str) -> None:
     before = definitions.read(target, GIVEN[target])
     for field in dataclasses.fields(before):
         value = getattr(before, field.name)
-        other = value + 1 if isinstance(value, int) else "cuda" if field.name == "tag" else f"{value}-x"
+        other = (
+            value + 1 if isinstance(value, int) else "cuda" if field.name == "tag" else f"{value.replace('$', '')}-x"
+        )
         changed = definitions.read(target, [*GIVEN[target], f"{field.name}={other}"])
         assert definitions.render(target, changed) != definitions.render(target, before), field.name
 
@@ -55,6 +60,7 @@ def test_the_page_lists_every_key_with_its_default(target: str) -> None:
         field.name: "needed" if field.default is dataclasses.MISSING else f"`{field.default}`"
         for field in dataclasses.fields(definitions.TARGETS[target].settings)
     }
+    expected = {key: "none" if default == "``" else default for key, default in expected.items()}
     assert {key: rows.get(key) for key in expected} == expected
 
 
@@ -126,9 +132,27 @@ def test_what_other_targets_refuse(target: str, given: list[str], says: str) -> 
 
 def test_no_file_of_a_target_is_forgotten() -> None:
     for target in definitions.TARGETS.values():
-        names = {path.name for path in target.room.iterdir() if not path.name.startswith("_")}
+        parts = {"_spec.yaml", "job.sh"}  # the latter is read where it is
+        names = {path.name for path in target.room.iterdir()} - parts
         same = [each for each in definitions.TARGETS.values() if each.folder == target.folder]
         assert names == {name for each in same for name in each.files}
+
+
+def test_slurm_files_are_those_of_the_repository_with_the_values(tmp_path: Path) -> None:
+    room = definitions.TARGETS["slurm"].room
+    without = definitions.render("slurm", definitions.read("slurm", []))
+    assert without == {name: (room / name).read_text() for name in without}
+    given = ["partition=gpu", "venv=/opt/marey", "mlflow=http://10.0.0.2:5000"]
+    changed = definitions.render("slurm", definitions.read("slurm", given))
+    for name, text in changed.items():
+        lines = set(text.splitlines()) - set(without[name].splitlines())
+        assert lines == {
+            "#SBATCH --partition=gpu",
+            "venv=${MAREY_VENV:-/opt/marey}",
+            "export MLFLOW_TRACKING_URI=${MLFLOW_TRACKING_URI:-http://10.0.0.2:5000}",
+        }
+        (tmp_path / name).write_text(text)
+        assert run(["bash", "-n", tmp_path / name]).returncode == 0
 
 
 def test_a_registry_may_have_a_port() -> None:
