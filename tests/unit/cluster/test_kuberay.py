@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +152,15 @@ def test_passwords_are_named_and_never_written() -> None:
     assert not any(each["kind"] == "Secret" for each in OBJECTS)
 
 
-def test_the_script_of_the_server_is_one_for_bash() -> None:
+def test_the_server_is_a_command_of_marey() -> None:
+    from pipelines import arguments
+    from pipelines.commands import mlflow_server
+
     (server,) = [container for container in containers() if container["name"] == "mlflow"]
-    assert server["command"] == ["bash", "-euc"]
-    (script,) = server["args"]
-    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert server["command"] == ["marey", "mlflow-server"]
+    args = arguments.parse(mlflow_server.Args, "mlflow-server", server["args"])
+    assert (args.host, args.allowed_hosts) == ("0.0.0.0", ("gestures-mlflow",))
+    assert args.artifacts == "s3://bucket/work/mlartifacts"
 
 
 def test_the_recipe_of_the_page_loads(tmp_path: Path) -> None:
