@@ -38,7 +38,9 @@ class Dataset(Reader):
         split, fold = split and nfc(split), fold and nfc(fold)
         if fold is None:
             self.split = self._choose(split)
-            part_of = part_numbers(splits.filter(pc.equal(splits["split"], self.split)), self._videos.ids)
+            chosen = splits.filter(pc.equal(splits["split"], self.split))
+            part_of = part_numbers(chosen, pa.chunked_array([self._videos.ids]))
+            del chosen
         else:
             if split is not None:
                 raise UserError(f"split ({split}) and fold ({fold}) exclude each other: give one of them")

@@ -137,36 +137,56 @@ def classes_of(manifest: pa.Table) -> list[str]:
     return sorted(manifest["label"].unique().to_pylist())
 
 
-def part_numbers(split: pa.Table, video_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def part_numbers(split: pa.Table, video_ids: pa.ChunkedArray) -> np.ndarray:
     """Return the part of each video in a split, int8 [n]: an index of PARTS, or their number where it is in none.
 
     `split` are the rows of the splits that have its name.
     """
     parts = np.full(len(video_ids), len(PARTS), np.int8)
-    places = pc.index_in(split["video_id"], video_ids)
-    parts[np.asarray(places)] = np.asarray(pc.index_in(split["part"], pa.array(PARTS)))
+    # A split of all videos has them in this order: no table of a million names is needed.
+    whole = split["video_id"].equals(video_ids)
+    places = slice(None) if whole else np.asarray(pc.index_in(split["video_id"], video_ids))
+    parts[places] = np.asarray(pc.index_in(split["part"], pa.array(PARTS)))
     return parts
 
 
 def digest(table: pa.Table) -> str:
-    """Return the sha256 (hex) of the content of a table of strings and numbers, whatever wrote its file.
+    """Return the sha256 (hex) of the content of a table of strings and numbers, whatever wrote its file."""
+    state = Digest()
+    for name in table.column_names:
+        state.add(name, table[name])
+    return state.hexdigest()
+
+
+class Digest:
+    """What `digest` returns, of a table that comes column by column; each may leave memory before the next.
 
     Of each column are taken its name and type, which rows have a value, the lengths of strings, and the values; nothing
     stands in the place of what has no value.
     """
-    state = hashlib.sha256(str(table.num_rows).encode())
-    for name, kind in zip(table.column_names, table.schema.types, strict=True):
-        column = table[name]
-        state.update(json.dumps([name, str(kind)]).encode())
-        state.update(np.packbits(column.is_valid().to_numpy()).tobytes())
+
+    def __init__(self) -> None:
+        self._state, self._begun = hashlib.sha256(), False
+
+    def add(self, name: str, column: pa.ChunkedArray) -> None:
+        """Take the next column."""
+        state = self._state
+        if not self._begun:
+            state.update(str(len(column)).encode())
+            self._begun = True
+        state.update(json.dumps([name, str(column.type)]).encode())
+        state.update(np.packbits(column.is_valid().to_numpy()))
         column = column.drop_null()
-        if pa.types.is_string(kind):
-            state.update(pc.binary_length(column).to_numpy().tobytes())
+        if pa.types.is_string(column.type):
+            state.update(pc.binary_length(column).to_numpy())
             for chunk in column.chunks:
                 state.update(_text(chunk))
         else:
-            state.update(column.to_numpy().tobytes())
-    return state.hexdigest()
+            state.update(column.to_numpy())
+
+    def hexdigest(self) -> str:
+        """Return the sha256 of all columns."""
+        return self._state.hexdigest()
 
 
 def _text(strings: pa.StringArray) -> memoryview:

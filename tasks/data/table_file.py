@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,10 +39,21 @@ def from_bytes(content: bytes, schema: pa.Schema, columns: list[str] | None = No
     """Read a table, all columns or some, with the given schema.
 
     Raises:
+        BadContent: as `each_column`.
+    """
+    return pa.table(dict(each_column(content, schema, columns)), _chosen(schema, columns))
+
+
+def each_column(
+    content: bytes, schema: pa.Schema, columns: list[str] | None = None
+) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield name and values of each column of a table, or of some; one can leave memory before the next is read.
+
+    Raises:
         BadContent: it is damaged, has another schema, or claims far more than its bytes can hold.
     """
     try:
-        return _read(content, schema, columns)
+        yield from _read(content, _chosen(schema, columns), schema)
     except BadContent:
         raise
     except (pa.ArrowException, OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:  # all are met
@@ -59,7 +72,11 @@ def differs_from_written(content: bytes, table: pa.Table) -> bool:
     return writer == pa.cpp_version or metadata.created_by != f"parquet-cpp-arrow version {writer}"
 
 
-def _read(content: bytes, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
+def _chosen(schema: pa.Schema, columns: list[str] | None) -> pa.Schema:
+    return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+
+def _read(content: bytes, chosen: pa.Schema, schema: pa.Schema) -> Iterator[tuple[str, pa.ChunkedArray]]:
     owned = pa.BufferReader(_owned_by_arrow(content))
     found = pq.read_schema(owned)
     if [(field.name, _plain(field.type)) for field in found] != [(field.name, field.type) for field in schema]:
@@ -70,23 +87,24 @@ def _read(content: bytes, schema: pa.Schema, columns: list[str] | None) -> pa.Ta
     rows = file.metadata.num_rows
     if not 0 <= rows <= _ROWS_PER_BYTE * len(content):
         raise BadContent(f"it claims {rows} rows in {len(content)} bytes")
-    read, strings = {}, 0
-    for field in schema if columns is None else [schema.field(name) for name in columns]:
+    strings = 0
+    for field in chosen:
         # One after the other: a column of a million names takes twice its memory while it is a dictionary.
         column = file.read([field.name], use_threads=False)[field.name]
         column.validate(full=True)
+        if len(column) != rows:
+            raise BadContent(f"its column {field.name} has {len(column)} of {rows} rows")
         if pa.types.is_dictionary(column.type):
             strings += _string_bytes(column)
         if strings > _FLOOR + _GROWTH * len(content):
             raise BadContent(f"it claims {strings} bytes of text in {len(content)} bytes")
         if not field.nullable and column.null_count:
             raise BadContent(f"its column {field.name} lacks values")
-        read[field] = column.cast(field.type)
-        del column
+        column = column.cast(field.type)
         pa.default_memory_pool().release_unused()
-    table = pa.table(list(read.values()), pa.schema(list(read)))
-    table.validate(full=True)  # strings are UTF-8
-    return table
+        column.validate(full=True)  # strings are UTF-8
+        yield field.name, column
+        del column
 
 
 def _owned_by_arrow(content: bytes) -> pa.Buffer:

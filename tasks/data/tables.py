@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data import storage
-from tasks.data.manifest import MANIFEST, PARTS, SPLITS, classes_of, digest
+from tasks.data.manifest import MANIFEST, PARTS, SPLITS, Digest, classes_of, digest
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import num_shards, settings_digest
 from tasks.data.sidecar import FORMAT, read_sidecars
-from tasks.data.table_file import LARGEST, BadContent, from_bytes, to_bytes
+from tasks.data.table_file import LARGEST, BadContent, each_column, from_bytes, to_bytes
 from tasks.errors import UserError
 from tasks.remote import reason
 from tasks.video.settings import TVL1
@@ -190,19 +190,28 @@ def read_tables(
     Raises:
         BadTable: one is missing, damaged, or was changed since.
     """
-    manifest = _read_described(root, "manifest", description)
+    manifest = _read_described(root, "manifest", description, {*columns, "video_id", "label", "label_id"})
     _refuse_manifest(root, description, manifest)
     manifest = manifest.select(columns)  # the others leave memory before the splits are read
-    splits = _read_described(root, "splits", description)
+    splits = _read_described(root, "splits", description, SPLITS.names)
     _refuse_splits(root, manifest, splits)
     return manifest, splits
 
 
-def _read_described(root: str, name: str, description: dict[str, Any]) -> pa.Table:
-    table = read_table(root, name)
-    if digest(table) != description[name]:
-        raise BadTable(table_path(root, name), "its content is not what dataset.json describes")
-    return table
+def _read_described(root: str, name: str, description: dict[str, Any], columns: Container[str]) -> pa.Table:
+    """Compare all columns of a table with dataset.json, one after the other, and return some of them."""
+    path, state, kept = table_path(root, name), Digest(), {}
+    try:
+        for column, values in each_column(table_bytes(root, name), _SCHEMAS[name]):
+            state.add(column, values)
+            if column in columns:
+                kept[column] = values
+            del values
+    except BadContent as error:
+        raise BadTable(path, str(error)) from error
+    if state.hexdigest() != description[name]:
+        raise BadTable(path, "its content is not what dataset.json describes")
+    return pa.table(kept, pa.schema([field for field in _SCHEMAS[name] if field.name in kept]))
 
 
 def refuse_contradictions(root: str, description: dict[str, Any], manifest: pa.Table, splits: pa.Table) -> None:
@@ -222,7 +231,8 @@ def _refuse_manifest(root: str, description: dict[str, Any], manifest: pa.Table)
 def _refuse_splits(root: str, manifest: pa.Table, splits: pa.Table) -> None:
     if not splits.num_rows or not set(splits["part"].unique().to_pylist()) <= set(PARTS):
         raise BadTable(table_path(root, "splits"), "it has other parts than train, val and test")
-    if not pc.all(pc.is_in(splits["video_id"], manifest["video_id"])).as_py():
+    listed, known = splits["video_id"], manifest["video_id"]
+    if not listed.equals(known) and not pc.all(pc.is_in(listed, known)).as_py():
         raise BadTable(table_path(root, "splits"), "it has videos that manifest.parquet lacks")
 
 

@@ -6,7 +6,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.data.manifest import MANIFEST, SPLITS, Listing, Row, build, classes_of, digest, video_id_of, video_ids_of
+from tasks.data.manifest import (
+    MANIFEST,
+    SPLITS,
+    Listing,
+    Row,
+    build,
+    classes_of,
+    digest,
+    part_numbers,
+    video_id_of,
+    video_ids_of,
+)
 from tasks.data.settings import PrepareSettings
 from tasks.errors import UserError
 
@@ -88,6 +99,21 @@ def test_digest_survives_parquet_and_sees_every_cell(tmp_path):
         rows = manifest.to_pylist()
         rows[5][column] = {"label_id": 9, "start_s": 1.0, "end_s": 2.0}.get(column, "other")
         assert digest(pa.Table.from_pylist(rows, schema=MANIFEST)) != digest(manifest)
+
+
+def test_digests_are_those_of_datasets_that_exist():
+    columns = [["a", "走"], ["/a.mp4", "/走.mp4"], ["x", "x"], [0, 0], [None, "g"], [0.5, None], [None, None]]
+    table = pa.table(dict(zip(MANIFEST.names, columns, strict=True)), schema=MANIFEST)
+    assert digest(table) == "0d9853eda51dc40cda9b469439d3cf352ddcfe90a4b2d0607cc58910f80f3c71"
+    assert digest(table.slice(1)) == "add51e6407cdcd95abcb124fa019cfbe96ec9bc01b54793cc6989dc740f763da"
+
+
+def test_parts_of_all_videos_or_some_in_any_order():
+    videos = pa.chunked_array([["a", "b"], ["c"]])
+    split = pa.table({"split": ["s"] * 3, "video_id": ["a", "b", "c"], "part": ["test", "train", "val"]}, schema=SPLITS)
+    assert part_numbers(split, videos).tolist() == [2, 0, 1]
+    assert part_numbers(split.take([2, 0, 1]), videos).tolist() == [2, 0, 1]
+    assert part_numbers(split.take([2, 0]), videos).tolist() == [2, 3, 1]
 
 
 def test_two_videos_of_one_id_are_refused_with_both_files():
