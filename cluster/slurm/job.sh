@@ -32,6 +32,7 @@ trap '"${each[@]}" rm -rf "$folder" || true' EXIT
 # Its number and exit code lie where this script looks for them: srun and symmetric-run have exit codes of their own.
 cat >"$folder/driver" <<'END'
 folder=$(dirname "$0")
+[ -z "${MAREY_JOB_OUTPUT:-}" ] || exec >"$MAREY_JOB_OUTPUT" 2>&1
 (echo "$BASHPID" >"$folder/pid" && exec marey "$@")
 code=$?
 echo "$code" >"$folder/code"
@@ -70,11 +71,11 @@ END
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_ADDRESS=$head:$port RAY_TMPDIR=$folder
     export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=$start_s
     unset RAY_AUTH_TOKEN_PATH
-    # shellcheck disable=SC2016,SC2086  # the CPUs are counted on each node; options are several words
-    "${each[@]}" --kill-on-bad-exit=1 --wait=60 bash -c 'exec ray symmetric-run --num-cpus="$SLURM_CPUS_ON_NODE" "$@"' ray \
+    # shellcheck disable=SC2086  # options are several words
+    "${each[@]}" --kill-on-bad-exit=1 bash "$(dirname "${BASH_SOURCE[0]}")/node.sh" \
         --address="$RAY_ADDRESS" --min-nodes="$nodes" --ray-client-server-port="$client_port" \
         --dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0 $ray_options \
-        -- bash "$folder/driver" "$@" &
+        -- bash "$folder/driver" "$@" 2>"$folder/srun.log" &
 fi
 work=$!
 trap 'stop time' USR1
@@ -91,6 +92,7 @@ if [ -e "$folder/code" ]; then
     case $stopped:$code in time:130 | time:143) again=yes ;; esac
 else
     [ "$code" -ne 0 ] || code=1
+    if [ -e "$folder/srun.log" ]; then cat "$folder/srun.log" >&2; fi
     # Ray was still starting when the time was up, or the command began and has lost a node or its Ray.
     if [ "$stopped" = time ] || { [ -z "$stopped" ] && [ -s "$folder/pid" ]; }; then again=yes; fi
 fi

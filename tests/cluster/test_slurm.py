@@ -12,7 +12,7 @@ import slurm
 from host_training import MODEL, TRAIN, Trainings
 from paths import ROOT
 
-EPOCHS = 4
+EPOCHS = 2
 STEPS = 25 * EPOCHS
 STARTED_S = 300.0
 """How long a job may take to its first step: Slurm, Ray on all nodes, and the workers."""
@@ -89,9 +89,43 @@ def test_a_training_over_two_nodes(cluster, trainings, undisturbed):
         (folder,) = host.own.glob("marey-*")
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not [path for path in files(cluster.network.folder) if token.encode() in path.read_bytes()]
-    job.end(ENDED_S)
+    said = job.end(ENDED_S)
+    assert "Traceback" not in said
+    assert "ray stop" not in said  # what Ray says of its end
     check(trainings, "two", undisturbed)
     assert [left_on(host) for host in nodes] == [([], 0, 0)] * 2
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_a_job_whose_time_is_up_goes_on_from_its_checkpoint(cluster, trainings, undisturbed):
+    """It gets the signal of its `--signal` line here, not minutes before its limit."""
+    job = train(cluster, "limited", 2, options=NO_GPU)
+    job.until(lambda: long_training.reached(trainings.work, "limited") > 0, STARTED_S)
+    cluster.run("scancel", "--batch", "--signal=USR1", job.number)
+    job.until(lambda: job.shows("JobState") == "PENDING", ENDED_S)
+    after = long_training.reached(trainings.work, "limited")
+    assert 0 < after < STEPS
+    assert [left_on(host) for host in cluster.network.hosts[1:]] == [([], 0, 0)] * 2
+    job.update("StartTime=now+10")  # Slurm waits for two minutes by default
+    said = job.end(STARTED_S + ENDED_S)
+    assert job.shows("Restarts") == "1"
+    assert said.count("back into the queue") == 1
+    assert f"going on with 2 workers after step {after}" in said
+    check(trainings, "limited", undisturbed)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_a_job_that_is_told_to_stop_is_not_started_again(cluster, trainings, undisturbed):
+    job = train(cluster, "stopped", 1, options=SHARED)
+    job.until(lambda: long_training.reached(trainings.work, "stopped") > 0, STARTED_S)
+    cluster.run("scancel", "--batch", "--signal=TERM", job.number)
+    said = job.end(ENDED_S, "130:0")
+    assert "back into the queue" not in said
+    assert long_training.reached(trainings.work, "stopped") < STEPS
+    train(cluster, "stopped", 1, options=SHARED).end(ENDED_S)
+    check(trainings, "stopped", undisturbed)
 
 
 @pytest.mark.campaign

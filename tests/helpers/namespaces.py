@@ -36,8 +36,9 @@ def _user() -> list[str]:
 def hold(prefix: list[str]) -> tuple[subprocess.Popen[bytes], int]:
     """Make namespaces; return the process that holds them, and the first one within them."""
     user = [] if prefix else _user()
-    # `read` without a program of its own: it ends with this process, whose end of the pipe it reads.
-    command = [*prefix, "unshare", *user, *UNSHARED, "sh", "-c", "echo ready; read _"]
+    # `read` without a program of its own: it ends with this process, whose end of the pipe it reads. And bash, which
+    # as the first process takes what has lost its parent off the list when it ends, as an init does.
+    command = [*prefix, "unshare", *user, *UNSHARED, "bash", "-c", "echo ready; read _"]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"ready\n"

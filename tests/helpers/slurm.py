@@ -62,7 +62,6 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=1,sched_interval=1
-KillWait=10
 ReturnToService=2
 StateSaveLocation={own / "slurmctld"}
 SlurmctldPidFile={own / "slurmctld.pid"}
@@ -126,11 +125,6 @@ class Job:
     def update(self, *fields: str) -> None:
         """Change fields, as an operator may."""
         self._slurm.run("scontrol", "update", f"JobId={self.number}", *fields)
-
-    def leave_minutes(self, minutes: int) -> None:
-        """Leave it so many minutes until its time limit, or up to one more."""
-        hours, passed, _ = map(int, self.shows("RunTime").split(":"))
-        self.update(f"TimeLimit={60 * hours + passed + 1 + minutes}")
 
     def until(self, happened: Callable[[], object], limit: float) -> None:
         """Wait, so many seconds at most, for what is to happen while the job is not over."""
