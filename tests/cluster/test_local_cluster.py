@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cluster import dashboard, jobs, local, token
-from cluster.attach import probe
 from cluster.errors import ClusterError
+from cluster.head import probe
 from pipelines.commands.cluster import status, to_text
 from pipelines.text import to_json
 
