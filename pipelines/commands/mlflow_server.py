@@ -34,6 +34,9 @@ class Args:
     """Processes that answer."""
     no_login: FlagCreatePairsOff[bool] = False
     """Ask nobody for a login; on this machine only."""
+    check: FlagCreatePairsOff[bool] = False
+    """Serve nothing: say whether the database has the tables of this MLflow, and bring older ones up to date after a
+    copy. Stop the server before."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "workers")
@@ -44,7 +47,12 @@ def main(args: Args) -> int:
     import signal
     import sys
 
-    from pipelines.mlflow_server import serve
+    from pipelines.mlflow_server import check, places, serve
+    from pipelines.text import show
+
+    if args.check:
+        show(check(places(args.store, args.artifacts)))
+        return 0
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt

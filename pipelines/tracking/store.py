@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -134,7 +134,17 @@ def open_database(uri: str, name: str) -> None:
         with _alone(file):
             make_file(file, tighten=False)
     _client_class()  # its import takes longer than the answer
-    _within(ANSWER_SECONDS, lambda: schema.refuse_unfit(uri, write=True, name=name), uri, name)
+    kinds = (schema.RUNS, schema.ACCOUNTS)
+    _within(ANSWER_SECONDS, lambda: schema.refuse_unfit(uri, write=True, name=name, kinds=kinds), uri, name)
+
+
+def outdated(uri: str, name: str) -> Mapping[schema.Tables, str]:
+    """Return the tables of a server's database that are of an older MLflow, with their version.
+
+    Args and errors are those of `open_database`; nothing is made.
+    """
+    _client_class()
+    return _within(ANSWER_SECONDS, lambda: schema.outdated(uri, write=True, name=name), uri, name)
 
 
 def experiment_id(uri: str, workspace: str | Path) -> str:

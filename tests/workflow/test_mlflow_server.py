@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
+import old_mlflow
 import psutil
 import pytest
 from mlflow_front import FIRST_S
@@ -195,3 +197,46 @@ def test_an_experiment_of_the_workspace_is_said_to_go_past_the_server(work):
     with served("--store", database, "--no-login") as server:
         assert "the experiment marey keeps artifacts in file:///" in "".join(server.lines)
     assert Path(work / "mlflow.db").exists()
+
+
+def version(file: Path) -> str:
+    with sqlite3.connect(file) as database:
+        return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def test_check_copies_an_older_database_and_brings_it_up_to_date_once(tmp_path):
+    def check() -> str:
+        done = run([*COMMAND, "--store", str(file), "--check"], cwd=ROOT)
+        assert (done.returncode, done.stderr) == (0, "")
+        return str(done.stdout)
+
+    file = tmp_path / "runs.db"
+    assert check() == f"{file} does not exist yet: the server makes it, with the tables of this MLflow\n"
+    assert not file.exists()
+    old_mlflow.write(f"sqlite:///{file}")
+    was = file.read_bytes()
+    said = refused("--store", str(file))
+    assert f"older version than MLflow {mlflow.__version__}: `marey mlflow-server --check --store {file}`" in said
+    assert file.read_bytes() == was
+    said = check()
+    assert said.startswith(f"{file} was brought up to date; as it was, it is in {file}.before-")
+    (copy,) = tmp_path.glob("runs.db.before-*")
+    assert version(copy) == old_mlflow.older_version() != version(file)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert check() == f"{file} has the tables of this MLflow: nothing to do\n"
+    assert len(list(tmp_path.glob("runs.db.before-*"))) == 1
+    with served("--store", str(file), "--no-login") as server:
+        assert client(server.url).get_experiment_by_name("old") is not None
+
+
+def test_check_leaves_what_it_does_not_know_alone(tmp_path):
+    file = tmp_path / "runs.db"
+    old_mlflow.write(f"sqlite:///{file}")
+    with sqlite3.connect(file) as database:
+        database.execute("INSERT INTO alembic_version VALUES ('ffffffffffff')")
+        database.execute("DELETE FROM alembic_version WHERE version_num != 'ffffffffffff'")
+    assert "as of a newer version: install that one, or set --store" in refused("--store", str(file), "--check")
+    with sqlite3.connect(file) as database:
+        database.execute("DROP TABLE alembic_version")
+    assert "is a database of another program" in refused("--store", str(file), "--check")
+    assert not list(tmp_path.glob("runs.db.before-*"))

@@ -160,7 +160,7 @@ def test_a_database_of_another_version_is_told_how_to_upgrade(server: int, drive
     (version,) = query(driver, uri, "SELECT version_num FROM alembic_version")
     query(driver, uri, "UPDATE alembic_version SET version_num = '451aebb31d03'")  # of MLflow 1.0
     assert "has the tables of an older version than MLflow" in ask(driver, uri, tmp_path)
-    assert "`mlflow db upgrade postgresql+psycopg2://" in ask(driver, uri, tmp_path)
+    assert "`marey mlflow-server --check --store postgresql+psycopg2://" in ask(driver, uri, tmp_path)
     assert query(driver, uri, "SELECT version_num FROM alembic_version") == [("451aebb31d03",)]
     query(driver, uri, f"UPDATE alembic_version SET version_num = '{version[0]}'")
     assert ask(driver, uri, tmp_path) == ""

@@ -259,7 +259,7 @@ def test_a_database_of_another_version_is_told_how_to_upgrade(store, work):
     change(store, "UPDATE alembic_version SET version_num = '451aebb31d03'")  # of MLflow 1.0
     change(store, "DROP TABLE trace_info")  # without which MLflow would migrate it, unasked
     before = store.read_bytes()
-    with pytest.raises(UserError, match=rf"older version than MLflow .*`mlflow db upgrade sqlite:///{store}`"):
+    with pytest.raises(UserError, match=rf"older version than MLflow .*`marey mlflow-server --check --store {store}`"):
         open_store(work)
     change(store, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
     with pytest.raises(ClusterError, match="as of a newer version: install that one"):
