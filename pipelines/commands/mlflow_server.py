@@ -70,7 +70,8 @@ def main(args: Args) -> int:
             workers=args.workers,
             login=not args.no_login,
         ) as running:
-            print(running.text, flush=True)
+            sys.stdout.write(f"{running.text}\n")  # at once: a signal may come as soon as it is read
+            sys.stdout.flush()
             running.wait()
     except KeyboardInterrupt:
         print("the MLflow server has ended; the same command starts it again, with all runs")

@@ -175,7 +175,7 @@ class Digest:
             state.update(str(len(column)).encode())
             self._begun = True
         state.update(json.dumps([name, str(column.type)]).encode())
-        state.update(np.packbits(column.is_valid().to_numpy()))
+        state.update(np.packbits(column.is_valid().to_numpy()).tobytes())
         column = column.drop_null()
         if pa.types.is_string(column.type):
             state.update(pc.binary_length(column).to_numpy())
