@@ -122,10 +122,6 @@ class Job:
         shown = self._slurm.run("scontrol", "show", "job", self.number)
         return re.search(rf"\b{field}=(\S*)", shown)[1]  # type: ignore[index]
 
-    def update(self, *fields: str) -> None:
-        """Change fields, as an operator may."""
-        self._slurm.run("scontrol", "update", f"JobId={self.number}", *fields)
-
     def until(self, happened: Callable[[], object], limit: float) -> None:
         """Wait, so many seconds at most, for what is to happen while the job is not over."""
 
