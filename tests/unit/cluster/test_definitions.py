@@ -132,7 +132,7 @@ def test_what_other_targets_refuse(target: str, given: list[str], says: str) -> 
 
 def test_no_file_of_a_target_is_forgotten() -> None:
     for target in definitions.TARGETS.values():
-        parts = {"_spec.yaml", "job.sh"}  # the latter is read where it is
+        parts = {"_spec.yaml", "job.sh", "node.sh"}  # the scripts are run where they are
         names = {path.name for path in target.room.iterdir()} - parts
         same = [each for each in definitions.TARGETS.values() if each.folder == target.folder]
         assert names == {name for each in same for name in each.files}
