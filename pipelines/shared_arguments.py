@@ -33,6 +33,14 @@ class Overriding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Filling:
+    """Verbs that write definitions."""
+
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """A value to fill in (init), such as `--set images=registry.example.com/me/marey`; may be given several times."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WithJSON:
     """Verbs that have a result."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional
 
 from pipelines.places import LocalFile
-from pipelines.shared_arguments import WithJSON
+from pipelines.shared_arguments import Filling, WithJSON
 from tasks.words import counted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args(WithJSON):
+class Args(Filling, WithJSON):
     """Start, show or stop a real Ray cluster on this machine, to try jobs on; or write the files of one elsewhere.
 
     `marey cluster init kuberay` writes the definitions of a cluster, with your values, and prints the commands that
@@ -30,8 +30,6 @@ class Args(WithJSON):
     """Where the cluster will be (init): kuberay, aws, on-premise or slurm."""
     folder: Positional[LocalFile | None] = None
     """Where the files go (init); by default a folder here, named as the target. No file is overwritten."""
-    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
-    """A value to fill in (init), such as `--set images=registry.example.com/me/marey`; may be given several times."""
     local: int = 2
     """Nodes to start (up)."""
     cpus_per_node: int | None = None
