@@ -146,10 +146,6 @@ def groups_created_by(actor_id: str) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
-    start_node()
-
-
 def spot_first(
     node_resources: dict[str, Any],
     resources: list[dict[str, Any]],
@@ -177,3 +173,7 @@ def spot_first(
         return None
     noted = node_availability_summary.node_availabilities.get(node_type)
     return *score, noted is None or noted.is_available, node_type.endswith("_spot")
+
+
+if __name__ == "__main__":
+    start_node()

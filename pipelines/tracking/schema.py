@@ -6,7 +6,7 @@ migrations lie is a private part of it; checked with MLflow 3.17.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,14 +58,14 @@ def refuse_unfit(uri: str, *, write: bool, name: str = VARIABLE, kinds: Sequence
 
 def outdated(
     uri: str, *, write: bool, name: str = VARIABLE, kinds: Sequence[Tables] = (RUNS, ACCOUNTS)
-) -> Mapping[Tables, str]:
-    """Return the tables that are of an older MLflow, with their version; none for an empty database.
+) -> list[Tables]:
+    """Return the tables that are of an older MLflow; none for an empty database.
 
     Args and errors are those of `refuse_unfit`.
     """
     file = database_file(uri)
     if file and (not file.exists() or file.stat().st_size == 0):
-        return {}
+        return []
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
@@ -74,7 +74,7 @@ def outdated(
         raise explain(error, uri, name) from error
     if tables and RUNS not in versions:
         raise UserError(f"{shown(uri)} is a database of another program: give MLflow one of its own")
-    return {kind: versions[kind] for kind in kinds if kind in versions and _is_old(uri, kind, versions[kind], name)}
+    return [kind for kind in kinds if kind in versions and _is_old(uri, kind, versions[kind], name)]
 
 
 def upgrade(uri: str, kind: Tables) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -138,8 +138,8 @@ def open_database(uri: str, name: str) -> None:
     _within(ANSWER_SECONDS, lambda: schema.refuse_unfit(uri, write=True, name=name, kinds=kinds), uri, name)
 
 
-def outdated(uri: str, name: str) -> Mapping[schema.Tables, str]:
-    """Return the tables of a server's database that are of an older MLflow, with their version.
+def outdated(uri: str, name: str) -> list[schema.Tables]:
+    """Return the tables of a server's database that are of an older MLflow.
 
     Args and errors are those of `open_database`; nothing is made.
     """

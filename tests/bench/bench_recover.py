@@ -15,7 +15,6 @@ import signal
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import hosts
 from host_training import SOON, Training, Trainings
@@ -25,7 +24,7 @@ ALLOWED_S = 10.0
 ELASTIC = {"workers": [1, 2], "resize_every_s": 3}
 NOTICE_S = 8
 BARE = """
-import json, sys, time, ray, ray.train
+import sys, time, ray, ray.train
 from ray.train.torch import TorchTrainer
 ray.init(log_to_driver=False, logging_level=40)
 def loop(config):
@@ -90,11 +89,11 @@ def until_a_step(training: Training, before: int, since: float) -> float:
         return bool(found)
 
     training.until(stepped, 300.0)
-    send_and_wait(training)
+    stop(training)
     return found[0]
 
 
-def send_and_wait(training: Training) -> None:
+def stop(training: Training) -> None:
     """Stop a training that has been measured."""
     training.send(signal.SIGINT)
     training.process.wait(120)
@@ -102,7 +101,7 @@ def send_and_wait(training: Training) -> None:
 
 def entries(training: Training) -> list[dict[str, object]]:
     """What rank 0 has reported."""
-    path = Path(training.work) / "runs" / training.name / "progress.jsonl"
+    path = training.work / "runs" / training.name / "progress.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 

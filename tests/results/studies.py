@@ -31,6 +31,9 @@ FLOW = (
     Configuration("stin_temporal: without its loss", "stin_temporal", "flow", {"lambda_t": 0.0}, SNIPPETS),
 )
 
+TWO_STREAM = Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments")
+STIN = Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal")
+
 
 def _named(*networks: str) -> tuple[Configuration, ...]:
     return tuple(Configuration(name, name) for name in networks)
@@ -66,10 +69,10 @@ FIGURES = Study(
         *FLOW,
     ),
     fusions=(
-        Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments"),
+        TWO_STREAM,
         Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
         Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
-        Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal"),
+        STIN,
         Fusion("stm + stm flow", "stm", "stm flow, 5 segments"),
     ),
 )
@@ -111,8 +114,8 @@ FIGHTS = Study(
         ),
     ),
     fusions=(
-        Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments"),
-        Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal"),
+        TWO_STREAM,
+        STIN,
     ),
     folds=tuple(f"split{number}" for number in range(1, 6)),
 )
