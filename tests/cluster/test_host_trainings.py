@@ -30,6 +30,16 @@ def pair(trainings):
     return trainings.pair()
 
 
+def lose_and_join(trainings, training, host):
+    """Have an elastic training by two workers lose a host, go on by one, and by two again, to its end."""
+    host.unplug()
+    training.say(f"lost the machine {host.address}")
+    assert training.step_after(1) >= 5
+    trainings.join()
+    assert training.step_after(2) < STEPS
+    training.end()
+
+
 @pytest.mark.long
 def test_over_two_hosts(trainings, pair):
     with trainings.started("two", workers=2) as training:
@@ -42,12 +52,7 @@ def test_over_two_hosts(trainings, pair):
 def test_a_host_is_lost_and_another_joins(trainings, pair):
     with trainings.started("joined", **ELASTIC) as training:
         training.reach(10)
-        pair[1].unplug()
-        training.say(f"lost the machine {pair[1].address}")
-        assert training.step_after(1) >= 5
-        trainings.join()
-        assert training.step_after(2) < STEPS
-        training.end()
+        lose_and_join(trainings, training, pair[1])
     trainings.check("joined")
 
 
@@ -133,12 +138,7 @@ def test_the_workspace_is_in_an_object_store_and_a_host_is_lost(trainings, pair)
     with trainings.object_store():
         with trainings.started("stored", work="s3://marey/work", **ELASTIC) as training:
             training.say(r"epoch +3/")
-            pair[1].unplug()
-            training.say(f"lost the machine {pair[1].address}")
-            assert training.step_after(1) >= 5
-            trainings.join()
-            assert training.step_after(2) < STEPS
-            training.end()
+            lose_and_join(trainings, training, pair[1])
         trainings.on_head(
             f"import fsspec; fsspec.filesystem('s3').get('marey/work/runs', {str(copy / 'runs')!r}, True)"
         )
