@@ -27,31 +27,31 @@ def read_index(reader: Reader, shard: int, videos: Mapping[str, int]) -> np.ndar
     sidecar = read_sidecar(reader.uri, shard)
     if sidecar is None:
         return None
-    if sidecar["settings"] != reader.description["settings_digest"]:
+    if sidecar.settings != reader.description["settings_digest"]:
         raise DamagedSidecar(reader.uri, shard, "its shard was made with other settings")
-    records = sidecar["records"]
-    if len(records) != len(videos) or {record["video_id"] for record in records} != videos.keys():
+    records = sidecar.records
+    if len(records) != len(videos) or {record.video_id for record in records} != videos.keys():
         raise DamagedSidecar(reader.uri, shard, "its shard holds other videos than planned")
-    sound = [record for record in records if record["pieces"]]  # a failed video has none
-    pieces = [piece for record in sound for piece in record["pieces"]]
-    counts = [len(record["pieces"]) for record in sound]
+    sound = [record for record in records if record.pieces]  # a failed video has none
+    pieces = [piece for record in sound for piece in record.pieces]
+    counts = [len(record.pieces) for record in sound]
     keys = [
-        sample_key(record["video_id"], number, count)
+        sample_key(record.video_id, number, count)
         for record, count in zip(sound, counts, strict=True)
         for number in range(1, count + 1)
     ]
     rows = np.zeros(len(keys), ROW)
     rows["shard"] = shard
-    rows["video"] = np.repeat([videos[record["video_id"]] for record in sound], counts)
-    for name in ("height", "width"):
-        rows[name] = np.repeat([record[name] for record in sound], counts)
-    for name in ("frames", "flows"):
-        rows[name] = [piece[name] for piece in pieces]
+    rows["video"] = np.repeat([videos[record.video_id] for record in sound], counts)
+    rows["height"] = np.repeat([record.height for record in sound], counts)
+    rows["width"] = np.repeat([record.width for record in sound], counts)
+    rows["frames"] = [piece.frames for piece in pieces]
+    rows["flows"] = [piece.flows for piece in pieces]
     rows["piece_index"] = [number for count in counts for number in range(count)]
-    members = sidecar["members"]
-    places = {member[0]: place for place, member in enumerate(members, 1)}
-    starts = np.array([0, *[member[1] for member in members]])  # at 0 lies no member: its header is before it
-    sizes = np.array([0, *[member[2] for member in members]])
+    members = sidecar.members
+    places = {member.name: place for place, member in enumerate(members, 1)}
+    starts = np.array([0, *[member.offset for member in members]])  # at 0 lies no member: its header is before it
+    sizes = np.array([0, *[member.size for member in members]])
     for name, suffix in (("rgb", f".{RGB[reader.settings.rgb]}"), ("flow", f".{FLOW}")):
         own = np.array([places.get(key + suffix, 0) for key in keys], np.int64)
         rows[name][:, 0] = starts[own]

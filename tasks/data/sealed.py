@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
@@ -14,7 +14,8 @@ _TIME = b'"seconds": '
 _NUMBER = b"0123456789.e+-"
 
 
-_ANY = msgspec.json.Decoder()
+T = TypeVar("T")
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class BrokenSeal(ValueError):
@@ -31,7 +32,7 @@ def seal(content: dict[str, Any], *, ascii_only: bool = True) -> bytes:
     return b'{"xxh3": "%s", %s' % (_checksum(text).encode(), text[1:])
 
 
-def unseal(data: bytes | memoryview, decoder: msgspec.json.Decoder[Any] = _ANY) -> dict[str, Any]:
+def unseal(data: bytes | memoryview, decoder: msgspec.json.Decoder[T] = _OBJECT) -> T:  # type: ignore[assignment]
     """Return the content of a sealed JSON object, with the fields and types of `decoder`.
 
     Raises:
@@ -45,10 +46,9 @@ def unseal(data: bytes | memoryview, decoder: msgspec.json.Decoder[Any] = _ANY) 
     if _checksum(text) != found[1].decode():
         raise BrokenSeal("its content does not match its checksum")
     try:
-        content: dict[str, Any] = decoder.decode(text)
+        return decoder.decode(text)
     except (ValueError, RecursionError) as error:  # a checksum does not prove good intent
         raise BrokenSeal(str(error)) from error
-    return content
 
 
 def _checksum(text: bytes) -> str:

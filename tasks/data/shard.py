@@ -135,11 +135,11 @@ def pending(root: str, plans: list[ShardPlan], settings_digest: str, *, retry_fa
     """
     damaged: list[DamagedSidecar] = []
     done = {
-        sidecar["shard"]
+        sidecar.shard
         for sidecar in read_sidecars(root, damaged)
-        if not sidecar["provisional"]
-        and sidecar["settings"] == settings_digest
-        and not (retry_failed and any(record["status"] == "failed" for record in sidecar["records"]))
+        if not sidecar.provisional
+        and sidecar.settings == settings_digest
+        and not (retry_failed and any(record.status == "failed" for record in sidecar.records))
     }
     for sidecar in damaged:
         log.warning("%s is damaged (%s): its shard is made again", sidecar.path, sidecar.reason)

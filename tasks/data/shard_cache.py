@@ -97,7 +97,7 @@ class ShardCache:
         if not copied or self._folder is None:
             return False
         sidecar = read_sidecar(self._root, shard)
-        if sidecar is not None and sha256_of(self._folder.file(sidecar["sha256"])) == sidecar["sha256"]:
+        if sidecar is not None and sha256_of(self._folder.file(sidecar.sha256)) == sidecar.sha256:
             return False
         log.warning("the copy of shard %06d of %s has been damaged, and is not read any more", shard, self._root)
         with self._lock:
@@ -108,14 +108,14 @@ class ShardCache:
         sidecar = read_sidecar(self._root, shard)
         if sidecar is None:
             return None
-        folder, sha256 = self._prepared(), sidecar["sha256"]
+        folder, sha256 = self._prepared(), sidecar.sha256
         with folder.fetching(sha256, WAIT_S):
             if not folder.touch(sha256):
                 if folder.file(sha256).exists():  # the ledger was lost, or somebody has changed the file
                     if sha256_of(folder.file(sha256)) != sha256:
                         raise OSError(f"{folder.file(sha256)} is not what was written there: delete it")
                     folder.add(sha256, self._dataset)
-                elif not self._fetch(folder, shard, sha256, sidecar["bytes"]):
+                elif not self._fetch(folder, shard, sha256, sidecar.bytes):
                     return None
             return OpenFile(str(folder.file(sha256)))
 

@@ -6,9 +6,10 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
 from tasks.data import storage
 from tasks.data.sample import MOST_PIXELS
@@ -22,25 +23,38 @@ FORMAT = 2
 BLOCK = tarfile.BLOCKSIZE
 _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.(json|tar)")
 _AHEAD = 128  # sidecars in memory
-_MOST = 2**62  # bytes of a tar, frames of a video: sums of some stay below 64 bits
+_MOST = 2**60  # bytes of a tar, frames of a video: sums of some stay below 64 bits
 _Whole = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 _Real = Annotated[float, msgspec.Meta(ge=0, le=_MOST)]
 
 
-class _Piece(TypedDict):
+# What Python's search for circles would look through for nothing (gc=False): of a million samples there are millions.
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a video, in frames of the whole."""
+
     first: _Whole
     frames: _Whole
     flows: _Whole
 
 
-class _Record(TypedDict):
+class Member(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """A member of a shard's tar, and the bytes at which it lies."""
+
+    name: str
+    offset: _Whole
+    size: _Whole
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What came of a video, which `marey prepare` reports."""
+
     video_id: str
     status: Literal["ok", "failed"]
     kind: str
     message: str
     decoder: str
     shard: _Whole
-    pieces: list[_Piece]
+    pieces: list[Piece]
     frames: _Whole
     flows: _Whole
     width: _Whole
@@ -49,18 +63,20 @@ class _Record(TypedDict):
     seconds: _Real
 
 
-class _Sidecar(TypedDict):
+class Sidecar(msgspec.Struct, frozen=True, gc=False):
+    """What stands in a shard's sidecar."""
+
     format: _Whole
     shard: _Whole
     sha256: str
     bytes: _Whole
     settings: str
     provisional: bool
-    records: list[_Record]
-    members: list[tuple[str, _Whole, _Whole]]
+    records: list[Record]
+    members: list[Member]
 
 
-_DECODER = msgspec.json.Decoder(_Sidecar)
+_DECODER = msgspec.json.Decoder(Sidecar)
 
 
 class DamagedSidecar(UserError):
@@ -84,7 +100,7 @@ def write_sidecar(root: str, sidecar: dict[str, Any]) -> None:
     storage.publish(sidecar_path(root, sidecar["shard"]), seal(sidecar))
 
 
-def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
+def read_sidecar(root: str, index: int) -> Sidecar | None:
     """Return the sidecar of a shard; None if the shard was never finished.
 
     Raises:
@@ -106,7 +122,7 @@ def read_sidecar(root: str, index: int) -> dict[str, Any] | None:
 
 def read_sidecars(
     root: str, damaged: list[DamagedSidecar] | None = None, shards: Sequence[int] | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Sidecar]:
     """Yield all sidecars in the order of their shards.
 
     Args:
@@ -136,37 +152,38 @@ def numbered(root: str, ending: str) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)) and match[2] == ending)
 
 
-def _try_sidecar(root: str, index: int) -> dict[str, Any] | DamagedSidecar | None:
+def _try_sidecar(root: str, index: int) -> Sidecar | DamagedSidecar | None:
     try:
         return read_sidecar(root, index)
     except DamagedSidecar as error:
         return error
 
 
-def _wrong_sidecar(sidecar: dict[str, Any], index: int) -> str:
+def _wrong_sidecar(sidecar: Sidecar, index: int) -> str:
     """Return what contradicts itself in a sidecar, nothing if all is well."""
-    if sidecar["format"] != FORMAT or sidecar["shard"] != index:
-        return f"it says format {sidecar['format']}, shard {sidecar['shard']}"
-    for record in sidecar["records"]:
-        ok = record["status"] == "ok"
-        if record["shard"] != index or ok == bool(record["kind"]) or ok != bool(record["pieces"]):
-            return f"record of video {record['video_id']!r}: its fields contradict each other"
-        width, height = record["width"], record["height"]
-        if not ok <= width * height <= MOST_PIXELS:
-            return f"record of video {record['video_id']!r}: its frames have {width} x {height} pixels"
-    if sidecar["provisional"] != any(record["kind"] in TRANSIENT for record in sidecar["records"]):
+    if sidecar.format != FORMAT or sidecar.shard != index:
+        return f"it says format {sidecar.format}, shard {sidecar.shard}"
+    for record in sidecar.records:
+        ok = record.status == "ok"
+        if record.shard != index or ok == bool(record.kind) or ok != bool(record.pieces):
+            return f"record of video {record.video_id!r}: its fields contradict each other"
+        if not ok <= record.width * record.height <= MOST_PIXELS:
+            return f"record of video {record.video_id!r}: its frames have {record.width} x {record.height} pixels"
+    if sidecar.provisional != any(record.kind in TRANSIENT for record in sidecar.records):
         return "its field provisional does not match its records"
-    return _wrong_members(sidecar["members"], sidecar["bytes"])
+    return _wrong_members(sidecar.members, sidecar.bytes)
 
 
-def _wrong_members(members: list[tuple[str, int, int]], size: int) -> str:
+def _wrong_members(members: list[Member], size: int) -> str:
     """Members lie one after the other between their headers, and no two have one name."""
-    end = 0
-    for name, offset, length in members:
-        if offset % BLOCK or offset < end + BLOCK or offset + length > size:
-            return f"member {name!r:.80} lies at {offset} to {offset + length} of {size} bytes"
-        end = offset + length
-    names = [name for name, _, _ in members]
+    starts = np.array([member.offset for member in members], np.int64)
+    ends = starts + np.array([member.size for member in members], np.int64)
+    before = np.concatenate([[0], ends])[:-1]
+    wrong = np.flatnonzero((starts % BLOCK != 0) | (starts < before + BLOCK) | (ends > size))
+    if len(wrong):
+        member = members[wrong[0]]
+        return f"member {member.name!r:.80} lies at {member.offset} to {member.offset + member.size} of {size} bytes"
+    names = [member.name for member in members]
     if len(set(names)) < len(names):
         return f"it has two members {next(name for name in names if names.count(name) > 1)!r:.80}"
     return ""

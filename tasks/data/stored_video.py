@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
 from tasks.data.sample import check_mp4
+from tasks.data.sidecar import Record
 from tasks.video.decoder_process import DecoderProcess
 from tasks.video.errors import VideoError
 from tasks.video.stack import new_file
@@ -17,9 +17,7 @@ _KIND = slice(4, 8), b"ftyp"
 """Where an mp4 says that it is one; by other beginnings FFmpeg would take it for something else."""
 
 
-def differences(
-    name: str, data: bytes | memoryview, count: int, record: dict[str, Any], decoder: DecoderProcess
-) -> list[str]:
+def differences(name: str, data: bytes | memoryview, count: int, record: Record, decoder: DecoderProcess) -> list[str]:
     """Return what differs between `<key>.rgb.mp4` and its record, at most one line.
 
     Args:
@@ -29,7 +27,7 @@ def differences(
         record: The record, with height and width.
         decoder: What decodes it; a file that crashes the process in it is a difference.
     """
-    size = tuple(record[side] + record[side] % 2 for side in ("height", "width"))
+    size = tuple(side + side % 2 for side in (record.height, record.width))
     if data[_KIND[0]] != _KIND[1]:
         return [f"{name}: {len(data)} bytes are not an mp4"]
     file = new_file()

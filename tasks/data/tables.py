@@ -15,7 +15,7 @@ from tasks.data import storage
 from tasks.data.manifest import MANIFEST, PARTS, SPLITS, Digest, classes_of, digest
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import num_shards, settings_digest
-from tasks.data.sidecar import FORMAT, read_sidecars
+from tasks.data.sidecar import FORMAT, Record, read_sidecars
 from tasks.data.table_file import LARGEST, BadContent, each_column, from_bytes, to_bytes
 from tasks.errors import UserError
 from tasks.remote import reason
@@ -133,14 +133,14 @@ def write_records(root: str) -> pa.Table:
         UserError: a sidecar is damaged.
     """
     shards = range(read_description(root)["shards"])
-    table = records_of(record for sidecar in read_sidecars(root, shards=shards) for record in sidecar["records"])
+    table = records_of(record for sidecar in read_sidecars(root, shards=shards) for record in sidecar.records)
     storage.publish(table_path(root, "records"), to_bytes(table))
     return table
 
 
-def records_of(records: Iterable[dict[str, Any]]) -> pa.Table:
+def records_of(records: Iterable[Record]) -> pa.Table:
     """Return records as they stand in records.parquet."""
-    rows = [{name: record[name] for name in RECORDS.names} for record in records]
+    rows = [{name: getattr(record, name) for name in RECORDS.names} for record in records]
     return pa.Table.from_pylist(rows, schema=RECORDS).sort_by("video_id")
 
 

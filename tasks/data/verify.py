@@ -14,7 +14,7 @@ from tasks.data.manifest import digest
 from tasks.data.sample import FLOW, JSON, RGB, read_facts, sample_key
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import plan, tar_path
-from tasks.data.sidecar import DamagedSidecar, numbered, read_sidecar, read_sidecars
+from tasks.data.sidecar import DamagedSidecar, Piece, Record, Sidecar, numbered, read_sidecar, read_sidecars
 from tasks.data.table_file import differs_from_written
 from tasks.data.tables import (
     BadTable,
@@ -66,9 +66,9 @@ def verify_shard(root: str, index: int) -> list[str]:
         return [f"{where} has a sidecar but no tar: delete the sidecar and run the same `marey prepare` again"]
     try:
         data = storage.open_whole(path)
-        if len(data) != sidecar["bytes"]:
-            return [f"{where} has {len(data)} bytes, its sidecar says {sidecar['bytes']}"]
-        if _sha256(data) != sidecar["sha256"]:
+        if len(data) != sidecar.bytes:
+            return [f"{where} has {len(data)} bytes, its sidecar says {sidecar.bytes}"]
+        if _sha256(data) != sidecar.sha256:
             return [f"{where} does not match the sha256 in its sidecar"]
         return [f"{where}{text}" for text in _verify_content(root, sidecar, data)]
     except OSError as error:
@@ -103,7 +103,7 @@ def verify_dataset(root: str) -> list[str]:
         except BadTable as error:
             differences.append(str(error))
     damaged: list[DamagedSidecar] = []
-    sidecars = {sidecar["shard"]: sidecar for sidecar in read_sidecars(root, damaged)}
+    sidecars = {sidecar.shard: sidecar for sidecar in read_sidecars(root, damaged)}
     differences += map(str, damaged)
     if description is not None and "manifest" in tables:
         differences += _compare_shards(root, description, tables["manifest"], sidecars, {e.shard for e in damaged})
@@ -114,7 +114,7 @@ def verify_dataset(root: str) -> list[str]:
     if damaged:
         # It has more than the sidecars that can be read.
         return differences + _bytes_differ(root, "records", records)
-    made = [record for sidecar in sidecars.values() for record in sidecar["records"]]
+    made = [record for sidecar in sidecars.values() for record in sidecar.records]
     return differences + (_compare_records(made, records) or _bytes_differ(root, "records", records_of(made)))
 
 
@@ -136,7 +136,7 @@ def _bytes_differ(root: str, name: str, table: pa.Table) -> list[str]:
 
 
 def _compare_shards(
-    root: str, description: dict[str, Any], manifest: pa.Table, sidecars: dict[int, dict[str, Any]], damaged: set[int]
+    root: str, description: dict[str, Any], manifest: pa.Table, sidecars: dict[int, Sidecar], damaged: set[int]
 ) -> list[str]:
     plans = plan(manifest, read_settings(description))
     differences = []
@@ -146,11 +146,11 @@ def _compare_shards(
         if sidecar is None:
             differences += [] if shard.index in damaged else [f"{where} is missing"]
             continue
-        if sidecar["settings"] != description["settings_digest"]:
+        if sidecar.settings != description["settings_digest"]:
             differences.append(f"{where} was made with other settings")
-        if sidecar["provisional"]:
+        if sidecar.provisional:
             differences.append(f"{where} is provisional: run the same `marey prepare` again")
-        if [r["video_id"] for r in sidecar["records"]] != [row["video_id"] for row in shard.take(manifest)]:
+        if [r.video_id for r in sidecar.records] != [row["video_id"] for row in shard.take(manifest)]:
             differences.append(f"{where} holds other videos than planned")
         if not storage.exists(tar_path(root, shard.index)):
             differences.append(f"{where} has no tar")
@@ -165,9 +165,9 @@ def _sha256(data: Sliceable) -> str:
     return state.hexdigest()
 
 
-def _verify_content(root: str, sidecar: dict[str, Any], data: Sliceable) -> list[str]:
+def _verify_content(root: str, sidecar: Sidecar, data: Sliceable) -> list[str]:
     """Return what is wrong with the members of a shard, to be put behind its number."""
-    places = {name: (offset, offset + size) for name, offset, size in sidecar["members"]}
+    places = {member.name: (member.offset, member.offset + member.size) for member in sidecar.members}
     try:
         settings = read_settings(read_description(root))
     except UserError:
@@ -175,43 +175,43 @@ def _verify_content(root: str, sidecar: dict[str, Any], data: Sliceable) -> list
     differences = []
     expected = set()
     with DecoderProcess() as decoder:  # which starts with the first video
-        for record in sidecar["records"]:
+        for record in sidecar.records:
             expected |= _names(record, settings)
             found = _check(record, places, data, settings, decoder)
-            differences += [f", video {record['video_id']}: {text}" for text in found]
+            differences += [f", video {record.video_id}: {text}" for text in found]
     return differences + [f": member {name} belongs to no record" for name in sorted(places.keys() - expected)]
 
 
 def _check(
-    record: dict[str, Any],
+    record: Record,
     places: dict[str, tuple[int, int]],
     data: Sliceable,
     settings: PrepareSettings,
     decoder: DecoderProcess,
 ) -> list[str]:
-    if record["status"] != "ok":
+    if record.status != "ok":
         return []
-    pieces, flow = record["pieces"], settings.flow != "none"
-    frames, flows = sum(piece["frames"] for piece in pieces), sum(piece["flows"] for piece in pieces)
+    pieces, flow = record.pieces, settings.flow != "none"
+    frames, flows = sum(piece.frames for piece in pieces), sum(piece.flows for piece in pieces)
     differences = []
-    if frames != record["frames"] or flows != record["flows"]:
+    if frames != record.frames or flows != record.flows:
         differences.append("its pieces do not add up to its frames and flows")
-    if record["flows"] != (record["frames"] - 1 if flow else 0):
-        differences.append(f"{counted(record['flows'], 'flow')} for {counted(record['frames'], 'frame')}")
+    if record.flows != (record.frames - 1 if flow else 0):
+        differences.append(f"{counted(record.flows, 'flow')} for {counted(record.frames, 'frame')}")
     lacking = sorted(_names(record, settings) - places.keys())
     if lacking:
         return [*differences, f"{lacking[0]} is missing"]
     for number, piece in enumerate(pieces, 1):
-        key = sample_key(record["video_id"], number, len(pieces))
+        key = sample_key(record.video_id, number, len(pieces))
         rgb = f"{key}.{RGB[settings.rgb]}"
         differences += _facts(f"{key}.{JSON}", _member(data, places, f"{key}.{JSON}"), piece)
         content = _member(data, places, rgb)
         if settings.rgb == "h264":
-            differences += stored_video.differences(rgb, content, piece["frames"], record, decoder)
+            differences += stored_video.differences(rgb, content, piece.frames, record, decoder)
         else:
-            differences += _images(rgb, content, piece["frames"], record)
+            differences += _images(rgb, content, piece.frames, record)
         if flow:
-            differences += _images(f"{key}.{FLOW}", _member(data, places, f"{key}.{FLOW}"), piece["flows"], record)
+            differences += _images(f"{key}.{FLOW}", _member(data, places, f"{key}.{FLOW}"), piece.flows, record)
     return differences
 
 
@@ -220,19 +220,19 @@ def _member(data: Sliceable, places: dict[str, tuple[int, int]], name: str) -> b
     return data[start:end]
 
 
-def _facts(name: str, data: bytes | memoryview, piece: dict[str, Any]) -> list[str]:
+def _facts(name: str, data: bytes | memoryview, piece: Piece) -> list[str]:
     try:
         facts = read_facts(data)
     except ValueError as error:
         return [f"{name} is damaged ({error})"]
     return [
-        f"{name} has {facts.get(field)} {field}, its record {piece[field]}"
+        f"{name} has {facts.get(field)} {field}, its record {getattr(piece, field)}"
         for field in ("frames", "flows")
-        if facts.get(field) != piece[field]
+        if facts.get(field) != getattr(piece, field)
     ]
 
 
-def _images(name: str, data: bytes | memoryview, count: int, record: dict[str, Any]) -> list[str]:
+def _images(name: str, data: bytes | memoryview, count: int, record: Record) -> list[str]:
     try:
         file = ArrowFile(data)
         if len(file) != count:
@@ -242,7 +242,7 @@ def _images(name: str, data: bytes | memoryview, count: int, record: dict[str, A
     except DamagedMember as error:
         return [f"{name} is damaged ({error})"]
     columns, decode = (("jpeg",), decode_rgb) if name.endswith(RGB["jpeg"]) else (("x", "y"), decode_gray)
-    size = (record["height"], record["width"])
+    size = (record.height, record.width)
     for number, images in enumerate(rows):
         for image in images:
             try:
@@ -256,15 +256,15 @@ def _images(name: str, data: bytes | memoryview, count: int, record: dict[str, A
     return [] if written == data else [f"{name} has other bytes than marey writes for its images"]
 
 
-def _names(record: dict[str, Any], settings: PrepareSettings) -> set[str]:
-    pieces = len(record["pieces"])
-    keys = [sample_key(record["video_id"], number, pieces) for number in range(1, pieces + 1)]
+def _names(record: Record, settings: PrepareSettings) -> set[str]:
+    pieces = len(record.pieces)
+    keys = [sample_key(record.video_id, number, pieces) for number in range(1, pieces + 1)]
     suffixes = [JSON, RGB[settings.rgb], *([FLOW] if settings.flow != "none" else [])]
     return {f"{key}.{suffix}" for key in keys for suffix in suffixes}
 
 
-def _compare_records(sidecars: list[dict[str, Any]], records: pa.Table) -> list[str]:
-    made = {record["video_id"]: {name: record[name] for name in records.column_names} for record in sidecars}
+def _compare_records(sidecars: list[Record], records: pa.Table) -> list[str]:
+    made = {record.video_id: {name: getattr(record, name) for name in records.column_names} for record in sidecars}
     table = records.to_pylist()
     counts = Counter(row["video_id"] for row in table)
     differences = [f"records.parquet has {n} rows for {video_id}" for video_id, n in counts.items() if n > 1]

@@ -141,4 +141,4 @@ class Preparations:
                 settled[str(path.relative_to(out))] = path.stat().st_mtime_ns
 
     def _provisional(self, out: Path) -> bool:
-        return any(sidecar["provisional"] for sidecar in read_sidecars(str(out)))
+        return any(sidecar.provisional for sidecar in read_sidecars(str(out)))

@@ -72,7 +72,7 @@ def names(out: str) -> list[str]:
 def content(root: str) -> list[str]:
     """sha256 of each tar, as read, and as its sidecar says."""
     tars = [hashlib.sha256(storage.read_bytes(shard.tar_path(root, i))).hexdigest() for i in range(4)]
-    assert tars == [sidecar["sha256"] for sidecar in read_sidecars(root)]
+    assert tars == [sidecar.sha256 for sidecar in read_sidecars(root)]
     return tars
 
 
@@ -203,7 +203,7 @@ def test_a_store_that_goes_on_refusing(s3, out: str, tmp_path: Path, capsys: pyt
 
 def test_samples_are_read_by_their_ranges(whole: PrepareResult, there: PrepareResult, s3, out: str) -> None:
     local, dataset = open_dataset(whole.dataset), open_dataset(there.dataset)
-    size = read_sidecar(there.dataset, 0)["bytes"]
+    size = read_sidecar(there.dataset, 0).bytes
     for ours, theirs in zip(dataset.samples("test"), local.samples("test"), strict=True):
         s3.requests.clear()
         np.testing.assert_array_equal(dataset.rgb(ours, [0, 11]), local.rgb(theirs, [0, 11]))

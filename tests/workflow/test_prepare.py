@@ -141,8 +141,8 @@ def test_parts_of_a_long_video_are_made_at_once_and_as_by_one_worker(
     records = {record["video_id"]: record for record in tables.read_table(result.dataset, "records").to_pylist()}
     assert (records["a%2Fwhole"]["frames"], records["a%2Fwhole"]["flows"]) == (47, 46)
     (sidecar,) = read_sidecars(result.dataset)
-    (cut,) = [record["pieces"] for record in sidecar["records"] if record["video_id"] == "a%2Fwhole"]
-    assert [piece["frames"] for piece in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
+    (cut,) = [record.pieces for record in sidecar.records if record.video_id == "a%2Fwhole"]
+    assert [piece.frames for piece in cut] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 2]
 
 
 def test_a_piece_that_ends_after_its_shard_is_written_finds_its_folder(

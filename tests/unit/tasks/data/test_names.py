@@ -128,7 +128,7 @@ def test_a_folder_of_things_that_are_no_files(tmp_path):
         "lost": "missing",
         "self": "missing",
     }
-    assert not read_sidecar(out, 0)["provisional"]
+    assert not read_sidecar(out, 0).provisional
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tasks.data.manifest import Listing, Row, build, digest, video_id_of
 from tasks.data.process import process_video
 from tasks.data.settings import PrepareSettings
 from tasks.data.shard import pending, plan, settings_digest, tar_path, write_shard
-from tasks.data.sidecar import read_sidecar, read_sidecars
+from tasks.data.sidecar import Member, read_sidecar, read_sidecars
 from tasks.data.tables import (
     check_output,
     describe,
@@ -111,19 +111,19 @@ def test_tar_is_plain_and_the_sidecar_points_into_it(made):
     root, manifest = made
     names = set()
     for sidecar in read_sidecars(str(root)):
-        data = storage.read_bytes(tar_path(str(root), sidecar["shard"]))
-        assert len(data) == sidecar["bytes"]
-        with tarfile.open(tar_path(str(root), sidecar["shard"])) as tar:
+        data = storage.read_bytes(tar_path(str(root), sidecar.shard))
+        assert len(data) == sidecar.bytes
+        with tarfile.open(tar_path(str(root), sidecar.shard)) as tar:
             members = tar.getmembers()
-            assert [(m.name, m.offset_data, m.size) for m in members] == sidecar["members"]
+            assert [Member(m.name, m.offset_data, m.size) for m in members] == sidecar.members
             assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
             for member in members:
                 assert tar.extractfile(member).read() == data[member.offset_data : member.offset_data + member.size]
             names |= {m.name for m in members}
-        for record in sidecar["records"]:
-            assert record["shard"] == sidecar["shard"]
-        assert not sidecar["provisional"]
-        assert sidecar["settings"] == settings_digest(SETTINGS)
+        for record in sidecar.records:
+            assert record.shard == sidecar.shard
+        assert not sidecar.provisional
+        assert sidecar.settings == settings_digest(SETTINGS)
     assert "行動 név.json" in names
     assert "long" * 40 + "~0001.rgb.arrow" in names
     assert "plain.json" in names
@@ -261,6 +261,6 @@ def test_output_on_another_file_system(source, tmp_path):
     shards = plan(manifest, SETTINGS)
     for shard in shards:
         write_shard(root, shard, [fake(row["video_id"]) for row in shard.take(manifest)], "x")
-    assert [sidecar["shard"] for sidecar in read_sidecars(root)] == [0, 1]
+    assert [sidecar.shard for sidecar in read_sidecars(root)] == [0, 1]
     assert pending(root, shards, "x") == []
     check_output(root, digest(manifest), SETTINGS)

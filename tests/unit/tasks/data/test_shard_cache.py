@@ -55,7 +55,7 @@ def kept(cache):
 
 
 def shas(source):
-    return sorted(f"{read_sidecar(str(source), shard)['sha256']}.tar" for shard in range(SHARDS))
+    return sorted(f"{read_sidecar(str(source), shard).sha256}.tar" for shard in range(SHARDS))
 
 
 def allow(monkeypatch, size):
@@ -104,7 +104,7 @@ def test_a_shard_that_is_not_what_its_sum_says_is_not_kept(source, cache, caplog
     content[-1] ^= 1  # in the padding: no frame is hurt
     tar.write_bytes(content)
     read_all(source)
-    assert kept(cache) == sorted(name for name in shas(source) if name[:64] != read_sidecar(str(source), 0)["sha256"])
+    assert kept(cache) == sorted(name for name in shas(source) if name[:64] != read_sidecar(str(source), 0).sha256)
     assert "does not match its sha256" in caplog.text
 
 
@@ -157,7 +157,7 @@ def test_another_dataset_gets_the_room_of_one_that_nobody_reads(source, cache, t
     os.close(reading)
     subprocess.run([sys.executable, "-c", code.format(str(other))], env=environment, check=True, timeout=120)
     assert not set(shas(source)) <= set(kept(cache))
-    assert {read_sidecar(other, 0)["sha256"] + ".tar", "notes.tar", f"{'0' * 64}.tar"} <= set(kept(cache))
+    assert {read_sidecar(other, 0).sha256 + ".tar", "notes.tar", f"{'0' * 64}.tar"} <= set(kept(cache))
 
 
 def _key(source):

@@ -83,7 +83,7 @@ def test_every_damaged_one_is_found_and_made_again(root):
     path_of(root, 0).write_bytes(b"{")
     path_of(root, 2).write_bytes(b"")
     damaged = []
-    assert [sidecar["shard"] for sidecar in read_sidecars(root, damaged)] == [1]
+    assert [sidecar.shard for sidecar in read_sidecars(root, damaged)] == [1]
     assert [error.shard for error in damaged] == [0, 2]
     description = read_description(root)
     plans = plan(read_table(root, "manifest"), read_settings(description))
