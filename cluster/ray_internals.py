@@ -126,6 +126,44 @@ def recount_nodes(wait_s: float = 0.0) -> None:
     ray.wait([coordinator.get_reserved_resources.remote("", recompute=True)], timeout=wait_s)
 
 
+def count_what_stays() -> None:
+    """Have the controller of an elastic training, which is this process, count room only where workers can start.
+
+    By itself it counts machines that are being taken away, and for up to 20 s those that have gone, and then waits for
+    workers that nobody starts. One with workers counts until they end, as a resize would not wait for their checkpoint.
+    """
+    import ray
+    from ray._private.state import state
+    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy as Policy
+
+    if hasattr(Policy, "own_nodes"):  # it does so already
+        return
+    start, resize = Policy.make_decision_for_non_running_worker_group, Policy.make_decision_for_running_worker_group
+    count = Policy._count_possible_workers
+
+    def start_where_it_stays(policy: Any) -> Any:
+        policy.own_nodes = set()
+        return start(policy)
+
+    def resize_where_it_stays(policy: Any, worker_group_state: Any, worker_group_status: Any) -> Any:
+        policy.own_nodes = {worker.metadata.node_id for worker in worker_group_state.workers}
+        return resize(policy, worker_group_state, worker_group_status)
+
+    def count_where_it_stays(policy: Any, reserved: dict[str, dict[str, float]]) -> int:
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        leaving = state.get_draining_nodes().keys() - policy.own_nodes
+        staying = {node["NodeID"] for node in nodes if node["Alive"]} - leaving
+        return count(policy, {node: room for node, room in reserved.items() if node in staying})
+
+    for name, changed in {
+        "own_nodes": set(),
+        "make_decision_for_non_running_worker_group": start_where_it_stays,
+        "make_decision_for_running_worker_group": resize_where_it_stays,
+        "_count_possible_workers": count_where_it_stays,
+    }.items():
+        setattr(Policy, name, changed)
+
+
 def is_actor_dead(actor_id: str) -> bool:
     """Tell whether an actor has ended, or is not known any more."""
     from ray._private.state import actors

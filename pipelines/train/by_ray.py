@@ -15,9 +15,6 @@ from pipelines.train.variables import variables
 from pipelines.train.waiting import Waiting
 from pipelines.train.worker import Job, work
 
-PREEMPTION_GRACE_S = 5.0
-"""Time after the deadline of a machine that is taken away before the others start anew, so that it is gone by then."""
-
 
 def fit_by_ray(job: Job, callbacks: tuple[Any, ...], console: AbstractContextManager[object]) -> bool:
     """Run the workers; return whether training came to its end: it does not where the user stops it.
@@ -48,13 +45,12 @@ def fit_by_ray(job: Job, callbacks: tuple[Any, ...], console: AbstractContextMan
         run_config=ray.train.RunConfig(
             name=job.folder.name,
             **ray_storage(job.folder.address.rpartition("/")[0]),
-            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
-                max_failures=-1, preemption_grace_s=PREEMPTION_GRACE_S
-            ),
+            failure_config=ray.train.FailureConfig(max_failures=-1),
             callbacks=[Recount(), Restarts(compute.max_failures), *callbacks],  # type: ignore[list-item]
         ),
     )
     ray_internals.reserve_as(trainer, job.run_id)
+    ray_internals.recount_nodes()  # so that an elastic training starts with the machines that have just joined
     told = set_where_unset(variables(compute, drains=job.drains))
     with told, Waiting(compute) as waiting, Stopping(job.folder) as stopping, console:
         try:

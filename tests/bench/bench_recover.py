@@ -26,7 +26,7 @@ NOTICE_S = 8
 BARE = """
 import sys, time, ray, ray.train
 from ray.train.torch import TorchTrainer
-ray.init(log_to_driver=False, logging_level=40)
+ray.init(log_to_driver=False, logging_level=40, runtime_env={"env_vars": {"GLOO_SOCKET_IFNAME": "eth0"}})
 def loop(config):
     if ray.train.get_context().get_world_rank() == 0:
         open(config["began"], "w").write(str(time.time()))
@@ -57,6 +57,7 @@ def after_a_kill(trainings: Trainings, name: str) -> float:
     pair = trainings.pair()
     with trainings.started(name, **ELASTIC) as training:
         training.reach(10)
+        assert all(host.runs("RayTrainWorker") for host in pair), training.said()
         before = starts(training)
         (worker,) = [each for each in pair[1].members() if each.name().startswith("ray::RayTrainW")]
         worker.kill()
@@ -68,6 +69,7 @@ def after_a_drain(trainings: Trainings, name: str) -> float:
     pair = trainings.pair()
     with trainings.started(name, **ELASTIC) as training:
         training.reach(10)
+        assert all(host.runs("RayTrainWorker") for host in pair), training.said()
         before = starts(training)
         return until_a_step(training, before, pair[1].drain(NOTICE_S))
 

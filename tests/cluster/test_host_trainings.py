@@ -58,6 +58,7 @@ def test_a_host_is_lost_and_another_joins(trainings, pair):
 
 @pytest.mark.long
 def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
+    before = trainings.controller_logs()
     with trainings.started("drained", **ELASTIC, max_failures=0) as training:
         training.reach(6)
         gone = pair[1].drain(8)
@@ -66,6 +67,9 @@ def test_a_host_is_taken_away_at_a_deadline(trainings, pair):
         assert time.monotonic() - gone < 120
         training.end()
     trainings.check("drained")
+    (log,) = trainings.controller_logs() - before
+    assert "Started training worker group of size 1" in log.read_text()
+    assert "startup timed out" not in log.read_text(), "it counted on the host that it knew to leave"
 
 
 @pytest.mark.long

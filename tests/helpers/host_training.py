@@ -95,9 +95,15 @@ class Trainings:
 
     def pair(self) -> list[hosts.Host]:
         """Return the two hosts that train; new ones are in the places of those that are lost."""
+        for host in list(self.network.hosts):
+            host.settle()
         while len(self.network.hosts) < 3:
             self.join()
         return self.network.hosts[1:]
+
+    def controller_logs(self) -> set[Path]:
+        """Return the logs of the controllers of all trainings so far, on all hosts."""
+        return set(self.network.folder.glob("host-*/ray/session_2*/logs/train/*-sys-controller-*.log"))
 
     def start_mlflow(self) -> None:
         """Start MLflow's server, if it does not run."""

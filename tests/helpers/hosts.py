@@ -155,6 +155,11 @@ class Host:
         self._later.start()
         return self._later
 
+    def settle(self) -> None:
+        """Wait until what was set for later, as by `drain` and `cut_for`, has happened."""
+        if self._later is not None:
+            self._later.join()
+
     def unplug(self) -> None:
         """Pull cable and plug: nobody is told that the host has ended."""
         self.cut()
