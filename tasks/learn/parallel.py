@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -64,9 +65,11 @@ def wrap(network: nn.Module, device: torch.device, group: ProcessGroup | None, *
     for parameter in trainable(network):
         parameter.register_hook(_as_laid_out(parameter))  # type: ignore[no-untyped-call]
     device_ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(
-        losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True, broadcast_buffers=False
-    )
+    with warnings.catch_warnings():  # its successor would still send the buffers once
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            losses, device_ids=device_ids, process_group=group, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def loader(dataset: Dataset, threads: int) -> tuple[float, float]:
     cpu, rates = [], []
     for epoch in range(EPOCHS):
         start, cpu_start = time.perf_counter(), time.process_time()
-        clips = sum(len(batch.labels) for batch in loader.batches(epoch, 0, 1))
+        clips = sum(portion.count for portion in loader.batches(epoch, 0, 1))
         cpu.append((time.process_time() - cpu_start) / clips)
         rates.append(clips / (time.perf_counter() - start))
     return statistics.median(cpu), statistics.median(rates)
