@@ -53,7 +53,7 @@ def main() -> int:
         overrides = dict(recipes.assignment(text) for text in arguments.set)
         every = study.cells(dataset, arguments.seeds, overrides)
         cells = [cell for cell in every if any(name in cell.configuration for name in arguments.only)]
-        folder = (arguments.cells or root / "cells") / name
+        folder = (arguments.cells or root / "cells").resolve() / name
         train(cells, folder, root / name / "weights", arguments.jobs)
         text = report.tables(study, cells, folder)
         print(text, flush=True)
