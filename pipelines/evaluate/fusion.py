@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.result import EvaluateResult, joined, per_class_csv, percentages
 from pipelines.evaluate.workflow import Plan, carry_out, plan
 from pipelines.text import columns
-from pipelines.tracking import local_folder, make_folder
+from pipelines.tracking import Tracker, local_folder, make_folder, workspace
 from pipelines.tracking.workspace import address_of, upload
 from tasks.words import counted
 
@@ -42,6 +42,8 @@ class FusedResult:
     """Metrics of the weighted sum."""
     folder: Path
     """Holds result.json, per_class.csv and scores.npz."""
+    run_id: str | None = None
+    """The fused result's own run in MLflow, where it has one."""
 
 
 def fuse(results: Sequence[EvaluateResult], score_weights: Sequence[float] | None = None) -> FusedResult:
@@ -104,7 +106,12 @@ def evaluate_together(
         _check(members, score_weights)
         _folder(members, plans[0].folder)
     results = [carry_out(one, workers=workers, address=address) for one in plans]
-    return results, fuse(results, score_weights) if len(results) > 1 else None
+    if len(results) < 2:
+        return results, None
+    fused = fuse(results, score_weights)
+    if all(one.run_id is not None for one in results):  # checkpoints by their folder may be of nobody's MLflow
+        fused = replace(fused, run_id=_track(fused, plans[0].trained.experiment))
+    return results, fused
 
 
 def choose_weights(streams: Sequence[str], score_weights: Sequence[float] | None) -> list[float]:
@@ -141,6 +148,25 @@ def _of_plan(one: Plan) -> _Member:
 
 def _labels(table: Any) -> dict[str, int]:
     return dict(zip(table["video_ids"].tolist(), table["labels"].tolist(), strict=True))
+
+
+def _track(result: FusedResult, experiment: str | None) -> str:
+    """Log a fused result as an MLflow run of its own, which names the runs that it sums; return the id."""
+    first = result.runs[0]
+    tags = {
+        "fused.runs": " ".join(str(one.run_id) for one in result.runs),
+        "fused.weights": " ".join(f"{weight:g}" for weight in result.score_weights),
+        "fused.score_space": result.score_space,
+        "dataset.uri": first.dataset,
+    }
+    name = joined([one.run_name for one in result.runs])
+    with Tracker.start(workspace(), name, params={}, tags=tags, experiment=experiment) as tracker:
+        tracker.log_metrics(
+            {f"{first.part}/fused/{key}": value for key, value in _values(result.fused).items()}, step=0
+        )
+        tracker.log_artifact(result.folder, f"evaluate/{result.folder.name}")
+        tracker.set_note(f"```\n{to_text(result)}\n```")
+    return tracker.run_id
 
 
 def _check(members: Sequence[_Member], score_weights: Sequence[float] | None) -> list[float]:
@@ -182,6 +208,7 @@ def to_dict(result: FusedResult) -> dict[str, Any]:
         "score_space": result.score_space,
         "videos": result.videos,
         "folder": address_of(result.folder),
+        "run_id": result.run_id,
     }
 
 

@@ -180,8 +180,12 @@ class Recipe:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    experiment: str | None = None
+    """MLflow experiment of the run; null takes MLFLOW_EXPERIMENT_NAME, else `marey`."""
 
     def __post_init__(self) -> None:
+        if self.experiment is not None and not self.experiment.strip():
+            raise ValueError("experiment is empty: name an MLflow experiment, or leave it out")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"name is {self.name!r}, but names a folder: use letters, digits, '.', '_' and '-'")
         if len(self.name.encode()) > LONGEST_NAME:

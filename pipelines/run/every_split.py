@@ -116,7 +116,7 @@ def average(
     _refuse_unlike(loaded, score_weights)
     for recipe in loaded:
         refuse_missing(recipe)
-    uri = open_store(workspace())
+    uri = open_store(workspace(), loaded[0].experiment)
     if ALL in (*splits, *folds):  # prepared first, to know them
         attach(address)
         refuse_unshared(uri)
@@ -137,7 +137,7 @@ def average(
     shown = [runs[0][0].evaluation.division] if divisions == [Division()] else [one.name for one in divisions]
     result = AverageResult(names, shown, runs, fused, local_path(folder.address) if folder else None)
     if folder is not None:
-        _track(result, folder)
+        _track(result, folder, loaded[0].experiment)
     return result
 
 
@@ -187,7 +187,7 @@ def _divided(recipe: Recipe, division: Division) -> Recipe:
     return recipes.replaced(recipe, values)
 
 
-def _track(result: AverageResult, folder: AverageFolder) -> None:
+def _track(result: AverageResult, folder: AverageFolder, experiment: str | None) -> None:
     """Log the means as an MLflow run of their own, which names the runs that they average."""
     content = to_dict(result)
     runs = [one.trained.run_id for runs in result.runs for one in runs]
@@ -198,6 +198,7 @@ def _track(result: AverageResult, folder: AverageFolder) -> None:
         tags={"average": "mean over divisions", "average.runs": " ".join(runs)},
         key=claim.own_key(folder),
         run_id=folder.read_run_id(),
+        experiment=experiment,
     )
     with tracker:
         for name, row in content["rows"].items():

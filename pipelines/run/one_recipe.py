@@ -66,7 +66,7 @@ def run(
     refuse_impossible(recipe)
     refuse_missing(recipe)
     finished = refuse_other(recipe)
-    uri = open_store(workspace())
+    uri = open_store(workspace(), recipe.experiment)
     if not finished:
         attach(address)
         refuse_unshared(uri)  # before videos are prepared for hours

@@ -36,9 +36,9 @@ _answered: set[str] = set()
 """Stores that have answered this process once: from then on more patience is right."""
 
 
-def experiment_name() -> str:
-    """Return MLFLOW_EXPERIMENT_NAME, else our own."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+def experiment_name(named: str | None = None) -> str:
+    """Return the experiment that a recipe names, else MLFLOW_EXPERIMENT_NAME, else our own."""
+    return named or os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
 def prepare_environment(environment: MutableMapping[str, str]) -> None:
@@ -86,10 +86,14 @@ def _client_class() -> type[MlflowClient]:
     return Client
 
 
-def open_store(workspace: str | Path) -> str:
+def open_store(workspace: str | Path, experiment: str | None = None) -> str:
     """Return the address of a store that runs can be written to, in a workspace that can be written.
 
-    Makes workspace and database where they are missing. Drivers call it before they start Ray.
+    Makes workspace, database and experiment where they are missing. Drivers call it before they start Ray.
+
+    Args:
+        workspace: path or URL.
+        experiment: as a recipe names it.
 
     Raises:
         UserError: the workspace or the store is set up wrongly, or the experiment has been deleted.
@@ -97,7 +101,7 @@ def open_store(workspace: str | Path) -> str:
     """
     uri = tracking_uri(workspace)
     make_workspace(workspace)
-    experiment_id(uri, workspace)
+    experiment_id(uri, workspace, experiment)
     return uri
 
 
@@ -112,7 +116,7 @@ def read_store(workspace: str | Path) -> str:
     file = database_file(uri)
     if file is None or file.exists():
         with _alone(file):
-            _ask(uri, write=False)
+            _ask(uri, experiment_name(), write=False)
     return uri
 
 
@@ -147,8 +151,8 @@ def outdated(uri: str, name: str) -> list[schema.Tables]:
     return _within(ANSWER_SECONDS, lambda: schema.outdated(uri, write=True, name=name), uri, name)
 
 
-def experiment_id(uri: str, workspace: str | Path) -> str:
-    """Return the id of our experiment; it and the database are made where they are missing.
+def experiment_id(uri: str, workspace: str | Path, named: str | None = None) -> str:
+    """Return the id of an experiment, of ours by default; it and the database are made where they are missing.
 
     Raises:
         UserError: the store is set up wrongly, or the experiment has been deleted.
@@ -161,17 +165,18 @@ def experiment_id(uri: str, workspace: str | Path) -> str:
     with _alone(file):
         if file:
             make_file(file, tighten=file.is_relative_to(Path(workspace).resolve()))
-        experiment = _ask(uri, write=True) or _make_experiment(uri, workspace)
+        name = experiment_name(named)
+        experiment = _ask(uri, name, write=True) or _make_experiment(uri, name, workspace)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
             f"the MLflow experiment {experiment.name} has been deleted in {shown(uri)}: restore it (`{VARIABLE}="
             f"{without_credentials(uri)} mlflow experiments restore --experiment-id {experiment.experiment_id}`), or "
-            "name another in MLFLOW_EXPERIMENT_NAME"
+            f"name another in {'the recipe' if named else 'MLFLOW_EXPERIMENT_NAME'}"
         )
     return str(experiment.experiment_id)
 
 
-def _make_experiment(uri: str, workspace: str | Path) -> Experiment:
+def _make_experiment(uri: str, name: str, workspace: str | Path) -> Experiment:
     from mlflow.exceptions import MlflowException
 
     store, place = client(uri), None
@@ -182,16 +187,16 @@ def _make_experiment(uri: str, workspace: str | Path) -> Experiment:
         else:
             place = storage.join(str(workspace), "mlartifacts")
     try:
-        return store.get_experiment(store.create_experiment(experiment_name(), artifact_location=place))
+        return store.get_experiment(store.create_experiment(name, artifact_location=place))
     except MlflowException as error:
-        made = store.get_experiment_by_name(experiment_name())  # by another driver, at the same time
+        made = store.get_experiment_by_name(name)  # by another driver, at the same time
         if made is None:
-            raise UserError(f"the MLflow experiment {experiment_name()!r} cannot be made: {error.message}") from error
+            raise UserError(f"the MLflow experiment {name!r} cannot be made: {error.message}") from error
         return made
 
 
-def _ask(uri: str, *, write: bool) -> Experiment | None:
-    """Return our experiment, None where there is none; a store that has not answered yet has seconds for it."""
+def _ask(uri: str, name: str, *, write: bool) -> Experiment | None:
+    """Return an experiment, None where there is none; a store that has not answered yet has seconds for it."""
     file, web = database_file(uri), uri.startswith(("http://", "https://"))
     if uri not in _answered and not web and not uri.startswith("databricks"):
         if file:
@@ -202,7 +207,7 @@ def _ask(uri: str, *, write: bool) -> Experiment | None:
     store = client(uri)  # which imports what it needs, in seconds on a busy machine
 
     def ask() -> Experiment | None:
-        return store.get_experiment_by_name(experiment_name())
+        return store.get_experiment_by_name(name)
 
     if uri in _answered or not web:
         experiment = ask()

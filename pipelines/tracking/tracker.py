@@ -87,6 +87,7 @@ class Tracker:
         key: str | None = None,
         parent_run_id: str | None = None,
         run_id: str | None = None,
+        experiment: str | None = None,
     ) -> Tracker:
         """Open a run in the driver.
 
@@ -98,14 +99,15 @@ class Tracker:
             key: key of the run's folder; with it, a run that an interrupted start has made is taken up.
             parent_run_id: sweep that this run is a trial of.
             run_id: interrupted run to resume; it keeps its parameters.
+            experiment: the run's experiment as a recipe names it; None for the one that all runs go to.
 
         Raises:
             UserError, ClusterError: as `open_store`, or the run is gone.
         """
         uri = tracking_uri(workspace)
-        experiment = experiment_id(uri, workspace)
+        place = experiment_id(uri, workspace, experiment)
         if run_id is None:
-            found = open_run(client(uri), experiment, name, key, parent_run_id)
+            found = open_run(client(uri), place, name, key, parent_run_id)
             tracker = cls(uri, str(found.info.run_id))
             tracker.log_params(params, known=found.data.params)
         else:

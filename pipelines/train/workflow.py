@@ -93,7 +93,7 @@ def train(
         check_dataset(dataset, recipe)
         claim.refuse_held(folder.address)
         wait = OUTAGE_S if parent_run_id else 0.0  # nobody would give the command of a trial again
-        uri = outlast(lambda: open_store(workspace()), wait)
+        uri = outlast(lambda: open_store(workspace(), recipe.experiment), wait)
         alone = recipe.compute.workers == 1 and (on_report is not None or is_alone(address))
         if alone:
             capacity.refuse_too_large_alone(recipe.compute)
@@ -162,6 +162,7 @@ def _train(
             key=claim.own_key(folder),
             parent_run_id=how.parent_run_id,
             run_id=state.run_id if state else None,
+            experiment=recipe.experiment,
         ),
         how.wait_s,
     )

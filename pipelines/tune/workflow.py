@@ -87,7 +87,7 @@ def tune(
         _refuse_fewer(recipe, folder.read_trials())
     check_dataset(dataset, recipe)
     claim.refuse_held(folder.address)
-    uri = open_store(workspace())
+    uri = open_store(workspace(), recipe.experiment)
     attach(address)  # seconds, like torch: what can be refused without them has been
     capacity.refuse_too_large(recipe.compute)
     refuse_unshared(uri)
@@ -101,6 +101,7 @@ def tune(
             tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
             key=claim.own_key(folder),
             run_id=state.run_id if state else None,
+            experiment=recipe.experiment,
         )
         with tracker, masked(workspace()):
             if state is None:

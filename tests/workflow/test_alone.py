@@ -13,6 +13,7 @@ from paths import ROOT
 from pipelines import recipe as recipes
 from pipelines.errors import UserError
 from pipelines.tracking import tracking_uri
+from pipelines.tracking.store import client
 from pipelines.train import train
 from tasks.clips import ClipLoader
 
@@ -51,6 +52,14 @@ print(json.dumps([ray, torch.get_num_threads(), added, left]))
     assert (ray, threads, left) == (False, 2, [])
     assert [name for name in added if name.startswith(("RAY_", "MAREY_"))] == []
     check_tracked(tracking_uri(work), chosen(work, "squares"), 6, "squares")
+
+
+def test_a_recipe_names_its_experiment(short, work, monkeypatch):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of the environment")
+    for name, named, expected in (("named", "gestures", "gestures"), ("other", None, "of the environment")):
+        run_id = train(recipes.replaced(short, {"name": name, "experiment": named})).run_id
+        store = client(tracking_uri(work))
+        assert store.get_experiment(store.get_run(run_id).info.experiment_id).name == expected
 
 
 def test_it_goes_on_after_an_error_that_may_pass_and_not_after_too_many(short, work, monkeypatch, caplog):

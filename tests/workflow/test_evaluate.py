@@ -1,6 +1,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ from pipelines.commands import evaluate as command
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate, fuse
 from pipelines.evaluate.result import per_class, to_text
-from pipelines.tracking import tracking_uri
+from pipelines.tracking import tracking_uri, workspace
+from pipelines.tracking.find_run import find_run
 from pipelines.tracking.tracker import client
 from tasks.data.tables import read_table
 
@@ -178,11 +180,23 @@ def test_runs_are_fused_by_weighted_sums_of_their_scores(result, second):
     assert [run.run_name for run in fused.runs] == ["squares", "flowing"]
 
 
-def test_the_command_fuses_runs(second, dataset, capsys):
+def test_the_command_fuses_runs_and_logs_a_run_of_its_own(second, dataset, capsys):
     assert command.main(command.Args(runs=("squares", "flowing", dataset), weights=(1.0, 2.0))) == 0
     printed = capsys.readouterr().out
     assert "together" in printed
     assert "mean logits of 8 videos" in printed
+    run = find_run("squares+flowing")
+    members = [find_run(name).info.run_id for name in ("squares", "flowing")]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["fused.runs"].split() == members
+    assert run.data.tags["fused.weights"] == "1 2"
+    store = client(tracking_uri(workspace()))
+    (folder,) = store.list_artifacts(run.info.run_id, "evaluate")
+    kept = {Path(file.path).name for file in store.list_artifacts(run.info.run_id, folder.path)}
+    assert kept == {"per_class.csv", "result.json", "scores.npz"}
+    told = json.loads(Path(store.download_artifacts(run.info.run_id, f"{folder.path}/result.json")).read_text())
+    for name in ("top1_percent", "top5_percent", "mean_class_percent", "loss"):
+        assert run.data.metrics[f"test/fused/{name}"] == pytest.approx(told["fused"][name])
 
 
 def test_runs_that_cannot_be_fused_are_refused_before_the_first_is_scored(second, dataset, tmp_path, monkeypatch):
