@@ -48,6 +48,7 @@ def prepare_environment(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it delays every start on a machine without internet
     environment.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each folder
+    environment.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at each end of a run on a server
     environment.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; MLflow itself tries for four
 
 

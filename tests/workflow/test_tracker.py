@@ -130,7 +130,7 @@ def test_the_network_is_logged_without_pickle_and_registered(work, monkeypatch):
     assert set(names) == {"model.pt2"}
 
 
-def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp_path):
+def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp_path, capsys):
     import torch
 
     from cluster.mlflow import serve
@@ -149,7 +149,9 @@ def test_a_server_takes_metrics_artifacts_and_the_network(work, monkeypatch, tmp
         tracker.log_artifact(tmp_path / "checkpoint", "checkpoint")
         network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten()).eval()
         tracker.log_model(network, torch.rand(2, 3, 4, 8, 8), "far")
+        capsys.readouterr()
         tracker.end("FINISHED")
+        assert capsys.readouterr().out == "", "MLflow prints into what belongs to the verb"
         for name in ("far", "models:/far@candidate"):
             found = resolve(name)
             assert found.run_id == tracker.run_id
