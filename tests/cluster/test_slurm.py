@@ -9,8 +9,13 @@ import long_training
 import psutil
 import pytest
 import slurm
+import yaml
 from host_training import MODEL, TRAIN, Trainings
 from paths import ROOT
+
+from tasks.data import open_dataset
+from tasks.stickfigures import FigureSettings
+from tasks.stickfigures.videos import list_videos, write
 
 EPOCHS = 2
 STEPS = 25 * EPOCHS
@@ -128,6 +133,34 @@ def test_a_job_that_is_told_to_stop_is_not_started_again(cluster, trainings, und
     assert long_training.reached(trainings.work, "stopped") < STEPS
     train(cluster, "stopped", 1, options=SHARED).end(ENDED_S)
     check(trainings, "stopped", undisturbed)
+
+
+@pytest.mark.campaign
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_videos_are_prepared_and_a_sweep_goes_over_both_nodes(cluster, trainings):
+    folder = cluster.network.folder
+    settings = FigureSettings()
+    for video in list_videos(settings):
+        write(video, settings, folder / "videos")
+    options = ("--short-side", 32, "--flow", "none", "--shard-videos", 32)
+    said = cluster.submit("prepare", folder / "videos", folder / "dataset", *options).end(ENDED_S)
+    assert "Traceback" not in said
+    assert sum(open_dataset(folder / "dataset").parts.values()) == 140
+    recipe = {
+        "name": "sweep",
+        "data": {"dataset": str(folder / "dataset")},
+        "model": {"name": "tsn", "options": {"tiny": True}},
+        "input": {"size": 32, "segments": 2},
+        "train": {"epochs": 2, "loader_threads": 1},
+        "search": {"trials": 4, "space": {"train.lr": {"log_uniform": [0.001, 0.1]}}},
+    }
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(recipe))
+    job = cluster.submit("tune", folder / "sweep.yaml", options=NO_GPU)
+    job.until(lambda: all(host.runs("ray::trial") for host in cluster.network.hosts[1:]), STARTED_S)
+    assert "best of 4 trials (0 failed)" in job.end(ENDED_S)
+    assert (trainings.work / "sweeps/sweep/best.yaml").exists()
+    assert [left_on(host) for host in cluster.network.hosts[1:]] == [([], 0, 0)] * 2
 
 
 @pytest.mark.campaign
