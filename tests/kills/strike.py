@@ -16,7 +16,8 @@ def strike(cluster: local.LocalCluster, target: str, words: str, random: Random)
 
     Args:
         cluster: the nodes of which it is one, or below one.
-        target: "head" or "node" for the head, or another node, with all that it has started; otherwise any name.
+        target: "head" or "node" for the head, or another node, with all that it has started; "raylet" for one of other
+            nodes, as the head does not outlive its own; otherwise any name.
         words: what the command of a process of another kind holds.
         random: draws one of several.
 
@@ -26,7 +27,7 @@ def strike(cluster: local.LocalCluster, target: str, words: str, random: Random)
     nodes = cluster.processes()
     found = {"head": nodes[:1], "node": nodes[1:]}.get(target)
     if found is None:
-        found = local_nodes.named(cluster, words)
+        found = local_nodes.named(cluster, words, first=int(target == "raylet"))
     if not found:
         return False
     process = random.choice(found)
