@@ -157,7 +157,7 @@ def test_videos_are_prepared_and_a_sweep_goes_over_both_nodes(cluster, trainings
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(recipe))
     job = cluster.submit("tune", folder / "sweep.yaml", options=NO_GPU)
-    job.until(lambda: all(host.runs("ray::trial") for host in cluster.network.hosts[1:]), STARTED_S)
+    job.until(lambda: all(host.runs("ray::ImplicitFunc") for host in cluster.network.hosts[1:]), STARTED_S)
     assert "best of 4 trials (0 failed)" in job.end(ENDED_S)
     assert (trainings.work / "sweeps/sweep/best.yaml").exists()
     assert [left_on(host) for host in cluster.network.hosts[1:]] == [([], 0, 0)] * 2

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -22,45 +16,13 @@ import psutil
 import pytest
 from mlflow_front import FIRST_S
 from paths import ROOT
-from processes import find_line, run, started
+from processes import run
+from shared_mlflow import COMMAND, served
 
 from cluster.errors import ClusterError
 from pipelines.tracking import Tracker
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.store import client
-
-COMMAND = (sys.executable, "-m", "pipelines", "mlflow-server", "--port", "0", "--workers", "1")
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A server as its operator sees it."""
-
-    process: subprocess.Popen[str]
-    url: str
-    lines: list[str]
-    """All that it printed."""
-
-    def variables(self) -> dict[str, str]:
-        """What a shell has after the lines that the server printed for it."""
-        script = "\n".join(line for line in self.lines if line.startswith("  export "))
-        names = re.findall(r"export (\w+)=", script)
-        shown = run(["sh", "-c", script + "".join(f'\nprintf "%s\\n" "${name}"' for name in names)]).stdout
-        return dict(zip(names, shown.splitlines(), strict=True))
-
-
-@contextmanager
-def served(*words: str, **variables: str) -> Iterator[Shared]:
-    with started(
-        [*COMMAND, *words], cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, text=True
-    ) as process:
-        url = find_line(process.stdout, r"^MLflow server: (http://[^/]+)/#/experiments.*\(Ctrl-C ends it\)$")[1]
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "_PASSWORD" in line or ("_URI" in line and "--no-login" in words):
-                break
-        yield Shared(process, url, lines)
 
 
 def refused(*words: str, **variables: str) -> str:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
-import pwd
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import postgres
 import processes
 import pytest
-from paths import ROOT
+from postgres import PASSWORD, QUOTED, address, query
 from small_dataset import write_dataset
 
 pytestmark = pytest.mark.campaign  # the database, its driver and a training: a minute or two
-PASSWORD, QUOTED = "s3cret/&%", "s3cret%2F%26%25"
-"""As it is, and as an address has it."""
 SECONDS = 10
 """Within which a store that does not serve is told."""
-INSTALLING_S = 180
-STARTING_S = 60
 ASK = """
 import sys, time
 from pathlib import Path
@@ -42,60 +33,13 @@ print(time.monotonic() - begin)
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What PYTHONPATH needs for the driver; it is installed where the environment lacks it."""
-    if importlib.util.find_spec("psycopg2"):
-        return str(ROOT)
-    place = tmp_path_factory.mktemp("driver")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", place, "psycopg2-binary"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALLING_S)
-    if done.returncode:
-        pytest.skip(f"psycopg2-binary cannot be installed: {done.stderr.splitlines()[-1:]}")
-    return f"{ROOT}:{place}"
+    return postgres.driver(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
-    """The port of a PostgreSQL server on loopback, as a user without privileges, with the role `marey`."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    root = os.geteuid() == 0
-    if root and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
-        pytest.skip("PostgreSQL does not run as root, and there is no account postgres")
-    place = Path(tempfile.mkdtemp(prefix="marey-postgres-"))
-    account = {"user": "postgres", "group": "postgres", "extra_groups": []} if root else {}
-    if root:
-        shutil.chown(place, "postgres", "postgres")
-    (place / "password").write_text(PASSWORD)
-    (place / "password").chmod(0o644)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    def run(name: str, *words: str) -> None:
-        subprocess.run(
-            [programs[-1] / name, "-D", place / "data", *words],
-            cwd=place,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=STARTING_S,
-            **account,
-        )
-
-    try:
-        run("initdb", "-U", "marey", "-A", "scram-sha-256", f"--pwfile={place / 'password'}", "--no-sync")
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=off"
-        run("pg_ctl", "start", "-w", "-l", str(place / "log"), "-o", options)
-        try:
-            yield port
-        finally:
-            run("pg_ctl", "stop", "-w", "-m", "immediate")
-    finally:
-        shutil.rmtree(place)
-
-
-def address(port: int, password: str = QUOTED, database: str = "postgres") -> str:
-    return f"postgresql://marey:{password}@127.0.0.1:{port}/{database}"
+    with postgres.running() as port:
+        yield port
 
 
 def environment(driver: str, uri: str, place: Path) -> dict[str, str]:
@@ -111,16 +55,6 @@ def ask(driver: str, uri: str, place: Path) -> str:
     assert not said or float(seconds) < SECONDS, said  # otherwise tables were made
     assert not [word for word in (PASSWORD, QUOTED, "Traceback") if word in done.stdout]
     return said[0] if said else ""
-
-
-def query(driver: str, uri: str, statement: str) -> list[tuple[str, ...]]:
-    code = (
-        "import json, sys, psycopg2; c = psycopg2.connect(sys.argv[1]); c.autocommit = True; k = c.cursor(); "
-        "k.execute(sys.argv[2]); print(json.dumps(k.fetchall() if k.description else []))"
-    )
-    done = processes.run([sys.executable, "-c", code, uri, statement], env=os.environ | {"PYTHONPATH": driver})
-    assert done.returncode == 0, done.stderr
-    return [tuple(row) for row in json.loads(done.stdout)]
 
 
 def test_a_training_keeps_its_run_there(server: int, driver: str, tmp_path: Path) -> None:
