@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -18,8 +19,8 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow no redirect: the answer stays what it is, an error."""
 
 
-def get(url: str, path: str, value: str | None) -> Any:
-    """Return the JSON that the dashboard at `url` answers for `path`, sending the token `value`.
+def get(url: str, path: str, value: str | None, seconds: float = ANSWER_SECONDS) -> Any:
+    """Return the JSON that the dashboard at `url` answers for `path` in so many seconds, sending the token `value`.
 
     Raises:
         ClusterError: nothing answers there, it is not a Ray dashboard, or it refuses the token.
@@ -28,7 +29,7 @@ def get(url: str, path: str, value: str | None) -> Any:
     # Neither through a proxy of the environment nor on to where a redirect leads: the token is for the cluster alone.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
     try:
-        with opener.open(request, timeout=ANSWER_SECONDS) as response:
+        with opener.open(request, timeout=seconds) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
@@ -38,7 +39,7 @@ def get(url: str, path: str, value: str | None) -> Any:
         raise ClusterError(
             f"{url} is not a Ray dashboard ({error.code} {error.reason}): give its address, such as http://HEAD:8265"
         ) from error
-    except ValueError as error:
+    except (ValueError, http.client.HTTPException) as error:  # no JSON, or not even HTTP
         raise ClusterError(f"{url} is not a Ray dashboard: give its address, such as http://HEAD:8265") from error
     except OSError as error:
         reason = getattr(error, "reason", error)

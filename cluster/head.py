@@ -55,8 +55,13 @@ def answers(address: str, seconds: float) -> bool:
 
 def ask(address: str, seconds: float) -> None:
     """Raise `grpc.RpcError` unless the head at `host:port` says within so many seconds that it is alive."""
+    call(address, "/ray.rpc.NodeInfoGcsService/CheckAlive", b"", seconds)
+
+
+def call(address: str, method: str, request: bytes, seconds: float) -> bytes:
+    """Return the answer of the head at `host:port`; raise `grpc.RpcError` if there is none within so many seconds."""
     import grpc
 
     with grpc.insecure_channel(address) as channel:
-        alive = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
-        alive(b"", timeout=seconds, metadata=list(token.header(token.read()).items()))
+        ask = channel.unary_unary(method)
+        return bytes(ask(request, timeout=seconds, metadata=list(token.header(token.read()).items())))

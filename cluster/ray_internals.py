@@ -5,7 +5,9 @@ No other file imports a name of Ray that begins with an underscore (a test holds
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
@@ -41,6 +43,22 @@ def job_client(url: str, headers: dict[str, str]) -> Any:
             return super()._do_request(*args, allow_redirects=False, proxies=direct, **options)
 
     return Client(url, headers=headers)
+
+
+def read_metadata(ask: Callable[[str, bytes], bytes]) -> dict[str, str]:
+    """Return what a head has noted of itself: `ray_version` and `python_version`.
+
+    Args:
+        ask: sends a request to a method of the head, and returns the answer.
+    """
+    from ray.core.generated import gcs_service_pb2 as messages
+
+    request = messages.InternalKVGetRequest(  # type: ignore[attr-defined]
+        key=b"CLUSTER_METADATA", namespace=b"cluster"
+    )
+    answer = ask("/ray.rpc.InternalKVGcsService/InternalKVGet", request.SerializeToString())
+    reply = messages.InternalKVGetReply.FromString(answer)  # type: ignore[attr-defined]
+    return dict(json.loads(reply.value))
 
 
 def start_node() -> None:

@@ -36,6 +36,7 @@ VERBS: dict[str, dict[str, str]] = {
         "cluster": "start, show or stop a cluster on this machine, or write the files of one elsewhere",
     },
     "inspect": {
+        "doctor": "look at what works on this machine and cluster, what does not, and what to do",
         "ui": "open the MLflow UI: runs, curves, pictures, models",
         "mlflow-server": "serve MLflow to several people and machines, with logins",
         "bench": "measure what limits trainings here: the loader on a dataset, or the steps of a recipe",

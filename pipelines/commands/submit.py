@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from pipelines.places import Place
 from pipelines.shared_arguments import OfJobs
 
-HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui", "mlflow-server")
+HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui", "mlflow-server", "doctor")
 
 
 @dataclass(frozen=True, kw_only=True)

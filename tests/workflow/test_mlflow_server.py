@@ -20,6 +20,7 @@ from processes import run
 from shared_mlflow import COMMAND, served
 
 from cluster.errors import ClusterError
+from pipelines.doctor.mlflow_store import tracking
 from pipelines.tracking import Tracker
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.store import client
@@ -61,8 +62,12 @@ def test_clients_with_the_printed_lines_get_in_and_others_do_not(work, tmp_path,
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(request, timeout=FIRST_S)
 
+        with pytest.raises(ClusterError, match="asks for a login"):
+            list(tracking())
+
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
+        assert list(tracking())[1].found == f"{server.url} answers and can be written (MLflow {mlflow.__version__})"
         (tmp_path / "note.txt").write_text("hello")
         tracker = Tracker.start(tmp_path / "client", "in", params={"lr": 1}, tags={})
         tracker.log_artifact(tmp_path / "note.txt", "notes")
