@@ -111,6 +111,21 @@ def find(client: JobSubmissionClient, job_id: str) -> Job:
     return known[job_id]
 
 
+def log(client: JobSubmissionClient, job_id: str) -> str:
+    """Return the log of a job so far.
+
+    Raises:
+        ClusterError: it cannot be read, as where the machine is gone that the job ran on.
+    """
+    try:
+        return client.get_job_logs(job_id)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-200:]
+        raise ClusterError(
+            f"the log of job {job_id} cannot be read ({reason}): see the machine that it ran on, if there still is one"
+        ) from error
+
+
 def follow(client: JobSubmissionClient, job_id: str, write: Callable[[str], object]) -> Job:
     """Pass the job's log to `write` as it grows, from its start to its end; return the ended job.
 

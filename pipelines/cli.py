@@ -32,6 +32,7 @@ VERBS: dict[str, dict[str, str]] = {
     "on a cluster": {
         "submit": "run a verb as a job on a Ray cluster",
         "jobs": "list the jobs of a cluster",
+        "logs": "print the log of a job, or follow it",
         "stop": "stop a job",
         "cluster": "start, show or stop a cluster on this machine, or write the files of one elsewhere",
     },

@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from pipelines.places import Place
 from pipelines.shared_arguments import OfJobs
 
-HERE_ONLY = ("submit", "jobs", "stop", "cluster", "ui", "mlflow-server", "doctor")
+HERE_ONLY = ("submit", "jobs", "logs", "stop", "cluster", "ui", "mlflow-server", "doctor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ def main(args: Args) -> int:
     import os
 
     from cluster import jobs, submit
-    from pipelines.text import printable
+    from pipelines.follow import follow
     from pipelines.tracking import local_folder, workspace
 
     parsed = check(args.command)
@@ -48,16 +48,7 @@ def main(args: Args) -> int:
         print(job_id)
         return 0
     print(f"job {job_id} on {target.url}", file=sys.stderr)
-    try:
-        job = jobs.follow(client, job_id, lambda text: (sys.stdout.write(text), sys.stdout.flush()))
-    except KeyboardInterrupt:
-        print(f"\njob {job_id} goes on; `marey stop {job_id}` stops it", file=sys.stderr)
-        return 130
-    if job.exit_code is None:
-        reason = f", {printable(job.message)}" if job.message else ""
-        print(f"job {job_id}: {job.status}{reason}", file=sys.stderr)
-        return 1
-    return job.exit_code
+    return follow(client, job_id)
 
 
 def check(command: tuple[str, ...]) -> object:

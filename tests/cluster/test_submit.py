@@ -43,7 +43,15 @@ def test_exit_codes_and_relative_paths(marey, workspace, client, videos, tmp_pat
     assert [(job.status, job.exit_code) for job in listed] == [("SUCCEEDED", 0), ("FAILED", 2), ("FAILED", 3)]
     assert [job.command.split()[0] for job in listed] == ["prepare", "verify", "prepare"]
     assert "verify nothing-here" in row(listed[1])
+    followed = marey("logs", "-f", listed[1].job_id, MAREY_WORK=workspace)
+    assert followed.returncode == 2
+    assert refused.stdout.endswith(followed.stdout)
+    printed = marey("logs", listed[1].job_id, MAREY_WORK=workspace)
+    assert (printed.returncode, printed.stdout) == (0, followed.stdout)
     near = listed[1].job_id[:-1]
+    unknown = marey("logs", near, MAREY_WORK=workspace)
+    assert unknown.returncode == 2
+    assert f"did you mean '{listed[1].job_id}'" in unknown.stderr
     with pytest.raises(ClusterError, match=f"unknown job '{near}'; did you mean '{listed[1].job_id}'"):
         jobs.stop(client, near)
     with pytest.raises(ClusterError, match="has already ended: SUCCEEDED"):

@@ -177,7 +177,7 @@ def test_starts_from_a_folder_with_foreign_packages(tmp_path: Path) -> None:
     assert "foreign" not in done.stderr
 
 
-WITHOUT_RESULT = {"submit", "ui", "mlflow-server"}
+WITHOUT_RESULT = {"submit", "logs", "ui", "mlflow-server"}
 
 
 @pytest.mark.parametrize("verb", cli.verbs())

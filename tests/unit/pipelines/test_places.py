@@ -121,7 +121,7 @@ OTHER_WORDS = {
         "allowed_hosts",
         "store",  # an address, or a path that `database_uri` makes absolute
     ),
-    *("action", "clip_starts", "score_space", "part", "crops", "weights", "job_id", "settings"),
+    *("action", "clip_starts", "score_space", "part", "crops", "weights", "job_id", "settings", "follow"),
 }
 """Arguments that are words, and no paths."""
 
