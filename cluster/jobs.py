@@ -61,6 +61,12 @@ class Job:
     """Run time so far, or in all."""
     exit_code: int | None
     message: str
+    submitted_by: str
+    """`user@host`; empty for a job that another program has sent."""
+    run: str
+    """Names of the runs that it writes, with a comma between them; empty for a verb that writes none."""
+    workspace: str
+    """The workspace of the job; empty for one that has its own."""
 
 
 def target(address: str | None, environment: str | None, workspace: Path) -> Target:
@@ -172,15 +178,18 @@ def wait(client: JobSubmissionClient, job_id: str) -> Job:
 
 
 def _job(details: JobDetails) -> Job:
-    status = details.status.value
+    status, metadata = details.status.value, details.metadata or {}
     started = details.start_time / 1000 if details.start_time else None
     ended = details.end_time / 1000 if details.end_time else time.time()
     return Job(
         job_id=details.submission_id or "",
-        command=(details.metadata or {}).get("command", details.entrypoint),
+        command=metadata.get("command", details.entrypoint),
         status=status,
         started=started,
         seconds=None if started is None else max(0.0, ended - started),
         exit_code=details.driver_exit_code,
         message=(details.message or "").strip(),
+        submitted_by=metadata.get("submitted_by", ""),
+        run=metadata.get("run", ""),
+        workspace=(details.runtime_env or {}).get("env_vars", {}).get("MAREY_WORK", ""),
     )

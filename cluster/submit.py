@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import secrets
 import shlex
 import shutil
+import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,17 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PACKAGES = ("models", "tasks", "pipelines", "cluster")
+TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
+"""Variable with which Ray's dashboard shows trainings."""
 SURFACE = "marey.py"
 STOP_SECONDS = 75.0
 """Time that a stopped job has to end by itself, as a training does with a checkpoint; Ray's default is 3 s."""
 LARGEST_FILE = 10 * 2**20
 """Size in bytes of the largest file that is sent along; Ray keeps what is sent in the memory of the head."""
+LARGEST_PACKAGE = 64 * 2**20
+"""Size in bytes of all that is sent; our code has 3 MB."""
+LEFT_OUT = ("__pycache__", "*.pyc", ".*", "venv", "marey-work", "mlruns")
+"""Names of what may lie among our code and is none of it: caches, environments, runs."""
 
 
 def submit(
@@ -34,11 +42,15 @@ def submit(
     words: Sequence[str],
     environment: dict[str, str],
     shared: Sequence[str] = (),
+    *,
+    paths: Mapping[int, str],
+    run: str = "",
 ) -> str:
     """Start `python -m pipelines WORDS` on the cluster and return the job's id.
 
     Our packages are sent, and win over installed ones. Where the cluster sees the current folder, the job runs in it,
-    so that every relative path means the same; elsewhere the files named in `words` are sent too.
+    so that every relative path means the same; elsewhere the files named in `words` are sent too. Trainings of the job
+    are on Ray's Train page.
 
     Args:
         client: client of the cluster.
@@ -46,63 +58,76 @@ def submit(
         words: a verb and its arguments.
         environment: environment variables of the job.
         shared: folders that the cluster's machines see at the same path.
+        paths: numbers of the words that name a file or folder of this machine, and the part of each that does.
+        run: names of the runs that the job writes.
 
     Raises:
-        ClusterError: an argument names a local folder or a large file that the cluster does not see.
+        ClusterError: an argument names a local folder or a large file that the cluster does not see, or what would be
+            sent is too large.
     """
     job_id = f"{words[0]}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    seen = _seen(target, shared)
+    seen = seen_folders(target, shared)
     with tempfile.TemporaryDirectory(prefix="marey-submit-") as name:
         stage = Path(name)
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            shutil.copytree(ROOT / package, stage / package, ignore=shutil.ignore_patterns(*LEFT_OUT))
         shutil.copy(ROOT / SURFACE, stage)
         here = Path.cwd()
         visible = sees_folder(target, shared)
-        sent = list(words) if visible else [send(word, stage, seen) for word in words]
+        sent = (
+            list(words)
+            if visible
+            else [
+                send(word, paths[number], stage, seen) if number in paths else word for number, word in enumerate(words)
+            ]
+        )
+        refuse_large(stage)
         # -P: the code comes from what was sent (PYTHONPATH), not from the folder the job runs in.
         entrypoint = shlex.join(["python", "-P", "-m", "pipelines", *sent])
         return client.submit_job(
             entrypoint=f"cd {shlex.quote(str(here))} && exec {entrypoint}" if visible else entrypoint,
             submission_id=job_id,
             runtime_env={"working_dir": str(stage), "env_vars": environment},
-            metadata={"job_name": words[0], "command": shlex.join(words)},  # the name is for the dashboard
+            metadata={  # the name is for the dashboard
+                "job_name": words[0],
+                "command": shlex.join(words),
+                "submitted_by": _submitter(),
+                "run": run,
+            },
         )
 
 
 def sees_folder(target: Target, shared: Sequence[str] = ()) -> bool:
     """Return whether the cluster sees the current folder, so that a job can run in it."""
-    return _below(Path.cwd(), _seen(target, shared))
+    return _below(Path.cwd(), seen_folders(target, shared))
 
 
 def forwarded(workspace: str) -> dict[str, str]:
-    """Return the variables of a job: the workspace and the address of MLflow, absolute, and the time it has to end."""
+    """Return the variables of a job: workspace and MLflow's address, absolute, its time to end, Ray's Train page."""
     variables = {"MAREY_WORK": workspace, "RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", **inherited()}
+    variables[TRAIN_PAGE] = os.environ.get(TRAIN_PAGE, "1")
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(match[1]).absolute()}" if match else uri
     return variables
 
 
-def send(word: str, stage: Path, seen: Sequence[Path]) -> str:
-    """Return what the job gets for a word; a file that it names is copied to `stage`.
-
-    `--flag=PATH` and `--set field=PATH` also name a path.
+def send(word: str, value: str, stage: Path, seen: Sequence[Path]) -> str:
+    """Return what the job gets for a word that names a file or folder of this machine; a file is copied to `stage`.
 
     Args:
-        word: one argument.
+        word: one argument, such as `--flag=PATH`.
+        value: the path at its end.
         stage: the folder that is sent, in which the job runs.
         seen: folders that the cluster sees.
 
     Raises:
         ClusterError: it names a local folder or a large file that the cluster does not see.
     """
-    head, equals, value = word.rpartition("=")
-    if "://" in value or not value or not os.path.exists(value):
-        return word
+    head = word.removesuffix(value)
     path = Path(value).expanduser().absolute()
     if _below(path, seen):
-        return f"{head}{equals}{path}"
+        return f"{head}{path}"
     if path.is_dir():
         raise ClusterError(
             f"the cluster does not see the folder {value} of this machine: give a URL (s3://...), or a folder that "
@@ -115,11 +140,38 @@ def send(word: str, stage: Path, seen: Sequence[Path]) -> str:
         )
     folder = Path(tempfile.mkdtemp(prefix="sent-", dir=stage))
     shutil.copy(path, folder)
-    return f"{head}{equals}{folder.name}/{path.name}"
+    return f"{head}{folder.name}/{path.name}"
 
 
-def _seen(target: Target, shared: Sequence[str]) -> list[Path]:
+def refuse_large(stage: Path) -> None:
+    """Refuse to send more than Ray should keep in the memory of the head, naming the largest files.
+
+    Raises:
+        ClusterError: it is too large.
+    """
+    sizes = {file: file.stat().st_size for file in stage.rglob("*") if file.is_file()}
+    total = sum(sizes.values())
+    if total <= LARGEST_PACKAGE:
+        return
+    largest = sorted(sizes, key=lambda file: -sizes[file])[:3]
+    named = ", ".join(f"{file.relative_to(stage)} ({sizes[file] / 2**20:.1f} MiB)" for file in largest)
+    raise ClusterError(
+        f"what goes with a job may have {LARGEST_PACKAGE // 2**20} MiB, and has {total / 2**20:.1f}, most "
+        f"of it in {named}: move such files out of {ROOT}, or put them where the cluster sees them"
+    )
+
+
+def seen_folders(target: Target, shared: Sequence[str] = ()) -> list[Path]:
+    """Return the folders that the cluster sees under the same paths as this machine."""
     return [Path("/")] if target.local else [Path(folder).expanduser().absolute() for folder in shared]
+
+
+def _submitter() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _below(path: Path, folders: Sequence[Path]) -> bool:

@@ -9,6 +9,9 @@ from importlib.metadata import version
 from cluster import dashboard, head, ray_internals
 from cluster.errors import ClusterError
 
+LEAST_PYTHON = (3, 11)
+"""As in pyproject.toml."""
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -46,6 +49,22 @@ def of_head(address: str, seconds: float = head.PROBE_SECONDS) -> Versions:
     except grpc.RpcError as error:
         raise ClusterError(f"the head at {address} has stopped to answer: give the command again") from error
     return Versions(noted["ray_version"], noted["python_version"])
+
+
+def refuse_unfit(there: Versions) -> None:
+    """Refuse a cluster on which our code does not run: it needs the Ray that it was checked with, and a recent Python.
+
+    Raises:
+        ClusterError: its Ray or Python is another.
+    """
+    ray, python = (".".join(text.split(".")[:2]) for text in (here().ray, there.python))
+    if not there.ray.startswith(f"{ray}."):
+        raise ClusterError(f"the cluster has Ray {there.ray}, and this marey needs {ray}: install that there")
+    if tuple(map(int, python.split("."))) < LEAST_PYTHON:
+        least = ".".join(map(str, LEAST_PYTHON))
+        raise ClusterError(
+            f"the cluster has Python {there.python}, and marey needs {least} or newer: install that there"
+        )
 
 
 def differences(there: Versions) -> str:

@@ -78,13 +78,15 @@ def absolute_arguments(args: AnyArgs) -> AnyArgs:
             libraries that we load end the process.
     """
     storage.absolute(".")
-    hints = get_type_hints(type(args), include_extras=True)
-    changed = {
-        field.name: _absolute(getattr(args, field.name), word, field.name)
-        for field in dataclasses.fields(args)  # type: ignore[arg-type]
-        if (word := _word(hints[field.name])) is not None
-    }
+    changed = {name: _absolute(getattr(args, name), word, name) for name, word in path_fields(type(args)).items()}
     return dataclasses.replace(args, **changed)  # type: ignore[type-var]
+
+
+def path_fields(args: type) -> dict[str, Word]:
+    """Return the fields of a verb's `Args` whose words may be paths, with their marks."""
+    hints = get_type_hints(args, include_extras=True)
+    marks = {field.name: _word(hints[field.name]) for field in dataclasses.fields(args)}
+    return {name: mark for name, mark in marks.items() if mark is not None}
 
 
 def _word(hint: Any) -> Word | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.shared_arguments import OfJobs, WithJSON
 
 if TYPE_CHECKING:
     from cluster.jobs import Job
+
+HEAD = ("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "RUN", "PROGRESS", "BY", "COMMAND")
+READ_SECONDS = 3.0
+"""Time that a workspace has to answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +29,44 @@ def main(args: Args) -> int:
     from pipelines.tracking import local_folder
 
     found = jobs.jobs(jobs.target(args.address, os.environ.get("RAY_ADDRESS"), local_folder()).client())
+    progress = [progress_of(job) for job in found]
     if args.json:
-        show(to_json(found))
+        show(to_json([{**asdict(job), "progress": done or None} for job, done in zip(found, progress, strict=True)]))
     elif found:
-        show("\n".join(columns([("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "COMMAND"), *map(row, found)])))
+        show("\n".join(columns([HEAD, *map(row, found, progress)])))
     else:
         print("no jobs yet; `marey submit -- VERB ARGS` starts one")
     return 0
 
 
-def row(job: Job) -> tuple[str, ...]:
+def row(job: Job, progress: str = "") -> tuple[str, ...]:
     """Return the cells of one job."""
     import datetime
 
     started = f"{datetime.datetime.fromtimestamp(job.started):%Y-%m-%d %H:%M:%S}" if job.started else "-"
     took = str(datetime.timedelta(seconds=round(job.seconds))) if job.seconds is not None else "-"
     code = "-" if job.exit_code is None else str(job.exit_code)
-    return job.job_id, job.status, started, took, code, job.command
+    named = (job.run or "-", progress or "-", job.submitted_by or "-")
+    return job.job_id, job.status, started, took, code, *named, job.command
+
+
+def progress_of(job: Job) -> str:
+    """Return how far the training of a job is; empty where there is none, or its workspace cannot be read from here."""
+    from pipelines.errors import UserError
+    from pipelines.tracking import RunFolder
+    from pipelines.tracking.progress import last_report
+    from pipelines.train.console import epoch_words
+    from tasks.remote import LateError, within
+
+    if not (job.run and job.workspace and job.started is not None and job.seconds is not None):
+        return ""
+    begin, end, places = job.started, job.started + job.seconds, job.run.split(", ")
+    reports = []
+    for name in places:
+        address = RunFolder.progress_of(job.workspace, name)
+        try:
+            reports.append(within(READ_SECONDS, lambda: last_report(address, begin, end)))  # noqa: B023 - called at once
+        except (LateError, UserError, OSError, ValueError):  # the list of jobs does not depend on a workspace
+            return ""
+    newest = max((report for report in reports if report), key=lambda report: float(report["time"]), default=None)
+    return epoch_words(newest) if newest else ""

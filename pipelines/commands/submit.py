@@ -33,17 +33,31 @@ def main(args: Args) -> int:
     """Send the job, follow it, and return its exit code."""
     import os
 
-    from cluster import jobs, submit
+    from cluster import jobs, submit, versions
+    from pipelines import submitted
     from pipelines.follow import follow
     from pipelines.tracking import local_folder, workspace
 
     parsed = check(args.command)
     refuse_password()
     target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), local_folder())
+    refuse_loopback(target.url)
+    seen = submit.seen_folders(target, args.shared)
+    recipes = submitted.recipes_of(args.command[0], parsed)
+    submitted.refuse_unseen(recipes, seen)
     if not submit.sees_folder(target, args.shared):
         refuse_lost(parsed)
     client = target.client()
-    job_id = submit.submit(client, target, args.command, submit.forwarded(workspace()), args.shared)
+    versions.refuse_unfit(versions.of_dashboard(target.url, target.token))
+    job_id = submit.submit(
+        client,
+        target,
+        args.command,
+        submit.forwarded(workspace()),
+        args.shared,
+        paths=paths(args.command),
+        run=", ".join(recipe.name for recipe in recipes),
+    )
     if not args.wait:
         print(job_id)
         return 0
@@ -66,6 +80,38 @@ def check(command: tuple[str, ...]) -> object:
         raise UserError(f"cannot submit {verb!r}{did_you_mean(verb, possible)}")
     words = [word for word in rest if word != "--debug"]
     return arguments.parse(import_module(cli.module_of(verb)).Args, verb, words)
+
+
+def paths(command: tuple[str, ...]) -> dict[int, str]:
+    """Return the numbers of the words that name something on this machine, that of the verb being 0, and the paths."""
+    from importlib import import_module
+
+    from pipelines import cli, submitted
+
+    verb, *rest = command
+    places = [number for number, word in enumerate(rest, 1) if word != "--debug"]
+    found = submitted.paths_of(import_module(cli.module_of(verb)).Args, verb, [command[number] for number in places])
+    return {places[number]: path for number, path in found.items()}
+
+
+def refuse_loopback(dashboard: str) -> None:
+    """Refuse an MLflow on loopback for a cluster elsewhere, whose machines would ask themselves for it."""
+    import os
+    from urllib.parse import urlsplit
+
+    from cluster.running import is_loopback
+    from pipelines.errors import UserError
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if (
+        uri.startswith("http")
+        and is_loopback(urlsplit(uri).hostname or "")
+        and not is_loopback(urlsplit(dashboard).hostname or "")
+    ):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {uri}, at which the machines of {dashboard} find themselves: serve it to them "
+            "(`marey mlflow-server --host 0.0.0.0`), and set it to this machine's address"
+        )
 
 
 def refuse_password() -> None:

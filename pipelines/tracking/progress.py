@@ -102,6 +102,24 @@ class _ObjectWriter:
                     log.warning("the progress cannot be shown: %s", error)
 
 
+def last_report(address: str, begin: float, end: float) -> dict[str, Any] | None:
+    """Return the newest report of an epoch or step between two times, in seconds since 1970; None where there is none.
+
+    Raises:
+        UserError, OSError: it cannot be read.
+    """
+    try:
+        lines = storage.read_bytes(address).decode().splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        if line.startswith("{") and line.endswith("}"):  # neither the number of the first, nor one still being written
+            report: dict[str, Any] = json.loads(line)
+            if "epoch" in report and begin <= report["time"] <= end:
+                return report
+    return None
+
+
 class ProgressFollower:
     """Reads the reports of a run from where they stood when this was made."""
 

@@ -214,6 +214,11 @@ class RunFolder(_StatefulFolder):
         """Return a writer of the reports of rank 0, for the driver to show."""
         return ProgressWriter(self.place(self._PROGRESS))
 
+    @classmethod
+    def progress_of(cls, workspace: str, name: str) -> str:
+        """Return where a run of any workspace keeps the reports of rank 0."""
+        return storage.join(workspace, cls.parent, name, cls._PROGRESS)
+
     def follow_progress(self) -> ProgressFollower:
         """Return a reader of the reports that come from now on."""
         return ProgressFollower(self.place(self._PROGRESS))

@@ -66,14 +66,18 @@ def time_line(report: Mapping[str, float | str]) -> str:
     return f"time in %: {', '.join(shown)}; with a free loader it would take {saved:.0f} % less"
 
 
-def progress_line(report: Mapping[str, float | str], left_s: float | None) -> str:
-    """Return one line with the epoch, the loss, the accuracies, the speed and the time left."""
+def epoch_words(report: Mapping[str, float | str]) -> str:
+    """Return how many epochs of how many are done."""
     width = len(str(report["epochs"]))
     epoch = float(report["epoch"])
+    done = f"{epoch:{width}.0f}" if epoch.is_integer() else f"{epoch:.1f}"
+    return f"epoch {done}/{report['epochs']}"
+
+
+def progress_line(report: Mapping[str, float | str], left_s: float | None) -> str:
+    """Return one line with the epoch, the loss, the accuracies, the speed and the time left."""
     words = [
-        f"epoch {epoch:{width}.0f}/{report['epochs']}"
-        if epoch.is_integer()
-        else f"epoch {epoch:.1f}/{report['epochs']}",
+        epoch_words(report),
         f"loss {report['train/loss']:z6.3f}",
         f"train {report['train/top1_percent']:5.1f} %",
     ]

@@ -1,20 +1,30 @@
 """Verbs as jobs on a real cluster: exit codes, logs, paths, code, interruption."""
 
+import json
 import re
 import shutil
 import signal
+import socket
 import textwrap
 
 import pytest
 from processes import find_line
 
-from cluster import jobs
+from cluster import dashboard, jobs, local
 from cluster.attach import ROOT
 from cluster.errors import ClusterError
 from cluster.submit import PACKAGES, SURFACE
 from pipelines.commands.jobs import row
 
 pytestmark = pytest.mark.cluster
+RECIPE = """
+name: other
+data: {dataset: out}
+model: {name: tsn, options: {tiny: true}}
+input: {segments: 2, size: 32}
+train: {epochs: 2, batch_size: 4, micro_batches: 2}
+compute: {workers: 2}
+"""
 SMALL = ("--flow", "none", "--short-side", "32")
 
 
@@ -56,6 +66,24 @@ def test_exit_codes_and_relative_paths(marey, workspace, client, videos, tmp_pat
         jobs.stop(client, near)
     with pytest.raises(ClusterError, match="has already ended: SUCCEEDED"):
         jobs.stop(client, listed[0].job_id)
+
+
+def test_a_training_is_listed_with_its_run_its_progress_and_who_sent_it(marey, workspace, videos, tmp_path):
+    prepared = marey("prepare", videos, "out", *SMALL, cwd=tmp_path, MAREY_WORK=workspace)
+    assert prepared.returncode == 0, prepared.stderr
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    words = ("submit", "--", "train", "recipe.yaml", "--set", "name=sent_away")
+    done = marey(*words, cwd=tmp_path, MAREY_WORK=workspace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = json.loads(marey("jobs", "--json", MAREY_WORK=workspace).stdout)[-1]
+    assert (listed["run"], listed["progress"]) == ("sent_away", "epoch 2/2")
+    assert listed["submitted_by"].endswith(f"@{socket.gethostname()}")
+    line = marey("jobs", MAREY_WORK=workspace).stdout.splitlines()[-1]
+    assert all(each in line for each in ("sent_away", "epoch 2/2", listed["submitted_by"], "train recipe.yaml"))
+    shown = dashboard.get(
+        jobs.target(None, None, workspace).url, "/api/train/v2/runs/v1", local.current(workspace).token
+    )
+    assert "sent_away" in {run["name"] for run in shown["train_runs"]}
 
 
 def test_a_typing_error_is_told_before_a_job_starts(marey, workspace, client):
