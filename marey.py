@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pipelines.run import run as run
     from pipelines.train import TrainResult as TrainResult
     from pipelines.train import train as train
+    from pipelines.tune import TrialOutcome as TrialOutcome
     from pipelines.tune import TuneResult as TuneResult
     from pipelines.tune import tune as tune
     from pipelines.verify import VerifyResult as VerifyResult
@@ -65,7 +66,7 @@ _NAMES = {
     ),
     "pipelines.run": ("AverageResult", "RunResult", "average", "run"),
     "pipelines.train": ("TrainResult", "train"),
-    "pipelines.tune": ("TuneResult", "tune"),
+    "pipelines.tune": ("TrialOutcome", "TuneResult", "tune"),
     "pipelines.verify": ("VerifyResult", "verify"),
     "tasks.clips": ("ClipSettings",),
     "tasks.data": ("PrepareSettings", "open_dataset"),

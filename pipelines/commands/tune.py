@@ -13,7 +13,7 @@ from tasks.words import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Args(Overriding, OnCluster, WithJSON):
-    """Search the fields of the recipe's `search.space` and write the best recipe.
+    """Search the fields of the recipe's `search.space`, or what suits any network, and write the best recipe.
 
     The same command resumes an interrupted sweep.
     """
@@ -25,8 +25,9 @@ class Args(Overriding, OnCluster, WithJSON):
 def main(args: Args) -> int:
     """Search and print the best trial."""
     from pipelines.recipe import load
-    from pipelines.text import show, to_json
+    from pipelines.text import columns, show, to_json
     from pipelines.tune import tune
+    from pipelines.tune.outcome import table
 
     result = tune(load(args.recipe, args.set), address=args.address)
     if args.json:
@@ -41,10 +42,13 @@ def main(args: Args) -> int:
                     "score": result.score,
                     "trials": result.trials,
                     "failed": result.failed,
+                    "ranking": result.ranking,
                 }
             )
         )
         return 0
+    rows = table(result.ranking, result.metric, result.fields)
+    show("\n".join(columns(rows, right=range(1, len(rows[0]) - 1))))
     show(f"best of {counted(result.trials, 'trial')} ({result.failed} failed): {result.metric} {result.score:.4g}")
     for field, value in result.values.items():
         show(f"  {field}: {value}")

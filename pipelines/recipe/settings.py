@@ -143,14 +143,23 @@ class SearchSettings:
     """The sweep of `marey tune`."""
 
     space: dict[str, Any] = field(default_factory=dict)
-    """Field -> distribution: `train.lr: {log_uniform: [1e-4, 1e-1]}`; also uniform, int_uniform, choice."""
+    """Field -> distribution: `train.lr: {log_uniform: [1e-4, 1e-1]}`; also uniform, int_uniform, choice. With `when`, a
+    field is varied only beside certain values of others: `train.momentum: {uniform: [0.8, 0.98], when:
+    {train.optimizer: sgd}}`. Where it is empty, learning rate, weight decay, momentum, label smoothing and dropout are
+    varied."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """What chooses values: Optuna's tree-structured Parzen estimator, chance, or all combinations in
+    order."""
     metric: str = "val/top1_percent"
     mode: Literal["max", "min"] = "max"
-    trials: int = 20
+    trials: int | None = None
+    """Null is 20, or all combinations of a grid."""
     concurrent: int | None = None
     """Trials at once; null is as many as fit the cluster."""
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    """What stops trials early: asynchronous successive halving, the median stopping rule, or nothing."""
     grace_epochs: int = 1
-    """Epochs before ASHA may stop a trial."""
+    """Epochs before a trial may be stopped."""
     reduction: int = 3
     """Trials per one that ASHA keeps at each rung."""
     seed: int = 0

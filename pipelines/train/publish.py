@@ -40,15 +40,22 @@ def log_inputs(tracker: Tracker, recipe: Recipe, digest: str) -> None:
         tracker.log_artifact(text)
 
 
-def publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> None:
+def publish(tracker: Tracker, job: Job, result: Result, *, register: bool, head: str = "") -> None:
     """Give MLflow what the run has come to, and end it there; each step may have been done by an interrupted start.
+
+    Args:
+        tracker: the run.
+        job: what was trained.
+        result: what it has come to.
+        register: whether the network is registered.
+        head: first line of the run's description.
 
     Raises:
         ClusterError: MLflow's store is away; says what is left, and how it is sent.
     """
     try:
         outbox.send_rest(job.folder.outbox, tracker.uri, tracker.run_id)
-        _store_result(tracker, job, result)
+        _store_result(tracker, job, result, head)
         if register:
             store_networks(tracker, job, result)
         tracker.end("FINISHED")
@@ -61,7 +68,7 @@ def publish(tracker: Tracker, job: Job, result: Result, *, register: bool) -> No
         ) from error
 
 
-def _store_result(tracker: Tracker, job: Job, result: Result) -> None:
+def _store_result(tracker: Tracker, job: Job, result: Result, head: str) -> None:
     """Store curves, checkpoint, the trace if there is one, and a summary with the run."""
     from pipelines.tracking.plots import curves
 
@@ -76,7 +83,7 @@ def _store_result(tracker: Tracker, job: Job, result: Result) -> None:
             tracker.log_artifact(trace)
     for file in _shared_files(job.folder.checkpoint(result.checkpoint)):
         tracker.log_artifact(file, CHECKPOINT)
-    tracker.set_note(_note(job, result))
+    tracker.set_note("\n\n".join(filter(None, [head, _note(job, result)])))
 
 
 def store_networks(tracker: Tracker, job: Job, result: Result) -> None:

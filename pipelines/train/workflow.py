@@ -62,6 +62,7 @@ def train(
     on_report: Callable[[Mapping[str, float]], None] | None = None,
     callbacks: tuple[Any, ...] = (),
     profile: int = 0,
+    differs: str = "",
 ) -> TrainResult:
     """Train a recipe's network; an interrupted run of the same name is resumed.
 
@@ -75,6 +76,7 @@ def train(
             cluster too, as in a trial of a sweep.
         callbacks: callbacks of Ray Train for several workers.
         profile: steps of which a trace is kept with the run, `trace.json.gz`; 0 for none.
+        differs: what sets a trial apart from others of its sweep, for the tags and the description of its MLflow run.
 
     Raises:
         UserError: the dataset or the cluster does not suit the recipe, or a run of this name had another recipe.
@@ -106,7 +108,7 @@ def train(
         with _only_driver(folder) as lock:
             state = earlier()
             if state is None or state.result is None or folder.is_unpublished():
-                how = _How(alone, parent_run_id, wait, on_report, callbacks, progress, profile)
+                how = _How(alone, parent_run_id, wait, on_report, callbacks, progress, profile, differs)
                 return _train(recipe, dataset, folder, state, lock, how)
     assert state.result is not None
     log.info("run %s has already finished; this is its result (to train anew, choose another name)", recipe.name)
@@ -126,6 +128,7 @@ class _How:
     callbacks: tuple[Any, ...]
     progress: bool
     profile: int
+    differs: str
 
 
 def _train(
@@ -152,6 +155,7 @@ def _train(
         "stream": recipe.model.stream,
         "checkpoint": "best by val/top1_percent" if has_val else "last (the dataset has no val part)",
         **(start.tags if start else {}),
+        **({"trial": how.differs, "mlflow.note.content": how.differs} if how.differs else {}),
     }
     tracker = outlast(
         lambda: Tracker.start(
@@ -203,7 +207,7 @@ def _train(
             folder.write_unpublished()
             state = state.with_result(result)
             folder.write_state(state)
-        outlast(lambda: publish(tracker, job, result, register=how.parent_run_id is None), how.wait_s)
+        outlast(lambda: publish(tracker, job, result, register=how.parent_run_id is None, head=how.differs), how.wait_s)
     folder.clear_unpublished()
     return _train_result(folder, state, result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
@@ -12,6 +13,8 @@ from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.cleanup import PlacementGroupCleaner
+from pipelines.tune.outcome import differs, epochs_of, reason_of
+from pipelines.tune.space import plain_values
 
 log = logging.getLogger(__name__)
 
@@ -21,24 +24,30 @@ def trial_name(recipe: Recipe, trial_id: str) -> str:
     return f"{recipe.name}.{trial_id}"
 
 
-def sweep_callback(recipe: Recipe, uri: str) -> Any:
-    """Return a callback that logs how the sweep goes, and ends the runs and frees the workers of stopped trials."""
+def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
+    """Return a callback that logs how the sweep goes, and ends the runs and frees the workers of stopped trials.
+
+    Args:
+        recipe: the sweep's.
+        uri: MLflow's store.
+        run_id: the parent run, which gets the best value so far.
+    """
     from ray.tune import Callback
 
     class SweepCallback(Callback):
         """Runs in the driver."""
 
         def __init__(self) -> None:
-            self.done = 0
-            self.best: float | None = None
             self.placement_groups = PlacementGroupCleaner()
             self.untold: list[Callable[[], object]] = []
+            self.begun = False
 
-        def get_state(self) -> dict[str, Any]:
-            return {"done": self.done, "best": self.best}
-
-        def set_state(self, state: dict[str, Any]) -> None:
-            self.done, self.best = state["done"], state["best"]
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            if not self.begun and (before := self._ended(trials)):
+                best = self._best(before)
+                reached = "" if best is None else f", best {recipe.search.metric} {best:.4g}"
+                log.info("%d of %d trials ended before%s", len(before), self._trials(), reached)
+            self.begun = True
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_orphans()
@@ -48,36 +57,47 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
             outlast(self._tell_mlflow)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            search, result = recipe.search, trial.last_result
-            analysis = trial.metric_analysis.get(search.metric, {})
-            score = analysis.get(search.mode)
-            epochs = result.get("epoch", 0)
+            epochs = int(trial.last_result.get("epoch", 0))
             pruned = epochs < recipe.train.epochs
             state = self._folder(trial).read_state()
             assert state is not None  # it has reported
-            run_id = state.run_id
-            self._tell_mlflow(lambda: self._end_stopped(run_id, pruned))
+            trial_run = state.run_id
+            ended = self._ended(trials, trial)
+            score, best = self._score(trial), self._best(ended)
+            self._tell_mlflow(lambda: self._end_stopped(trial_run, pruned, len(ended), best))
             self.placement_groups.watch(self._folder(trial))
-            self.done += 1
-            if score is not None:
-                choose = max if search.mode == "max" else min
-                self.best = score if self.best is None else choose(self.best, score)
             log.info(
-                "trial %d/%d %s  %s %.4g (best %.4g)  %s",
-                self.done,
-                self._trials(),
-                f"stopped after epoch {epochs:g}" if pruned else "finished",
-                search.metric,
+                "%s  %s %.4g (best %.4g)  %s",
+                self._label(trial, len(ended)),
+                recipe.search.metric,
                 score,
-                self.best,
-                "  ".join(f"{field}={format_value(value)}" for field, value in trial.config.items()),
+                best,
+                epochs_of("stopped" if pruned else "finished", epochs, recipe.train.epochs),
             )
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.done += 1
             self._tell_mlflow(lambda: self._end_dead(trial))
             self.placement_groups.watch(self._folder(trial))
-            log.warning("trial %d/%d failed: %s", self.done, self._trials(), trial.error_file)
+            label = self._label(trial, len(self._ended(trials, trial)))
+            log.warning("%s  failed: %s", label, reason_of(_error(trial)))
+
+        def _label(self, trial: Any, number: int) -> str:
+            name, what = trial_name(recipe, trial.trial_id), differs(plain_values(trial.config))
+            return f"trial {number}/{self._trials()} {name}  {what}"
+
+        def _ended(self, trials: list[Any], ending: Any = None) -> dict[str, Any]:
+            """Return the trials that have ended, of earlier starts too, and the one that is ending now."""
+            return {one.trial_id: one for one in trials if one is ending or one.is_finished()}
+
+        def _best(self, ended: dict[str, Any]) -> float | None:
+            scores = [score for one in ended.values() if (score := self._score(one)) is not None]
+            return (max if recipe.search.mode == "max" else min)(scores, default=None)
+
+        def _score(self, trial: Any) -> float | None:
+            if trial.status == trial.ERROR:
+                return None
+            score = trial.metric_analysis.get(recipe.search.metric, {}).get(recipe.search.mode)
+            return None if score is None else float(score)
 
         def _tell_mlflow(self, what: Callable[[], object] | None = None) -> None:
             """Tell MLflow of the end of a trial, and of earlier ones of which it could not be told.
@@ -94,10 +114,12 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
                     raise
                 log.warning("MLflow will be told later that the trial has ended: %s", error)
 
-        def _end_stopped(self, run_id: str, pruned: bool) -> None:
-            run = Tracker(uri, run_id)
+        def _end_stopped(self, trial_run: str, pruned: bool, ended: int, best: float | None) -> None:
+            run = Tracker(uri, trial_run)
             run.set_tags({"pruned": str(pruned).lower()})
             run.mark_finished()
+            if best is not None:
+                Tracker(uri, run_id).log_metrics({f"best/{recipe.search.metric}": best}, ended)
 
         def _end_dead(self, trial: Any) -> None:
             state = self._folder(trial).read_state()
@@ -114,6 +136,12 @@ def sweep_callback(recipe: Recipe, uri: str) -> Any:
     return SweepCallback()
 
 
-def format_value(value: Any) -> str:
-    """Return a field's value for a table."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _error(trial: Any) -> BaseException:
+    """Return what a trial has failed of, from the driver's folder: the sweep's own does not have it yet."""
+    from ray import cloudpickle
+
+    if trial.pickled_error_file is None:  # Tune's own, of which there is the text alone
+        return RuntimeError(Path(trial.error_file).read_text().strip().splitlines()[-1])
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    assert isinstance(error, BaseException)
+    return error

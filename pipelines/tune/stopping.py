@@ -36,7 +36,6 @@ def stoppable(name: str) -> Iterator[None]:
             raise KeyboardInterrupt("stopped at once; the same command goes on from what the sweep had saved")
         stopped = True
         log.info("stopping; a second Ctrl-C stops at once")
-        logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it names calls of its own to go on
         os.kill(os.getpid(), signal.SIGUSR1)
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"

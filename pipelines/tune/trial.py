@@ -13,6 +13,7 @@ from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.train import train
 from pipelines.tune.callbacks import trial_name
+from pipelines.tune.outcome import differs
 from pipelines.tune.space import plain_values
 
 
@@ -46,10 +47,12 @@ def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, envi
     name = trial_name(recipe, ray_tune.get_context().get_trial_id())
     own = trial_recipe(recipe, point, name)
     _report_earlier(recipe.search.metric, RunFolder.of(name))
+    what = differs(plain_values(point))
     if recipe.compute.workers == 1:
-        train(own, parent_run_id=parent_run_id, on_report=_reporter(recipe.search.metric))
+        train(own, parent_run_id=parent_run_id, on_report=_reporter(recipe.search.metric), differs=what)
     else:
-        train(own, parent_run_id=parent_run_id, callbacks=(_callback(recipe.search.metric, RunFolder.of(name)),))
+        callback = _callback(recipe.search.metric, RunFolder.of(name))
+        train(own, parent_run_id=parent_run_id, callbacks=(callback,), differs=what)
 
 
 def _report_earlier(metric: str, folder: RunFolder) -> None:

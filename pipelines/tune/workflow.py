@@ -18,11 +18,14 @@ from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.tracking.workspace import ray_storage
-from pipelines.tune.callbacks import format_value, sweep_callback, trial_name
-from pipelines.tune.space import parse_space, plain_values
+from pipelines.tune.callbacks import sweep_callback, trial_name
+from pipelines.tune.defaults import filled
+from pipelines.tune.outcome import TrialOutcome, ranked, reason_of
+from pipelines.tune.quiet import quiet
+from pipelines.tune.report import report
+from pipelines.tune.space import Space, parse_space, plain_values
 from pipelines.tune.stopping import stoppable
 from pipelines.tune.trial import run_trial, trial_recipe, trial_resources
-from tasks.words import counted
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid, Tuner
@@ -33,8 +36,6 @@ SECTIONS = ("model", "input", "train", "search")
 """Sections of the recipe that a later start of the same name must leave as they were."""
 TRIAL_ID = 8
 """Letters of the id that Ray Tune gives a trial."""
-SHOWN = 10
-"""Best trials listed on the sweep's page."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class TuneResult:
     metric: str
     trials: int
     failed: int
+    fields: list[str]
+    """What was varied."""
+    ranking: list[TrialOutcome]
+    """All trials, the best first and failed ones last."""
 
 
 def tune(
@@ -72,6 +77,7 @@ def tune(
     """
     recipe = recipes.load(recipe, overrides)
     recipes.replaced(recipe, {"name": trial_name(recipe, "0" * TRIAL_ID)})  # refuses a name too long for its trials
+    recipe = filled(recipe)
     space = parse_space(recipe)
     refuse_impossible(recipe)
     dataset = open_data(recipe)
@@ -107,11 +113,12 @@ def tune(
             if state is None:
                 tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
-            tuner = _tuner(recipe, space, folder, tracker)
-            with stoppable(recipe.name):
-                grid = tuner.fit()
-            lock.confirm()
-            return outlast(lambda: _conclude(recipe, grid, folder, tracker))
+            with quiet():
+                tuner = _tuner(recipe, space, folder, tracker)
+                with stoppable(recipe.name):
+                    grid = tuner.fit()
+                lock.confirm()
+                return outlast(lambda: _conclude(recipe, grid, folder, tracker, space))
 
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
@@ -121,19 +128,18 @@ def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
 
 
 def _refuse_fewer(recipe: Recipe, before: int) -> None:
-    if recipe.search.trials < before:
+    if (recipe.search.trials or 0) < before:
         raise UserError(
             f"sweep {recipe.name} was started with search.trials={before}, which can be raised and not lowered to "
             f"{recipe.search.trials}"
         )
 
 
-def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: SweepFolder, tracker: Tracker) -> Tuner:
+def _tuner(recipe: Recipe, space: Space, folder: SweepFolder, tracker: Tracker) -> Tuner:
     from ray import tune as ray_tune
-    from ray.tune.search import ConcurrencyLimiter
-    from ray.tune.search.optuna import OptunaSearch
 
-    from pipelines.tune.growing_search import GrowingSearch
+    from pipelines.tune.schedulers import make_scheduler
+    from pipelines.tune.search import make_search
 
     search = recipe.search
     # A worker has another working folder and not our environment.
@@ -144,26 +150,19 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
         run_trial(recipe, point, parent, environment)
 
     trainable = ray_tune.with_resources(trial, trial_resources(recipe.compute, capacity.current_resources()))
-    distributions = {field: _distribution(name, values) for field, (name, values) in space.items()}
     place = ray_storage(folder.address)
     path, system = place["storage_path"], place.get("storage_filesystem")
     if ray_tune.Tuner.can_restore(path, system):
         log.info("resuming sweep %s", recipe.name)
-        return ray_tune.Tuner.restore(
-            path, trainable, resume_errored=True, param_space=distributions, storage_filesystem=system
-        )
-    searcher = ConcurrencyLimiter(
-        OptunaSearch(seed=search.seed), max_concurrent=concurrent_trials(recipe, capacity.max_resources())
-    )
+        return ray_tune.Tuner.restore(path, trainable, resume_errored=True, storage_filesystem=system)
     return ray_tune.Tuner(
         trainable,
-        param_space=distributions,
         tune_config=ray_tune.TuneConfig(
             metric=search.metric,
             mode=search.mode,
-            num_samples=search.trials,
-            search_alg=GrowingSearch(searcher, folder),
-            scheduler=_scheduler(recipe),
+            num_samples=search.trials or 1,
+            search_alg=make_search(search, space, concurrent_trials(recipe, capacity.max_resources()), folder),
+            scheduler=make_scheduler(recipe),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
             reuse_actors=True,  # with all that is imported there
         ),
@@ -171,85 +170,49 @@ def _tuner(recipe: Recipe, space: Mapping[str, tuple[str, list[Any]]], folder: S
             name=folder.name,
             **ray_storage(folder.address.rpartition("/")[0]),
             verbose=0,
-            callbacks=[sweep_callback(recipe, tracker.uri)],
+            callbacks=[sweep_callback(recipe, tracker.uri, tracker.run_id)],
         ),
     )
 
 
-def _scheduler(recipe: Recipe) -> Any:
-    """Return ASHA over the epochs before the last: a trial stopped at its end would leave its run unfinished."""
-    from ray.tune.schedulers import AsyncHyperBandScheduler
-
-    search, last = recipe.search, recipe.train.epochs - 1
-    if search.grace_epochs > last:
-        return None
-    return AsyncHyperBandScheduler(
-        time_attr="epoch",
-        max_t=last,
-        grace_period=search.grace_epochs,
-        reduction_factor=search.reduction,
-        stop_last_trials=False,
-    )
-
-
-def _distribution(name: str, values: list[Any]) -> Any:
-    from ray import tune as ray_tune
-
-    match name:
-        case "uniform":
-            return ray_tune.uniform(*values)
-        case "log_uniform":
-            return ray_tune.loguniform(*values)
-        case "int_uniform":
-            return ray_tune.randint(values[0], values[1] + 1)
-    return ray_tune.choice(values)
-
-
-def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tracker) -> TuneResult:
-    metric, mode = recipe.search.metric, recipe.search.mode
-    results = [grid[index] for index in range(len(grid))]
-    ended = [_Ended.of(recipe, one) for one in results if one.error is None and metric in (one.metrics or {})]
-    if not ended:
-        first = f"; the first error: {str(grid.errors[0]).strip().splitlines()[-1]}" if grid.errors else ""
-        cause = grid.errors[0] if grid.errors else None
-        raise UserError(f"every trial of sweep {recipe.name} failed{first}") from cause
-    for one in ended:  # some were stopped: only now are their processes gone for certain
-        state = RunFolder.of(one.name).read_state()
-        assert state is not None  # it has reported
-        Tracker(tracker.uri, state.run_id).mark_finished()
-    ranked = sorted(ended, key=lambda one: one.score, reverse=mode == "max")
-    best, fields = ranked[0], list(recipe.search.space)
+def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tracker, space: Space) -> TuneResult:
+    outcomes = ranked((_outcome(recipe, grid[index]) for index in range(len(grid))), recipe.search.mode)
+    best = outcomes[0] if outcomes else None
+    failed = sum(one.status == "failed" for one in outcomes)
+    if best is None or best.score is None:
+        first = f"; the first error: {best.reason}" if best else ""
+        raise UserError(f"every trial of sweep {recipe.name} failed{first}") from (grid.errors or [None])[0]
+    for one in outcomes:  # some were stopped: only now are their processes gone for certain
+        if one.status != "failed":
+            state = RunFolder.of(one.name).read_state()
+            assert state is not None  # it has reported
+            Tracker(tracker.uri, state.run_id).mark_finished()
     path = folder.write_best(recipes.dump(trial_recipe(recipe, best.values, f"{recipe.name}-best")))
     tracker.log_artifact(path)
-    tracker.log_metrics({f"best/{metric}": best.score, "trials": len(grid), "failed_trials": len(grid.errors)}, 0)
-    tracker.set_tags({"best_run": best.name})
-    lines = [
-        f"Sweep of {counted(len(grid), 'trial')} over {', '.join(fields)}; the best recipe is the artifact best.yaml.",
-        "",
-        f"| trial | {metric} | epochs | {' | '.join(fields)} |",
-        "|---" * (len(fields) + 3) + "|",
-    ]
-    for one in ranked[:SHOWN]:
-        values = " | ".join(format_value(one.values[field]) for field in fields)
-        lines.append(f"| {one.name} | {one.score:.4g} | {one.epochs:g} | {values} |")
-    tracker.set_note("\n".join(lines))
+    report(tracker, recipe, space, outcomes)
     return TuneResult(
-        tracker.run_id, path, best.name, best.values, best.score, metric, len(grid), failed=len(grid.errors)
+        run_id=tracker.run_id,
+        best=path,
+        best_run=best.name,
+        values=best.values,
+        score=best.score,
+        metric=recipe.search.metric,
+        trials=len(outcomes),
+        failed=failed,
+        fields=list(space),
+        ranking=outcomes,
     )
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """A trial that finished, or was stopped early."""
-
-    name: str
-    score: float
-    epochs: float
-    values: dict[str, Any]
-
-    @classmethod
-    def of(cls, recipe: Recipe, result: Any) -> _Ended:
-        values = result.metrics_dataframe[recipe.search.metric].dropna()
-        score = values.max() if recipe.search.mode == "max" else values.min()
-        name = trial_name(recipe, result.metrics["trial_id"])
-        return cls(name, float(score), result.metrics["epoch"], plain_values(result.config))
+def _outcome(recipe: Recipe, result: Any) -> TrialOutcome:
+    metrics = result.metrics or {}
+    epochs = int(metrics.get("epoch", 0))
+    name = trial_name(recipe, Path(result.path).name)
+    values, ended = plain_values(result.config), float(metrics.get("timestamp", 0))
+    if result.error is not None or recipe.search.metric not in metrics:
+        reason = reason_of(result.error) if result.error else f"it reported no {recipe.search.metric}"
+        return TrialOutcome(name, values, "failed", None, epochs, reason, ended)
+    scores = result.metrics_dataframe[recipe.search.metric].dropna()
+    score = scores.max() if recipe.search.mode == "max" else scores.min()
+    status = "finished" if epochs >= recipe.train.epochs else "stopped"
+    return TrialOutcome(name, values, status, float(score), epochs, None, ended)  # type: ignore[arg-type]

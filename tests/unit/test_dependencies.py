@@ -21,7 +21,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 USED_WITHOUT_IMPORT = {
     "webdataset": "the user's decision: shards are its format; tests/unit/tasks/data/test_shard.py reads them with it",
-    "optuna": "imported by Ray Tune's OptunaSearch (pipelines/tune)",
 }
 DEVELOPERS_TOOLS = {
     "codespell": "Makefile",

@@ -96,7 +96,10 @@ SPACE = "search.space.train.lr.choice=[0.1]"
             "train.multigrid=both makes clips of 64 x 64 pixels as small as 23 x 23, and a network takes at least 32 x "
             "32: set input.size=91 or more",
         ),
-        (["tune", "new.yaml"], "no search.space"),
+        (
+            ["tune", "new.yaml", "--set", "search.space.train.lr.uniform=[0.1, 0.2]", "--set", "search.sampler=grid"],
+            "search.space.train.lr is uniform, and search.sampler=grid combines listed values: give it a choice",
+        ),
         (["tune", "new.yaml", "--set", SPACE, "--set", "data.dataset=nowhere"], "{folder}/nowhere does not exist"),
         (["tune", "new.yaml", "--set", SPACE, "--set", "data.split=second"], "has no val part"),
         (["tune", "recipe.yaml", "--set", SPACE], "another recipe: search.space"),

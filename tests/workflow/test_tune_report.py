@@ -1,0 +1,93 @@
+import re
+import sys
+
+import processes
+import pytest
+from ray import tune as ray_tune
+
+from pipelines import recipe as recipes
+from pipelines.tracking import tracking_uri
+from pipelines.tracking.tracker import client
+from pipelines.train import train
+from pipelines.tune.schedulers import make_scheduler
+
+SPACE = {
+    "train.lr": {"choice": [1e30, 0.05], "when": {"train.optimizer": "sgd"}},
+    "train.optimizer": {"choice": ["sgd", "adamw"]},
+}
+LINE = re.compile(r"\d\d:\d\d:\d\d (.*)")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch, ray):
+    monkeypatch.setenv("MAREY_WORK", str(tmp_path / "work"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "work"
+
+
+def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unregistered):
+    """A grid with a condition, whose first trial fails, resumed for more; the best recipe is trained as it is."""
+    values = {"name": "grid", "train.epochs": 1, "search.space": SPACE, "search.sampler": "grid"}
+    path = tmp_path / "grid.yaml"
+    path.write_text(recipes.dump(recipes.replaced(recipe, values)))
+
+    def marey(*words):
+        done = processes.run([sys.executable, "-m", "pipelines", "tune", str(path), *words], env=joining)
+        assert done.returncode == 0, done.stderr
+        told = [LINE.fullmatch(line) for line in done.stderr.splitlines()]
+        assert all(told), done.stderr  # nothing of Ray or Optuna
+        return [line[1] for line in told if line], done.stdout.splitlines()
+
+    lines, shown = marey("--set", "search.trials=2", "--set", "search.concurrent=1")
+    assert len(lines) == 2, lines
+    failed = r"trial 1/2 grid\.\w{8}  optimizer=sgd lr=1e\+30  failed: the loss or its gradient is no longer finite .*"
+    assert re.fullmatch(failed, lines[0])
+    assert re.fullmatch(
+        r"trial 2/2 grid\.\w{8}  optimizer=sgd lr=0\.05  val/top1_percent \S+ \(best \S+\)  1 epoch", lines[1]
+    )
+    assert re.fullmatch(r"trial +optimizer +lr +val/top1_percent +epochs +status", shown[0])
+    assert re.fullmatch(r"grid\.\w{8} +sgd +0\.05 +\S+ +1 +finished", shown[1])
+    assert re.fullmatch(r"grid\.\w{8} +sgd +1e\+30 +- +0 +failed", shown[2])
+
+    lines, shown = marey("--set", "search.concurrent=1", "--set", "search.trials=3")
+    assert lines[0] == "resuming sweep grid"
+    assert lines[1].startswith("1 of 3 trials ended before, best val/top1_percent ")
+    assert re.match(r"trial 3/3 grid\.\w{8}  optimizer=adamw  val/top1_percent", lines[-1])
+    assert sorted(line.split()[-1] for line in shown[1:4]) == ["failed", "finished", "finished"]
+
+    store = client(tracking_uri(work))
+    (parent,) = [run for run in store.search_runs(["1"]) if run.data.tags.get("sweep") == "parent"]
+    runs = store.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert {run.data.tags["trial"] for run in runs} == {
+        "optimizer=sgd lr=1e+30",
+        "optimizer=sgd lr=0.05",
+        "optimizer=adamw",
+    }
+    assert all(run.data.tags["mlflow.note.content"].startswith(run.data.tags["trial"]) for run in runs)
+    files = {file.path for file in store.list_artifacts(parent.info.run_id)}
+    figures = {f"{name}.{kind}" for name in ("best_so_far", "parallel_coordinates") for kind in ("png", "html")}
+    assert files == {"best.yaml", "trials.csv"} | figures  # two scores are too few for importances
+    assert "| trial | optimizer | lr | val/top1_percent | epochs | status |" in parent.data.tags["mlflow.note.content"]
+    curve = store.get_metric_history(parent.info.run_id, "best/val/top1_percent")
+    assert sorted(point.step for point in curve) == [2, 3]
+
+    best = train(str(work / "sweeps" / "grid" / "best.yaml"))
+    assert store.get_run(best.run_id).info.run_name == "grid-best"
+
+
+def test_the_median_rule_stops_a_bad_trial_and_none_at_its_last_epoch(recipe, ray, tmp_path):
+    def trial(point):
+        for epoch in (1, 2, 3, 4):
+            ray_tune.report({"val/top1_percent": point["level"] + (epoch == 4 and -90), "epoch": epoch})
+
+    swept = recipes.replaced(recipe, {"train.epochs": 4, "search.scheduler": "median", "search.grace_epochs": 2})
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(trial, {"cpu": 1}),
+        param_space={"level": ray_tune.grid_search([90, 80, 85, 10, 99])},
+        tune_config=ray_tune.TuneConfig(
+            metric="val/top1_percent", mode="max", scheduler=make_scheduler(swept), max_concurrent_trials=1
+        ),
+        run_config=ray_tune.RunConfig(name="median", storage_path=str(tmp_path), verbose=0),
+    )
+    epochs = {result.config["level"]: result.metrics["epoch"] for result in tuner.fit()}
+    assert epochs == {90: 4, 80: 4, 85: 4, 10: 2, 99: 4}
