@@ -14,6 +14,8 @@ from pipelines.recipe.strict_yaml import DEEPEST, MOST_VALUES
 
 SPACE = "search.space"
 """The section whose names hold dots: they are fields of the recipe."""
+WHEN = "when"
+"""The condition beside the distribution of a field there."""
 _SHOWN = 80
 """Characters of a word that are shown."""
 
@@ -88,8 +90,12 @@ def assign(content: dict[str, Any], name: str, value: Any) -> None:
     place, path = content, name.split(".")
     if name.startswith(f"{SPACE}."):
         path = [*SPACE.split("."), *_in_space(name.removeprefix(f"{SPACE}."), value)]
-        if len(path) == 4:
-            value, path = {path[3]: value}, path[:3]  # in place of the distribution that is there
+        if len(path) == 4 and path[3] != WHEN:
+            there: Any = place
+            for section in path[:3]:
+                there = there.get(section) if isinstance(there, Mapping) else None
+            condition = {WHEN: there[WHEN]} if isinstance(there, Mapping) and WHEN in there else {}
+            value, path = {path[3]: value, **condition}, path[:3]  # in place of the distribution that is there
     for depth, section in enumerate(path[:-1]):
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
@@ -106,7 +112,8 @@ def shown_word(text: str) -> str:
 def _in_space(name: str, value: Any) -> list[str]:
     """Return the field, and the distribution where the value itself is none: `train.lr`, `choice`."""
     field, dot, distribution = name.rpartition(".")
-    return [name] if isinstance(value, Mapping) or not dot else [field, distribution]
+    whole = isinstance(value, Mapping) and distribution != WHEN
+    return [name] if whole or not dot else [field, distribution]
 
 
 def _below(field: str, name: Any) -> str:

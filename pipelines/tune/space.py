@@ -10,10 +10,9 @@ from typing import Any
 from models import ModelError, describe
 from pipelines.errors import UserError, did_you_mean
 from pipelines.recipe import Recipe, replaced
+from pipelines.recipe.values import WHEN
 
 DISTRIBUTIONS = ("uniform", "log_uniform", "int_uniform", "choice")
-WHEN = "when"
-"""Beside a distribution: the values of other fields with which this one is varied."""
 FREE_FORM = ("model.options.",)
 """Sections of a recipe whose fields the network knows and checks."""
 

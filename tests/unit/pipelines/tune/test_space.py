@@ -116,3 +116,14 @@ def test_sampled_numpy_values_become_plain_ones():
     point = plain_values({"train.lr": np.float64(0.1), "train.optimizer": "sgd"})
     assert point == {"train.lr": 0.1, "train.optimizer": "sgd"}
     assert type(point["train.lr"]) is float
+
+
+def test_the_command_line_sets_a_condition_and_a_distribution_apart():
+    given = space(space=CONDITIONAL)
+    words = [
+        "search.space.train.nesterov.when={train.optimizer: sgd}",
+        "search.space.train.momentum.uniform=[0.8, 0.9]",
+    ]
+    checked = parse_space(recipes.load(given, words))
+    assert checked["train.nesterov"] == Dimension("choice", [True, False], {"train.optimizer": ["sgd"]})
+    assert checked["train.momentum"] == Dimension("uniform", [0.8, 0.9], {"train.optimizer": ["sgd"]})
