@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import postgres
+import processes
 import pytest
 import s3
 from shared_mlflow import served
@@ -55,10 +57,9 @@ def options(
 
 
 def make_bucket(environment: dict[str, str]) -> None:
-    import boto3
-
-    options = {"aws_access_key_id": "marey", "aws_secret_access_key": "marey", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"], **options).create_bucket(Bucket="marey")
+    code = "import fsspec; fsspec.filesystem('s3').mkdir('marey')"
+    done = processes.run([sys.executable, "-c", code], env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
 
 
 class Writers:
