@@ -10,7 +10,7 @@ from models import describe
 from models.common.describe import network_class
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, replaced
-from pipelines.tune.space import grid_points, parse_space
+from pipelines.tune.space import Space, grid_points, parse_space
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ FACTOR = 10
 """Rates are searched from a tenth of the recipe's to ten times as much."""
 
 
-def filled(recipe: Recipe) -> Recipe:
-    """Return the recipe with a checked space and a number of trials.
+def filled(recipe: Recipe) -> tuple[Recipe, Space]:
+    """Return the recipe with a space and a number of trials, and the space, checked.
 
     Raises:
         UserError: as `parse_space`; or there are more trials than combinations of a grid.
@@ -32,14 +32,14 @@ def filled(recipe: Recipe) -> Recipe:
         log.info("the recipe has no search.space: searching %s", ", ".join(recipe.search.space))
     space = parse_space(recipe)
     if search.sampler != "grid":
-        return replaced(recipe, {"search.trials": search.trials or TRIALS})
+        return replaced(recipe, {"search.trials": search.trials or TRIALS}), space
     combinations = len(grid_points(space))
     if (search.trials or 0) > combinations:
         raise UserError(
             f"search.trials={search.trials} is more than the {combinations} combinations of the grid: lower it, or "
             "leave it out"
         )
-    return replaced(recipe, {"search.trials": search.trials or combinations})
+    return replaced(recipe, {"search.trials": search.trials or combinations}), space
 
 
 def default_space(recipe: Recipe) -> dict[str, Any]:

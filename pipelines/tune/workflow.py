@@ -23,7 +23,7 @@ from pipelines.tune.defaults import filled
 from pipelines.tune.outcome import TrialOutcome, ranked, reason_of
 from pipelines.tune.quiet import quiet
 from pipelines.tune.report import report
-from pipelines.tune.space import Space, parse_space, plain_values
+from pipelines.tune.space import Space, plain_values
 from pipelines.tune.stopping import stoppable
 from pipelines.tune.trial import run_trial, trial_recipe, trial_resources
 
@@ -77,8 +77,7 @@ def tune(
     """
     recipe = recipes.load(recipe, overrides)
     recipes.replaced(recipe, {"name": trial_name(recipe, "0" * TRIAL_ID)})  # refuses a name too long for its trials
-    recipe = filled(recipe)
-    space = parse_space(recipe)
+    recipe, space = filled(recipe)
     refuse_impossible(recipe)
     dataset = open_data(recipe)
     if recipe.search.metric.startswith("val/") and not dataset.parts.get("val"):

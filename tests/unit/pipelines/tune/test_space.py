@@ -93,8 +93,8 @@ def test_an_option_that_only_one_network_has_is_varied_with_it_alone():
 
 def test_a_grid_takes_listed_values_and_no_more_trials_than_combinations():
     grid = {"space": {"train.lr": {"choice": [0.1, 0.2, 0.3]}}, "sampler": "grid"}
-    assert filled(replace(RECIPE, search=SearchSettings(**grid))).search.trials == 3
-    assert filled(replace(RECIPE, search=SearchSettings(**grid, trials=2))).search.trials == 2
+    assert filled(replace(RECIPE, search=SearchSettings(**grid)))[0].search.trials == 3
+    assert filled(replace(RECIPE, search=SearchSettings(**grid, trials=2)))[0].search.trials == 2
     with pytest.raises(UserError, match=r"search\.trials=4 is more than the 3 combinations"):
         filled(replace(RECIPE, search=SearchSettings(**grid, trials=4)))
     grid["space"] = {"train.lr": {"uniform": [0.1, 0.3]}}
@@ -105,7 +105,7 @@ def test_a_grid_takes_listed_values_and_no_more_trials_than_combinations():
 @pytest.mark.parametrize("name", sorted(file.stem for file in recipes.BUILT_IN.glob("*.yaml")))
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_every_built_in_recipe_can_be_searched_as_it_is(name, sampler):
-    recipe = filled(recipes.load(name, {"search.sampler": sampler}))
+    recipe, _ = filled(recipes.load(name, {"search.sampler": sampler}))
     assert "train.lr" in recipe.search.space
     assert recipe.search.trials
 
