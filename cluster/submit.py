@@ -74,13 +74,10 @@ def submit(
         shutil.copy(ROOT / SURFACE, stage)
         here = Path.cwd()
         visible = sees_folder(target, shared)
-        sent = (
-            list(words)
-            if visible
-            else [
-                send(word, paths[number], stage, seen) if number in paths else word for number, word in enumerate(words)
-            ]
-        )
+        sent = list(words)
+        if not visible:
+            for number, path in paths.items():
+                sent[number] = send(words[number], path, stage, seen)
         refuse_large(stage)
         # -P: the code comes from what was sent (PYTHONPATH), not from the folder the job runs in.
         entrypoint = shlex.join(["python", "-P", "-m", "pipelines", *sent])

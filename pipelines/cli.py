@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        from pipelines.errors import user_error
+        from pipelines.errors import user_line
 
-        cause = user_error(error)
-        if debug or cause is None:
+        line = user_line(error)
+        if debug or line is None:
             raise
-        _report(" ".join(str(cause).split()))
+        _report(line)
         return 2
 
 

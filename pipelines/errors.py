@@ -21,6 +21,12 @@ def user_error(error: BaseException) -> BaseException | None:
     return next((cause for cause in _causes(error) if isinstance(cause, USER_ERRORS)), None)
 
 
+def user_line(error: BaseException) -> str | None:
+    """Return the text of the user's error that `error` is or was raised from, in one line; None where there is none."""
+    cause = user_error(error)
+    return None if cause is None else " ".join(str(cause).split())
+
+
 def _causes(error: BaseException, above: tuple[BaseException, ...] = ()) -> Iterator[BaseException]:
     wrapped = [
         getattr(error, "cause", None),  # ray.exceptions.RayTaskError

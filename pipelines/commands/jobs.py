@@ -63,7 +63,7 @@ def progress_of(job: Job) -> str:
     begin, end, places = job.started, job.started + job.seconds, job.run.split(", ")
     reports = []
     for name in places:
-        address = RunFolder.progress_of(job.workspace, name)
+        address = RunFolder.of(name, job.workspace).progress
         try:
             reports.append(within(READ_SECONDS, lambda: last_report(address, begin, end)))  # noqa: B023 - called at once
         except (LateError, UserError, OSError, ValueError):  # the list of jobs does not depend on a workspace

@@ -74,11 +74,11 @@ def check(command: tuple[str, ...]) -> object:
 
     if not command:
         raise UserError("no verb to submit: write `marey submit -- VERB ARGS`")
-    verb, *rest = command
+    verb = command[0]
     possible = [each for each in cli.verbs() if each not in HERE_ONLY]
     if verb not in possible:
         raise UserError(f"cannot submit {verb!r}{did_you_mean(verb, possible)}")
-    words = [word for word in rest if word != "--debug"]
+    words = [command[number] for number in own_words(command)]
     return arguments.parse(import_module(cli.module_of(verb)).Args, verb, words)
 
 
@@ -88,10 +88,14 @@ def paths(command: tuple[str, ...]) -> dict[int, str]:
 
     from pipelines import cli, submitted
 
-    verb, *rest = command
-    places = [number for number, word in enumerate(rest, 1) if word != "--debug"]
+    verb, places = command[0], own_words(command)
     found = submitted.paths_of(import_module(cli.module_of(verb)).Args, verb, [command[number] for number in places])
     return {places[number]: path for number, path in found.items()}
+
+
+def own_words(command: tuple[str, ...]) -> list[int]:
+    """Return the numbers of the words that the verb itself reads."""
+    return [number for number, word in enumerate(command) if number and word != "--debug"]
 
 
 def refuse_loopback(dashboard: str) -> None:

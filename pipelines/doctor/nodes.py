@@ -62,15 +62,15 @@ def _late() -> dict[str, Any]:
 
 def main() -> None:
     """Print what was found, or the line of an error."""
-    from pipelines.errors import user_error
+    from pipelines.errors import user_line
 
     try:
         answer: list[dict[str, Any]] | str = ask(sys.argv[1])
     except Exception as error:
-        cause = user_error(error)
-        if cause is None:
+        line = user_line(error)
+        if line is None:
             raise
-        answer = " ".join(str(cause).split())
+        answer = line
     sys.stdout.write(json.dumps(answer) + "\n")
 
 

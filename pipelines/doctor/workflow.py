@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.doctor import decoding, machine, mlflow_store, ray_cluster
 from pipelines.doctor.finding import Finding, failed
-from pipelines.errors import user_error
+from pipelines.errors import user_line
 from tasks.remote import LateError, within
 
 Check = Callable[[], Iterable[Finding]]
@@ -53,8 +53,8 @@ def _findings(name: str, seconds: float, check: Check) -> list[Finding]:
         late = Finding(name, "error", f"no answer within {seconds:.0f} s", "see whether the machine is overloaded")
         return [*found, late]
     except Exception as error:  # noqa: BLE001 - whatever is broken here, the other checks go on
-        if (cause := user_error(error)) is not None:
-            return [*found, failed(name, " ".join(str(cause).split()))]
+        if (line := user_line(error)) is not None:
+            return [*found, failed(name, line)]
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return [*found, Finding(name, "error", said, "install marey and its packages anew")]
     return found

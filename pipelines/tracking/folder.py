@@ -27,9 +27,9 @@ class Folder:
         self.address = str(address)
 
     @classmethod
-    def of(cls, name: str) -> Self:
-        """Return the folder of that name in the workspace."""
-        return cls(storage.join(workspace(), cls.parent, name))
+    def of(cls, name: str, place: str | None = None) -> Self:
+        """Return the folder of that name in a workspace, by default in ours."""
+        return cls(storage.join(place or workspace(), cls.parent, name))
 
     @property
     def name(self) -> str:

@@ -212,16 +212,16 @@ class RunFolder(_StatefulFolder):
 
     def write_progress(self) -> ProgressWriter:
         """Return a writer of the reports of rank 0, for the driver to show."""
-        return ProgressWriter(self.place(self._PROGRESS))
+        return ProgressWriter(self.progress)
 
-    @classmethod
-    def progress_of(cls, workspace: str, name: str) -> str:
-        """Return where a run of any workspace keeps the reports of rank 0."""
-        return storage.join(workspace, cls.parent, name, cls._PROGRESS)
+    @property
+    def progress(self) -> str:
+        """Where the reports of rank 0 are."""
+        return self.place(self._PROGRESS)
 
     def follow_progress(self) -> ProgressFollower:
         """Return a reader of the reports that come from now on."""
-        return ProgressFollower(self.place(self._PROGRESS))
+        return ProgressFollower(self.progress)
 
     def write_rank_0(self, pid: int) -> None:
         """Note the process of rank 0, for whoever wants to look into it; called there."""

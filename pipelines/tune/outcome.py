@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipelines.errors import user_error
+from pipelines.errors import user_line
 from tasks.words import counted
 
 NOT_VARIED = "-"
@@ -89,9 +89,9 @@ def epochs_of(status: str, epochs: int, planned: int) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return why a trial failed, in one line, whatever Ray has wrapped around it."""
-    cause = user_error(error)
-    if cause is not None:
-        return " ".join(str(cause).split())
+    line = user_line(error)
+    if line is not None:
+        return line
     inner = getattr(error, "cause", None)  # of ray.exceptions.RayTaskError
     if isinstance(inner, BaseException):
         error = inner
