@@ -36,8 +36,8 @@ _watch: Watch | None = None
 def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
     """Connect this process to Ray; one that is already connected stays as it is.
 
-    Workers start in the folder that holds our packages (in a job: the submitted one), so paths sent to them must be
-    absolute.
+    Workers start in another folder than this process on some clusters (in a job: the submitted one), so paths sent to
+    them must be absolute.
 
     Args:
         address: `host:port` of a cluster, `auto` for the one that `ray start` started on this machine, or `local` for
@@ -77,7 +77,13 @@ def _join(address: str) -> None:
     head.probe(address)
     if "RAY_AUTH_MODE" not in os.environ and token.read():
         _send_token()
-    _init(address, f"join the Ray cluster at {address}", loopback=is_loopback(address.rpartition(":")[0]))
+    # Ray puts the driver's folder before everything else on the workers' path, unless there is a working_dir. A job
+    # has one (what was submitted); elsewhere it is the folder these packages lie in, used in place.
+    runtime_env: dict[str, Any] | None = {"working_dir": f"local://{ROOT}", "env_vars": inherited()}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        runtime_env = None
+    loopback = is_loopback(address.rpartition(":")[0])
+    _init(address, f"join the Ray cluster at {address}", loopback=loopback, runtime_env=runtime_env)
 
 
 def _start(num_cpus: int | None) -> None:
@@ -89,14 +95,16 @@ def _start(num_cpus: int | None) -> None:
             if aside := token.provide(_own.path / "token"):
                 os.environ[_TOKEN_VARIABLE] = str(aside)
             _send_token()
-        _init(
-            "local",
-            "start Ray on this machine",
-            loopback=True,
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            _temp_dir=str(_own.ray),
-        )
+        with ray_internals.lean_node():
+            _init(
+                "local",
+                "start Ray on this machine",
+                loopback=True,
+                job_config=ray_internals.job_on_path(str(ROOT)),  # workers inherit this process's variables
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                _temp_dir=str(_own.ray),
+            )
     except BaseException:
         _end()
         raise
@@ -106,14 +114,9 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
     import ray
 
     ray_internals.use_loopback(loopback)
-    # Ray puts the driver's folder before everything else on the workers' path, unless there is a working_dir. A job
-    # has one (what was submitted); elsewhere it is the folder these packages lie in, used in place.
-    runtime_env: dict[str, Any] | None = {"working_dir": f"local://{ROOT}", "env_vars": inherited()}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        runtime_env = None
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING, **options)
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
     except Exception as error:  # such as a full temporary folder; a start that takes too long has no type of its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         again = "; the machine is very busy: give the same command again" if "timed out" in reason else ""

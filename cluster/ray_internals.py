@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
@@ -31,6 +33,46 @@ def use_loopback(on: bool) -> None:
 
     ray_constants.ENABLE_RAY_CLUSTER = not on
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0" if on else "1"
+
+
+def job_on_path(folder: str) -> Any:
+    """Return the settings of a job whose workers have `folder` first on their path, and not that of the driver.
+
+    A working_dir does so too, but then no worker can be started before the job is known, and each starts Python twice.
+    """
+    from ray.job_config import JobConfig
+
+    class Path(list[str]):
+        def extend(self, paths: Any) -> None:
+            """Leave out what Ray adds, the driver's folders: other packages of our names may lie there."""
+
+    config = JobConfig()
+    config._py_driver_sys_path = Path([folder])
+    return config
+
+
+@contextmanager
+def lean_node() -> Iterator[None]:
+    """Let a node that `ray.init` starts meanwhile do without what one process alone has no use for.
+
+    That are three processes: the autoscaler's, the one that sends the workers' logs to the driver, and the dashboard's.
+    The port of the node's agent is any that is free: Ray tries one and the same for 4 s where another node has it.
+    """
+    from ray._private import parameter
+    from ray._private.node import Node
+
+    def start_no_dashboard(node: Any, **options: Any) -> None:
+        node._webui_url = ""
+
+    params, start = parameter.RayParams, Node.start_api_server
+    less: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False, "dashboard_agent_listen_port": 0}
+    parameter.RayParams = partial(params, **less)  # type: ignore[assignment, misc]
+    Node.start_api_server = start_no_dashboard  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        parameter.RayParams = params  # type: ignore[misc]
+        Node.start_api_server = start  # type: ignore[method-assign]
 
 
 def job_client(url: str, headers: dict[str, str]) -> Any:
