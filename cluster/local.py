@@ -194,7 +194,12 @@ def _stop(cluster: LocalCluster) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             family += process.children(recursive=True)
             process.terminate()
-    _, alive = psutil.wait_procs([*nodes, *family], timeout=STOP_SECONDS)
+    for process in family:  # a node waits for actors that outlive their driver, such as Ray Train's, without end
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if ray_internals.is_worker(process.name()):
+                process.terminate()
+    psutil.wait_procs(nodes, timeout=STOP_SECONDS)
+    alive = [process for process in [*nodes, *family] if process.is_running()]
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

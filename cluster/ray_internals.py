@@ -128,6 +128,11 @@ def node_processes() -> list[int]:
     return own or [each.pid for each in psutil.process_iter(["cmdline"]) if option in (each.info["cmdline"] or [])]
 
 
+def is_worker(name: str) -> bool:
+    """Tell whether a process of this name works for a job, as against those that are part of a node."""
+    return name.startswith("ray::") and not name.endswith("Agent")
+
+
 def max_resources() -> dict[str, int] | None:
     """Return what a cluster that scales itself may grow to; None where it does not."""
     from ray._private.state import state
