@@ -42,6 +42,7 @@ def main(args: Args) -> int:
                     "score": result.score,
                     "trials": result.trials,
                     "failed": result.failed,
+                    "log": result.log,
                     "ranking": result.ranking,
                 }
             )
@@ -53,5 +54,7 @@ def main(args: Args) -> int:
     for field, value in result.values.items():
         show(f"  {field}: {value}")
     show(f"its recipe: {result.best}")
+    if result.failed:
+        show(f"what Ray Tune says of failed trials: {result.log}")
     show(f"next: marey evaluate {result.best_run}    marey ui")
     return 0

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.errors import UserError
 from pipelines.tracking.folder import Folder
 from pipelines.tracking.workspace import make_file, make_folder
 from tasks.data import storage
-from tasks.data.lock import FILE, FOLDER, Lock
+from tasks.data.lock import FILE, FOLDER, STALE_S, Lock
 
 KEY = "key.json"
 """File with the key, a name that no other run of any workspace has; MLflow's run carries it from its creation on."""
+DEATH_S = STALE_S + 30
+"""How long the lock of a driver on a machine that was lost may look as if it were held."""
+PAUSE_S = 2.0
 
 
 def hold(address: str, lost: Callable[[], object] | None = None) -> Lock:
@@ -34,6 +39,23 @@ def refuse_held(address: str) -> None:
     if storage.exists(address):
         with hold(address):
             pass
+
+
+def await_free(address: str) -> None:
+    """Wait for the driver before this one to leave a folder: it has died, which is known of other machines late.
+
+    Raises:
+        UserError: another driver works in the folder.
+    """
+    deadline = time.monotonic() + DEATH_S
+    while True:
+        try:
+            refuse_held(address)
+            return
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE_S)
 
 
 def own_key(folder: Folder) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,6 +15,8 @@ from pipelines.tracking.copies import fetch_file
 from pipelines.tracking.workspace import make_folder, workspace
 from tasks.data import storage
 from tasks.remote import reason
+
+log = logging.getLogger(__name__)
 
 
 class Folder:
@@ -63,6 +68,23 @@ class Folder:
             storage.publish(self.place(name), content)
         except OSError as error:
             raise UserError(f"{self.place(name)} cannot be written: {reason(error)}") from error
+
+    @contextmanager
+    def open_to_add(self, name: str) -> Iterator[Path]:
+        """Yield a file of this machine to add lines to; for a folder at an address it is stored at the end."""
+        if storage.is_local(self.address):
+            yield Path(self.place(name))
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch, name)
+            file.write_bytes(self.read(name) or b"")
+            try:
+                yield file
+            finally:
+                try:
+                    self.write(name, file.read_bytes())
+                except UserError as error:  # must not hide how the block has ended
+                    log.warning("%s is not kept: %s", name, error)
 
     def remove(self, name: str) -> None:
         """Remove a file, if there is one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ class Result:
     """Metrics of that checkpoint."""
     chosen: str
     """Why this checkpoint."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The outcome of a trial that would fail again."""
+
+    reason: str
+    values: dict[str, Any]
+    """The fields that it varied."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,7 @@ class RunFolder(_StatefulFolder):
     _RAYS_LIST = "checkpoint_manager_snapshot.json"
     _EVALUATION = "evaluation.json"
     _UNPUBLISHED = "unpublished.txt"
+    _FAILURE = "failed.json"
     TRACE = "trace.json.gz"
 
     def checkpoint(self, name: str) -> Path:
@@ -210,6 +221,20 @@ class RunFolder(_StatefulFolder):
         """Note that MLflow has the result."""
         self.remove(self._UNPUBLISHED)
 
+    def write_failure(self, failure: Failure) -> None:
+        """Note that a trial of a sweep failed, of something that would come again."""
+        self.write_json(self._FAILURE, asdict(failure))
+
+    def read_failure(self) -> Failure | None:
+        """Return how a trial failed for good; None where it has not."""
+        content = self.read_json(self._FAILURE)
+        if content is None:
+            return None
+        try:
+            return Failure(**content)
+        except TypeError as error:
+            raise self.damaged(self._FAILURE, "fields are missing") from error
+
     def write_progress(self) -> ProgressWriter:
         """Return a writer of the reports of rank 0, for the driver to show."""
         return ProgressWriter(self.progress)
@@ -281,6 +306,16 @@ class SweepFolder(_StatefulFolder):
     parent = "sweeps"
     state_file = "sweep.json"
     _BEST = "best.yaml"
+    _LOG = "ray-tune.log"
+
+    @property
+    def log(self) -> str:
+        """Where the log of Ray Tune is."""
+        return self.place(self._LOG)
+
+    def open_log(self) -> AbstractContextManager[Path]:
+        """Return a context whose file on this machine holds that log, to be added to."""
+        return self.open_to_add(self._LOG)
 
     def read_trials(self) -> int:
         """Return how many trials the sweep shall have, as its last start said."""

@@ -122,7 +122,7 @@ def train_as_worker(job: Job, team: Team, dataset: Dataset) -> bool:
                     wish=notices,
                 )
             except DivergedError as error:
-                raise UserError(f"{error}; {reporter.way_on()}") from error
+                raise DivergedError(f"{error}; {reporter.way_on()}") from error
 
 
 def _open(job: Job) -> Dataset:

@@ -19,9 +19,9 @@ from pipelines.tune.space import plain_values
 log = logging.getLogger(__name__)
 
 
-def trial_name(recipe: Recipe, trial_id: str) -> str:
+def trial_name(sweep: str, trial_id: str) -> str:
     """Return the name of the run of a trial."""
-    return f"{recipe.name}.{trial_id}"
+    return f"{sweep}.{trial_id}"
 
 
 def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
@@ -32,14 +32,17 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
         uri: MLflow's store.
         run_id: the parent run, which gets the best value so far.
     """
-    from ray.tune import Callback
+    from ray.tune.progress_reporter import TrialProgressCallback
 
-    class SweepCallback(Callback):
-        """Runs in the driver."""
+    class SweepCallback(TrialProgressCallback):
+        """Runs in the driver, in the place of Ray Tune's own, which prints a line for a trial without a report."""
 
         def __init__(self) -> None:
+            super().__init__()
             self.placement_groups = PlacementGroupCleaner()
             self.untold: list[Callable[[], object]] = []
+            self.failures: dict[str, str | None] = {}
+            """Why trials that have ended for Ray Tune failed; None for those that did not."""
             self.begun = False
 
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -49,6 +52,9 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
                 log.info("%d of %d trials ended before%s", len(before), self._trials(), reached)
             self.begun = True
 
+        def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+            """Print nothing of a report; trials are told of as they end."""
+
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_orphans()
 
@@ -57,6 +63,9 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             outlast(self._tell_mlflow)
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            if (reason := self._failure(trial)) is not None:
+                self._tell_failed(trials, trial, reason)
+                return
             epochs = int(trial.last_result.get("epoch", 0))
             pruned = epochs < recipe.train.epochs
             state = self._folder(trial).read_state()
@@ -75,15 +84,32 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
                 epochs_of("stopped" if pruned else "finished", epochs, recipe.train.epochs),
             )
 
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.placement_groups.watch(self._folder(trial))
+            log.warning("trial %s is trained again: %s", self._name_of(trial), reason_of(_error(trial)))
+
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self._tell_failed(trials, trial, reason_of(_error(trial)))
+
+        def _tell_failed(self, trials: list[Any], trial: Any, reason: str) -> None:
             self._tell_mlflow(lambda: self._end_dead(trial))
             self.placement_groups.watch(self._folder(trial))
-            label = self._label(trial, len(self._ended(trials, trial)))
-            log.warning("%s  failed: %s", label, reason_of(_error(trial)))
+            log.warning("%s  failed: %s", self._label(trial, len(self._ended(trials, trial))), reason)
 
         def _label(self, trial: Any, number: int) -> str:
-            name, what = trial_name(recipe, trial.trial_id), differs(plain_values(trial.config))
-            return f"trial {number}/{self._trials()} {name}  {what}"
+            return f"trial {number}/{self._trials()} {self._name_of(trial)}"
+
+        def _name_of(self, trial: Any) -> str:
+            return f"{trial_name(recipe.name, trial.trial_id)}  {differs(plain_values(trial.config))}"
+
+        def _failure(self, trial: Any) -> str | None:
+            """Return why a trial that has ended for Ray Tune failed; one that has trained to its end did not."""
+            if int(trial.last_result.get("epoch", 0)) >= recipe.train.epochs:
+                return None
+            if trial.trial_id not in self.failures:
+                failure = self._folder(trial).read_failure()
+                self.failures[trial.trial_id] = failure.reason if failure else None
+            return self.failures[trial.trial_id]
 
         def _ended(self, trials: list[Any], ending: Any = None) -> dict[str, Any]:
             """Return the trials that have ended, of earlier starts too, and the one that is ending now."""
@@ -94,7 +120,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             return (max if recipe.search.mode == "max" else min)(scores, default=None)
 
         def _score(self, trial: Any) -> float | None:
-            if trial.status == trial.ERROR:
+            if trial.status == trial.ERROR or self._failure(trial) is not None:
                 return None
             score = trial.metric_analysis.get(recipe.search.metric, {}).get(recipe.search.mode)
             return None if score is None else float(score)
@@ -131,7 +157,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             return SweepFolder.of(recipe.name).read_trials()
 
         def _folder(self, trial: Any) -> RunFolder:
-            return RunFolder.of(trial_name(recipe, trial.trial_id))
+            return RunFolder.of(trial_name(recipe.name, trial.trial_id))
 
     return SweepCallback()
 

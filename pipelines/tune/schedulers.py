@@ -39,6 +39,11 @@ class MedianStopping(MedianStoppingRule):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide after an epoch before the last."""
-        if result["epoch"] > self._last:
+        if result.get("epoch", math.inf) > self._last:  # none of a trial that fails before its first
             return TrialScheduler.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Keep the end of a trial, unless it has reported nothing."""
+        if "epoch" in result:
+            super().on_trial_complete(tune_controller, trial, result)

@@ -10,7 +10,9 @@ from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from pipelines.recipe import SearchSettings
+from pipelines.tracking import RunFolder
 from pipelines.tracking.run_folder import SweepFolder
+from pipelines.tune.callbacks import trial_name
 from pipelines.tune.space import Space, grid_points
 
 if TYPE_CHECKING:
@@ -39,6 +41,17 @@ class GrowingSearch(SearchGenerator):
     def __init__(self, searcher: Searcher, folder: SweepFolder) -> None:
         super().__init__(searcher)
         self._folder = folder
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass a report on; a trial that failed before its first one ends with an empty one."""
+        if self.metric in result:
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Pass the end of a trial on; one that has failed counts as failed, whatever it had reached before."""
+        if RunFolder.of(trial_name(self._folder.name, trial_id)).read_failure() is not None:
+            result, error = None, True
+        super().on_trial_complete(trial_id, result, error)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over a saved state, but for the number of trials."""

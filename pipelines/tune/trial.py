@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from models.common.errors import ModelError
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
-from pipelines.recipe import ComputeSettings, Recipe
-from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
+from pipelines.errors import UserError, user_error
+from pipelines.recipe import ComputeSettings, Recipe, check_dataset, open_data, refuse_impossible
+from pipelines.tracking import RunFolder, Tracker, claim, tracking_uri, workspace
 from pipelines.tracking.patience import OUTAGE_S, outlast
+from pipelines.tracking.run_folder import Failure
 from pipelines.train import train
 from pipelines.tune.callbacks import trial_name
-from pipelines.tune.outcome import differs
+from pipelines.tune.outcome import differs, reason_of
 from pipelines.tune.space import plain_values
 
 
@@ -40,18 +43,47 @@ def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
 
 
 def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
-    """Train one point of the search; runs in a process of Ray Tune, which holds the CPUs of a single worker."""
+    """Train one point of the search; runs in a process of Ray Tune, which holds the CPUs of a single worker.
+
+    A failure that would come again is a result: it is noted, and the trial ends for Ray Tune as any other.
+    """
     from ray import tune as ray_tune
 
     os.environ.update(environment)
-    name = trial_name(recipe, ray_tune.get_context().get_trial_id())
-    own = trial_recipe(recipe, point, name)
-    _report_earlier(recipe.search.metric, RunFolder.of(name))
-    what = differs(plain_values(point))
+    folder = RunFolder.of(trial_name(recipe.name, ray_tune.get_context().get_trial_id()))
+    if folder.read_failure() is not None:  # of an earlier start, which was killed before Ray Tune had noted it
+        return
+    dataset, values = open_data(recipe), plain_values(point)
+    try:
+        own = trial_recipe(recipe, point, folder.name)
+        refuse_impossible(own)
+        check_dataset(dataset, own)
+    except (UserError, ModelError) as error:
+        folder.write_failure(Failure(reason_of(error), values))
+        return
+    claim.await_free(folder.address)
+    _report_earlier(recipe.search.metric, folder)
+    try:
+        _train(recipe, own, folder, parent_run_id, differs(values))
+    except Exception as error:
+        if not is_final(error):
+            raise
+        folder.write_failure(Failure(reason_of(error), values))
+
+
+def is_final(error: BaseException) -> bool:
+    """Return whether a training would fail of the same again: of its values, not of where or when it runs."""
+    from tasks.learn.divergence import DivergedError
+
+    return isinstance(user_error(error), DivergedError | ModelError)
+
+
+def _train(recipe: Recipe, own: Recipe, folder: RunFolder, parent_run_id: str, what: str) -> None:
+    """Train a trial's own recipe, and report to Ray Tune."""
     if recipe.compute.workers == 1:
         train(own, parent_run_id=parent_run_id, on_report=_reporter(recipe.search.metric), differs=what)
     else:
-        callback = _callback(recipe.search.metric, RunFolder.of(name))
+        callback = _callback(recipe.search.metric, folder)
         train(own, parent_run_id=parent_run_id, callbacks=(callback,), differs=what)
 
 

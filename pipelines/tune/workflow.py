@@ -36,6 +36,8 @@ SECTIONS = ("model", "input", "train", "search")
 """Sections of the recipe that a later start of the same name must leave as they were."""
 TRIAL_ID = 8
 """Letters of the id that Ray Tune gives a trial."""
+RETRIES = 1
+"""How often a trial is trained again by the same command after a failure that may not come again."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class TuneResult:
     """What was varied."""
     ranking: list[TrialOutcome]
     """All trials, the best first and failed ones last."""
+    log: str
+    """Where the log of Ray Tune is."""
 
 
 def tune(
@@ -76,7 +80,7 @@ def tune(
             had another recipe; or every trial failed.
     """
     recipe = recipes.load(recipe, overrides)
-    recipes.replaced(recipe, {"name": trial_name(recipe, "0" * TRIAL_ID)})  # refuses a name too long for its trials
+    recipes.replaced(recipe, {"name": trial_name(recipe.name, "0" * TRIAL_ID)})  # refuses one too long for its trials
     recipe, space = filled(recipe)
     refuse_impossible(recipe)
     dataset = open_data(recipe)
@@ -112,7 +116,7 @@ def tune(
             if state is None:
                 tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
-            with quiet():
+            with quiet(folder):
                 tuner = _tuner(recipe, space, folder, tracker)
                 with stoppable(recipe.name):
                     grid = tuner.fit()
@@ -169,6 +173,7 @@ def _tuner(recipe: Recipe, space: Space, folder: SweepFolder, tracker: Tracker) 
             name=folder.name,
             **ray_storage(folder.address.rpartition("/")[0]),
             verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=RETRIES),
             callbacks=[sweep_callback(recipe, tracker.uri, tracker.run_id)],
         ),
     )
@@ -180,7 +185,8 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
     failed = sum(one.status == "failed" for one in outcomes)
     if best is None or best.score is None:
         first = f"; the first error: {best.reason}" if best else ""
-        raise UserError(f"every trial of sweep {recipe.name} failed{first}") from (grid.errors or [None])[0]
+        told = f" (Ray Tune's log: {folder.log})"
+        raise UserError(f"every trial of sweep {recipe.name} failed{first}{told}") from (grid.errors or [None])[0]
     for one in outcomes:  # some were stopped: only now are their processes gone for certain
         if one.status != "failed":
             state = RunFolder.of(one.name).read_state()
@@ -200,13 +206,17 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
         failed=failed,
         fields=list(space),
         ranking=outcomes,
+        log=folder.log,
     )
 
 
 def _outcome(recipe: Recipe, result: Any) -> TrialOutcome:
     metrics = result.metrics or {}
     epochs = int(metrics.get("epoch", 0))
-    name = trial_name(recipe, Path(result.path).name)
+    name = trial_name(recipe.name, Path(result.path).name)
+    failure = RunFolder.of(name).read_failure() if epochs < recipe.train.epochs else None
+    if failure is not None:
+        return TrialOutcome(name, failure.values, "failed", None, epochs, failure.reason)
     values, ended = plain_values(result.config), float(metrics.get("timestamp", 0))
     if result.error is not None or recipe.search.metric not in metrics:
         reason = reason_of(result.error) if result.error else f"it reported no {recipe.search.metric}"

@@ -1,5 +1,8 @@
+import os
+import re
 import select
 import signal
+import subprocess
 import sys
 
 import processes
@@ -161,3 +164,26 @@ def test_a_killed_sweep_goes_on(sweep, work, joining):
     for run in runs:
         steps = [p.step for p in client(tracking_uri(work)).get_metric_history(run.info.run_id, "train/loss")]
         assert steps == sorted(set(steps))
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_a_trial_whose_process_is_killed_is_trained_again_by_the_same_command(sweep, work, joining):
+    work.mkdir(parents=True)
+    path = work / "lost.yaml"
+    cut = {"name": "lost", "train.epochs": 6, "search.trials": 1, "search.scheduler": "none"}
+    path.write_text(recipes.dump(recipes.replaced(sweep, cut)))
+    command = [sys.executable, "-m", "pipelines", "tune", str(path)]
+    with processes.started(command, env=joining, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+        while not (found := list(work.glob("runs/*/progress.jsonl"))):
+            assert driver.poll() is None
+            select.select([], [], [], 0.05)
+        os.kill(int((found[0].parent / "rank-0.pid").read_text()), signal.SIGKILL)
+        shown, told = driver.communicate()
+    assert driver.returncode == 0, told
+    lines = [line[9:] for line in told.splitlines()]
+    assert re.match(r"trial lost\.\w{8}  lr=\S+ optimizer=\w+ is trained again: \w+: ", lines[0]), told
+    assert re.match(r"trial 1/1 lost\.\w{8}  .*  6 epochs$", lines[1]), told
+    assert len(lines) == 2, told
+    assert "best of 1 trial (0 failed)" in shown
+    (parent,) = [run for run in client(tracking_uri(work)).search_runs(["1"]) if run.data.tags.get("sweep") == "parent"]
+    assert [run.info.status for run in children(work, parent.info.run_id)] == ["FINISHED"]

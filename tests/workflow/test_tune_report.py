@@ -49,10 +49,16 @@ def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unre
     assert re.fullmatch(r"grid\.\w{8} +sgd +0\.05 +\S+ +1 +finished", shown[1])
     assert re.fullmatch(r"grid\.\w{8} +sgd +1e\+30 +- +0 +failed", shown[2])
 
+    log = work / "sweeps" / "grid" / "ray-tune.log"
+    assert f"what Ray Tune says of failed trials: {log}" in shown
+    assert "INFO optuna.storages._in_memory: A new study created in memory" in log.read_text()
+
     lines, shown = marey("--set", "search.concurrent=1", "--set", "search.trials=3")
     assert lines[0] == "resuming sweep grid"
-    assert lines[1].startswith("1 of 3 trials ended before, best val/top1_percent ")
-    assert re.match(r"trial 3/3 grid\.\w{8}  optimizer=adamw  val/top1_percent", lines[-1])
+    assert lines[1].startswith("2 of 3 trials ended before, best val/top1_percent ")
+    assert re.match(r"trial 3/3 grid\.\w{8}  optimizer=adamw  val/top1_percent", lines[2])
+    assert len(lines) == 3, lines  # what diverged is not trained again
+    assert "Restoring the run from the latest experiment state file" in log.read_text()
     assert sorted(line.split()[-1] for line in shown[1:4]) == ["failed", "finished", "finished"]
 
     store = client(tracking_uri(work))
