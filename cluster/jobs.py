@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 END_SECONDS = 90.0
 """Time that a job has to end once its log has, or once it is told to stop."""
+JOB = "MAREY_JOB"
+"""Variable with which a job knows its id."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 

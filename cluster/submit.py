@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cluster.attach import ROOT, inherited
 from cluster.errors import ClusterError
-from cluster.jobs import Target
+from cluster.jobs import JOB, Target
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -84,7 +84,7 @@ def submit(
         return client.submit_job(
             entrypoint=f"cd {shlex.quote(str(here))} && exec {entrypoint}" if visible else entrypoint,
             submission_id=job_id,
-            runtime_env={"working_dir": str(stage), "env_vars": environment},
+            runtime_env={"working_dir": str(stage), "env_vars": {**environment, JOB: job_id}},
             metadata={  # the name is for the dashboard
                 "job_name": words[0],
                 "command": shlex.join(words),

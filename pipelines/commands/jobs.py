@@ -9,6 +9,7 @@ from pipelines.shared_arguments import OfJobs, WithJSON
 
 if TYPE_CHECKING:
     from cluster.jobs import Job
+    from pipelines.tracking.progress import Report
 
 HEAD = ("JOB", "STATUS", "STARTED", "TOOK", "EXIT", "RUN", "PROGRESS", "BY", "COMMAND")
 READ_SECONDS = 3.0
@@ -51,22 +52,28 @@ def row(job: Job, progress: str = "") -> tuple[str, ...]:
 
 
 def progress_of(job: Job) -> str:
-    """Return how far the training of a job is; empty where there is none, or its workspace cannot be read from here."""
+    """Return how far a job is; empty where it has not said, or its workspace cannot be read from here."""
     from pipelines.errors import UserError
     from pipelines.tracking import RunFolder
-    from pipelines.tracking.progress import last_report
-    from pipelines.train.console import epoch_words
+    from pipelines.tracking.progress import last_report, of_job
     from tasks.remote import LateError, within
 
-    if not (job.run and job.workspace and job.started is not None and job.seconds is not None):
+    if not (job.workspace and job.started is not None and job.seconds is not None):
         return ""
-    begin, end, places = job.started, job.started + job.seconds, job.run.split(", ")
+    begin, end = job.started, job.started + job.seconds
+    trainings = [RunFolder.of(name, job.workspace).progress for name in job.run.split(", ") if name]
     reports = []
-    for name in places:
-        address = RunFolder.of(name, job.workspace).progress
+    for address in (of_job(job.job_id, job.workspace), *trainings):
         try:
             reports.append(within(READ_SECONDS, lambda: last_report(address, begin, end)))  # noqa: B023 - called at once
         except (LateError, UserError, OSError, ValueError):  # the list of jobs does not depend on a workspace
             return ""
     newest = max((report for report in reports if report), key=lambda report: float(report["time"]), default=None)
-    return epoch_words(newest) if newest else ""
+    return words_of(newest) if newest else ""
+
+
+def words_of(report: Report) -> str:
+    """Return how much is done, in words."""
+    from pipelines.train.console import epoch_words
+
+    return f"{report['done']} of {report['total']} {report['unit']}" if "done" in report else epoch_words(report)

@@ -205,12 +205,12 @@ def _make_shards(
     settled, passing = set(before), set[int]()  # rows whose outcome is final, and those with a failure that may pass
     committed = videos.num_rows - sum(len(plan.rows) for plan in pending)
     all_are = counted(videos.num_rows, "video is", "videos are")
-    if committed + len(before):
-        log.info("%d of %s already prepared", committed + len(before), all_are)
+    if there := committed + len(before):
+        log.info("%d of %s already prepared", there, all_are)
     attach(address)
     cpus = capacity.current_cpus()
     done = Counter[str]()
-    with Progress(videos.num_rows - committed - len(before), "video", shown=progress) as bar:
+    with Progress(videos.num_rows - there, "video", before=there, shown=progress) as bar:
 
         def finished(pairs: int, video: FinishedVideo | None) -> None:
             lock.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -16,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cluster.jobs import JOB
 from pipelines.errors import UserError
+from pipelines.tracking.workspace import make_folder, workspace
 from tasks.data import storage
 
 EVERY_S = 5.0
@@ -102,8 +105,35 @@ class _ObjectWriter:
                     log.warning("the progress cannot be shown: %s", error)
 
 
+def of_job(job_id: str, place: str | Path) -> str:
+    """Return where a job keeps in a workspace how much of its work is done."""
+    return storage.join(str(place), "jobs", f"{job_id}.jsonl")
+
+
+def report_of_job(done: int, total: int, unit: str) -> None:
+    """Report how much of its work the job that this process drives has done; without a job, do nothing.
+
+    Args:
+        done: how many.
+        total: of how many.
+        unit: of what, such as `videos`.
+    """
+    job_id = os.environ.get(JOB)
+    if job_id is None:
+        return
+    place = workspace()
+    address = of_job(job_id, place)
+    try:
+        if storage.is_local(place):
+            make_folder(Path(address).parent, Path(place))
+        with ProgressWriter(address) as writer:
+            writer.add({"kind": "count", "time": time.time(), "done": done, "total": total, "unit": unit})
+    except UserError as error:  # the list of jobs shows less; the work does not depend on it
+        log.warning("`marey jobs` cannot show the progress: %s", error)
+
+
 def last_report(address: str, begin: float, end: float) -> dict[str, Any] | None:
-    """Return the newest report of an epoch or step between two times, in seconds since 1970; None where there is none.
+    """Return the newest report between two times, in seconds since 1970, that counts something; None without one.
 
     Raises:
         UserError, OSError: it cannot be read.
@@ -115,7 +145,7 @@ def last_report(address: str, begin: float, end: float) -> dict[str, Any] | None
     for line in reversed(lines):
         if line.startswith("{") and line.endswith("}"):  # neither the number of the first, nor one still being written
             report: dict[str, Any] = json.loads(line)
-            if "epoch" in report and begin <= report["time"] <= end:
+            if ("epoch" in report or "done" in report) and begin <= report["time"] <= end:
                 return report
     return None
 

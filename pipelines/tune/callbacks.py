@@ -11,6 +11,7 @@ from cluster.errors import ClusterError
 from pipelines.recipe import Recipe
 from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.patience import outlast
+from pipelines.tracking.progress import report_of_job
 from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.cleanup import PlacementGroupCleaner
 from pipelines.tune.outcome import differs, epochs_of, reason_of
@@ -50,6 +51,8 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
                 best = self._best(before)
                 reached = "" if best is None else f", best {recipe.search.metric} {best:.4g}"
                 log.info("%d of %d trials ended before%s", len(before), self._trials(), reached)
+            if not self.begun:
+                report_of_job(len(self._ended(trials)), self._trials(), "trials")
             self.begun = True
 
         def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
@@ -73,6 +76,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             trial_run = state.run_id
             ended = self._ended(trials, trial)
             score, best = self._score(trial), self._best(ended)
+            report_of_job(len(ended), self._trials(), "trials")
             self._tell_mlflow(lambda: self._end_stopped(trial_run, pruned, len(ended), best))
             self.placement_groups.watch(self._folder(trial))
             log.info(
@@ -94,7 +98,9 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
         def _tell_failed(self, trials: list[Any], trial: Any, reason: str) -> None:
             self._tell_mlflow(lambda: self._end_dead(trial))
             self.placement_groups.watch(self._folder(trial))
-            log.warning("%s  failed: %s", self._label(trial, len(self._ended(trials, trial))), reason)
+            ended = len(self._ended(trials, trial))
+            report_of_job(ended, self._trials(), "trials")
+            log.warning("%s  failed: %s", self._label(trial, ended), reason)
 
         def _label(self, trial: Any, number: int) -> str:
             return f"trial {number}/{self._trials()} {self._name_of(trial)}"

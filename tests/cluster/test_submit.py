@@ -49,6 +49,8 @@ def test_exit_codes_and_relative_paths(marey, workspace, client, videos, tmp_pat
     failed = marey("submit", "--", "prepare", "videos", "other", *SMALL, cwd=tmp_path, MAREY_WORK=workspace)
     assert failed.returncode == 3, failed.stdout + failed.stderr
 
+    told = json.loads(marey("jobs", "--json", MAREY_WORK=workspace).stdout)[-3:]
+    assert [job["progress"] for job in told] == ["8 of 8 videos", None, "9 of 9 videos"]
     listed = jobs.jobs(client)[-3:]
     assert [(job.status, job.exit_code) for job in listed] == [("SUCCEEDED", 0), ("FAILED", 2), ("FAILED", 3)]
     assert [job.command.split()[0] for job in listed] == ["prepare", "verify", "prepare"]

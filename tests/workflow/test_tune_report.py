@@ -1,11 +1,14 @@
 import re
 import sys
+import time
 
 import processes
 import pytest
 from ray import tune as ray_tune
 
+from cluster.jobs import JOB, Job
 from pipelines import recipe as recipes
+from pipelines.commands.jobs import progress_of
 from pipelines.tracking import tracking_uri
 from pipelines.tracking.tracker import client
 from pipelines.train import train
@@ -28,11 +31,12 @@ def work(tmp_path, monkeypatch, ray):
 def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unregistered):
     """A grid with a condition, whose first trial fails, resumed for more; the best recipe is trained as it is."""
     values = {"name": "grid", "train.epochs": 1, "search.space": SPACE, "search.sampler": "grid"}
-    path = tmp_path / "grid.yaml"
+    path, began = tmp_path / "grid.yaml", time.time()
     path.write_text(recipes.dump(recipes.replaced(recipe, values)))
 
     def marey(*words):
-        done = processes.run([sys.executable, "-m", "pipelines", "tune", str(path), *words], env=joining)
+        command = [sys.executable, "-m", "pipelines", "tune", str(path), *words]
+        done = processes.run(command, env=joining | {JOB: "tune-1"})
         assert done.returncode == 0, done.stderr
         told = [LINE.fullmatch(line) for line in done.stderr.splitlines()]
         assert all(told), done.stderr  # nothing of Ray or Optuna
@@ -58,6 +62,9 @@ def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unre
     assert lines[1].startswith("2 of 3 trials ended before, best val/top1_percent ")
     assert re.match(r"trial 3/3 grid\.\w{8}  optimizer=adamw  val/top1_percent", lines[2])
     assert len(lines) == 3, lines  # what diverged is not trained again
+    assert progress_of(Job("tune-1", "tune grid", "RUNNING", began, 3600.0, None, "", "", "grid", str(work))) == (
+        "3 of 3 trials"
+    )
     assert "Restoring the run from the latest experiment state file" in log.read_text()
     assert sorted(line.split()[-1] for line in shown[1:4]) == ["failed", "finished", "finished"]
 
