@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
@@ -43,6 +45,7 @@ def main(args: Args) -> int:
     target = jobs.target(args.address, os.environ.get("RAY_ADDRESS"), local_folder())
     refuse_loopback(target.url)
     seen = submit.seen_folders(target, args.shared)
+    refuse_unseen_store(seen)
     recipes = submitted.recipes_of(args.command[0], parsed)
     submitted.refuse_unseen(recipes, seen)
     if not submit.sees_folder(target, args.shared):
@@ -118,6 +121,22 @@ def refuse_loopback(dashboard: str) -> None:
         )
 
 
+def refuse_unseen_store(seen: Sequence[Path]) -> None:
+    """Refuse an MLflow in a file that the cluster does not see, whose machines would make one of their own."""
+    import os
+
+    from pipelines.errors import UserError
+    from pipelines.tracking import tracking_uri, workspace
+    from pipelines.tracking.address import VARIABLE, database_file
+
+    file = database_file(tracking_uri(workspace())) if os.environ.get(VARIABLE) else None
+    if file is not None and not any(file.is_relative_to(folder) for folder in seen):
+        raise UserError(
+            f"the cluster does not see {file}, the database in {VARIABLE}: serve it (`marey mlflow-server --host "
+            f"0.0.0.0`), and set {VARIABLE} to the address of the server"
+        )
+
+
 def refuse_password() -> None:
     """Refuse an address of MLflow with a password: the job's record shows its variables to everyone on the cluster."""
     import os
@@ -136,7 +155,6 @@ def refuse_password() -> None:
 def refuse_lost(parsed: object) -> None:
     """Refuse results that would be written where the job leaves nothing behind."""
     import os
-    from pathlib import Path
 
     from pipelines.errors import UserError
 

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -119,6 +120,43 @@ def read_store(workspace: str | Path) -> str:
         with _alone(file):
             _ask(uri, experiment_name(), write=False)
     return uri
+
+
+def refuse_silent(uri: str) -> None:
+    """Raise an error where a store that is no file cannot be read from this machine, with its login.
+
+    Raises:
+        UserError: the store is set up wrongly.
+        ClusterError: the store does not answer, or refuses.
+    """
+    prepare_environment(os.environ)
+    _ask(uri, experiment_name(), write=False)
+
+
+def server_answers(uri: str) -> bool:
+    """Return whether a server takes the login in this process's variables; asks without MLflow, which loads seconds.
+
+    What it does not answer is for `refuse_silent` to find out: MLflow knows other logins, and proxies.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return False
+    import requests
+
+    user, password, token = (
+        os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")
+    )
+    try:
+        answer = requests.get(
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
+            {"experiment_name": experiment_name()},
+            auth=(user, password) if user else None,
+            headers={"Authorization": f"Bearer {token}"} if token and not user else {},
+            timeout=ANSWER_SECONDS,
+            allow_redirects=False,
+        )
+    except requests.RequestException:
+        return False
+    return answer.status_code in (HTTPStatus.OK, HTTPStatus.NOT_FOUND)  # an experiment there, or none
 
 
 def open_database(uri: str, name: str) -> None:

@@ -117,6 +117,18 @@ def test_an_mlflow_on_loopback_is_refused_for_a_cluster_elsewhere(monkeypatch):
     submit.refuse_loopback(ELSEWHERE.url)
 
 
+def test_an_mlflow_in_a_file_that_the_cluster_does_not_see_is_refused(stage, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    with pytest.raises(UserError, match=rf"does not see {tmp_path}/work/runs\.db, the database in MLFLOW_TRACKING_URI"):
+        submit.refuse_unseen_store([])
+    submit.refuse_unseen_store([tmp_path])
+    for uri in ("http://server:5000", "postgresql://host/db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        submit.refuse_unseen_store([])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    submit.refuse_unseen_store([])  # the job makes one in its own workspace
+
+
 @pytest.mark.parametrize(
     ("there", "says"),
     [
