@@ -7,17 +7,16 @@ import logging
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
 
-from cluster import head, private, ray_internals, token
+from cluster import head, interrupt, private, ray_internals, token
 from cluster.errors import ClusterError
 from cluster.running import is_loopback, latest
+from cluster.waiting import waiting
 from cluster.watch import Watch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,9 +52,12 @@ def attach(address: str | None = None, *, num_cpus: int | None = None) -> None:
     _end()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
-        _start(num_cpus)
+        with waiting("Ray to start on this machine"):
+            _start(num_cpus)
     else:
-        _join(latest() if address == "auto" else address)
+        address = latest() if address == "auto" else address
+        with waiting(f"the Ray cluster at {address}"):
+            _join(address)
 
 
 def is_alone(address: str | None = None) -> bool:
@@ -121,9 +123,12 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         again = "; the machine is very busy: give the same command again" if "timed out" in reason else ""
         raise ClusterError(f"cannot {doing}: {reason}{again}") from error
+    except SystemExit:  # from Ray's answer to SIGTERM while it starts, of which there are several, all without a word
+        raise KeyboardInterrupt(interrupt.TOLD) from None
+    finally:
+        if before in (signal.SIG_DFL, interrupt.interrupt):
+            interrupt.hear()  # Ray's own ends in a traceback
     _watch_over(ray.get_runtime_context().gcs_address)
-    if before in (signal.SIG_DFL, _terminate):
-        _hear_sigterm()  # Ray's own ends in a traceback
 
 
 def _watch_over(address: str) -> None:
@@ -160,21 +165,6 @@ def _watch_over(address: str) -> None:
 def _unwatch() -> None:
     if _watch is not None:
         _watch.stop()
-
-
-def end_by_interrupt() -> None:
-    """Let SIGTERM interrupt this process, as `attach` does, unless it has a handler of its own."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        _hear_sigterm()
-
-
-def _hear_sigterm() -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("stopped by SIGTERM; what was finished is kept, and the same command resumes from there")
 
 
 def _end() -> None:

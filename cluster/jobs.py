@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cluster import dashboard, ray_internals, token
 from cluster.errors import ClusterError
+from cluster.waiting import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,8 @@ END_SECONDS = 90.0
 """Time that a job has to end once its log has, or once it is told to stop."""
 JOB = "MAREY_JOB"
 """Variable with which a job knows its id."""
+OF_RAY = re.compile(r"^(\d{4}-\d\d-\d\d \S+\s+INFO job_manager\.py:.*|Running entrypoint for job .*)\n", re.MULTILINE)
+"""Lines of Ray at the head of a job's log."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -126,7 +130,7 @@ def log(client: JobSubmissionClient, job_id: str) -> str:
         ClusterError: it cannot be read, as where the machine is gone that the job ran on.
     """
     try:
-        return client.get_job_logs(job_id)
+        return OF_RAY.sub("", client.get_job_logs(job_id))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[-200:]
         raise ClusterError(
@@ -141,19 +145,22 @@ def follow(client: JobSubmissionClient, job_id: str, write: Callable[[str], obje
         ClusterError: the connection is lost, or the log ends long before the job.
     """
 
-    async def tail() -> None:
-        async for text in client.tail_job_logs(job_id):
-            write(text)
-
     import aiohttp
 
     try:
-        asyncio.run(tail())
+        with waiting("the job's first line") as said:
+            asyncio.run(_tail(client, job_id, lambda text: (said(), write(text))))
     except (RuntimeError, aiohttp.ClientError) as error:
         raise ClusterError(
             f"lost the connection to job {job_id} ({error}); it may still run: see `marey jobs`"
         ) from error
     return wait(client, job_id)
+
+
+async def _tail(client: JobSubmissionClient, job_id: str, write: Callable[[str], object]) -> None:
+    async for text in client.tail_job_logs(job_id):
+        if text := OF_RAY.sub("", text):
+            write(text)
 
 
 def stop(client: JobSubmissionClient, job_id: str) -> Job:
@@ -172,10 +179,11 @@ def stop(client: JobSubmissionClient, job_id: str) -> Job:
 def wait(client: JobSubmissionClient, job_id: str) -> Job:
     """Return the job once it has ended, which the caller expects soon."""
     deadline = time.monotonic() + END_SECONDS
-    while (job := find(client, job_id)).status not in ENDED:
-        if time.monotonic() > deadline:
-            raise ClusterError(f"job {job_id} is still {job.status} after {END_SECONDS:.0f} s: see `marey jobs`")
-        time.sleep(0.2)
+    with waiting(f"job {job_id} to end"):
+        while (job := find(client, job_id)).status not in ENDED:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"job {job_id} is still {job.status} after {END_SECONDS:.0f} s: see `marey jobs`")
+            time.sleep(0.2)
     return job
 
 

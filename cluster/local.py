@@ -21,6 +21,7 @@ from cluster.ray_internals import LOOPBACK
 from cluster.state import LocalCluster as LocalCluster
 from cluster.state import Node
 from cluster.state import last as last
+from cluster.waiting import waiting
 
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
@@ -74,7 +75,8 @@ def up(workspace: Path, nodes: int, cpus_per_node: int | None = None) -> LocalCl
                 # At once, so that `down` finds what this process started, whatever happens to it.
                 state.write(workspace, cluster)
                 # One after another: Ray gives a node 30 s to register, too little for several on few cores.
-                _wait(cluster, index + 1)
+                with waiting(f"node {index + 1} of {nodes} to start"):
+                    _wait(cluster, index + 1)
         except BaseException:
             _stop(cluster)
             state.forget(workspace)
@@ -90,7 +92,8 @@ def down(workspace: Path) -> int:
     if cluster is None:
         return 0
     running = len(cluster.running())
-    _stop(cluster)
+    with waiting("Ray's processes to end"):
+        _stop(cluster)
     state.forget(workspace)
     return running
 

@@ -28,6 +28,7 @@ from urllib.parse import unquote
 from cluster import logs, ports
 from cluster.errors import ClusterError
 from cluster.login import Login
+from cluster.waiting import waiting
 
 HOST = "127.0.0.1"
 WILDCARDS = {"0.0.0.0": HOST, "::": "::1"}
@@ -148,7 +149,8 @@ def serve(
         )
         try:
             server = Server(url, port, process)
-            _wait(server, log)
+            with waiting("the MLflow server to start"):
+                _wait(server, log)
             if login and service.accounts:
                 _refuse_other_password(server, login)
             yield server

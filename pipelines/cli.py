@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 
 from pipelines.arguments import before_dashes, parse
@@ -104,16 +105,19 @@ def dispatch(words: list[str]) -> int:
 
     args = absolute_arguments(args)
     # Ours from INFO, other libraries from WARNING; on stderr, so that stdout holds results only.
+    from cluster.waiting import heard, waiting
     from pipelines.text import PrintableFormatter
 
     handler = logging.StreamHandler()
+    handler.addFilter(heard)
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for package in ("pipelines", "tasks", "models", "cluster"):
         logging.getLogger(package).setLevel(logging.INFO)
     # It warns of a home folder that cannot be written, and uses a temporary one.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    return int(command.main(args))
+    with waiting("libraries to load and files to be read") if sys.stderr.isatty() else nullcontext():
+        return int(command.main(args))
 
 
 def help_text() -> str:

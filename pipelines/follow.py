@@ -21,8 +21,6 @@ def follow(client: JobSubmissionClient, job_id: str) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"\njob {job_id} goes on; `marey stop {job_id}` stops it\n")
         return INTERRUPTED
-    if job.exit_code is None:
-        reason = f", {printable(job.message)}" if job.message else ""
-        sys.stderr.write(f"job {job_id}: {job.status}{reason}\n")
-        return 1
-    return job.exit_code
+    reason = f", {printable(job.message)}" if job.message and job.exit_code is None else ""
+    sys.stderr.write(f"job {job_id}: {job.status}{reason}; `marey logs {job_id}` prints its log again\n")
+    return 1 if job.exit_code is None else job.exit_code

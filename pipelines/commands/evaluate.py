@@ -57,6 +57,8 @@ def main(args: Args) -> int:
         show(to_json(result.to_dict(one)) if args.json else result.to_text(one))
     if fused is not None:
         show(to_json(fusion.to_dict(fused)) if args.json else "\n" + fusion.to_text(fused))
+    if not args.json:
+        show(f"next: marey predict {results[0].run_name} VIDEO    marey ui")
     return 0
 
 

@@ -59,4 +59,6 @@ def main(args: Args) -> int:
         address=args.address,
     )
     show(to_json(result) if args.json else to_text(result))
+    if not args.json:
+        show(f"next: marey preview {args.out} page.html    marey train RECIPE --set data.dataset={args.out}")
     return 3 if result.too_many_failed else 0

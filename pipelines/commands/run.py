@@ -71,6 +71,7 @@ def main(args: Args) -> int:
         show(fusion.to_text(fused) + "\n")
     if len(result.divisions) > 1:
         show(every_split.to_text(result))
+    show(f"next: marey predict {result.runs[0][0].trained.run_name} VIDEO    marey ui")
     return 3 if result.too_many_failed else 0
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from cluster.waiting import broken
 from pipelines.tracking.progress import report_of_job
 
 EVERY_S = 10.0
@@ -70,6 +71,8 @@ class Progress:
         report_of_job(self._before + self.done, self._before + self.total, self.unit)
 
     def __enter__(self) -> Progress:
+        if self.shown:
+            broken()
         self._report()
         return self
 

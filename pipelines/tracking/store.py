@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.errors import ClusterError
+from cluster.waiting import waiting
 from pipelines.environment import variables_set
 from pipelines.errors import UserError
 from pipelines.tracking import schema
@@ -200,12 +201,13 @@ def experiment_id(uri: str, workspace: str | Path, named: str | None = None) -> 
     file = database_file(uri)
     if file:
         make_folder(file.parent, Path(workspace))
-    _client_class()  # its import takes longer than anything below, and others may wait
-    with _alone(file):
-        if file:
-            make_file(file, tighten=file.is_relative_to(Path(workspace).resolve()))
-        name = experiment_name(named)
-        experiment = _ask(uri, name, write=True) or _make_experiment(uri, name, workspace)
+    with waiting(f"MLflow ({shown(uri)})"):
+        _client_class()  # its import takes longer than anything below, and others may wait
+        with _alone(file):
+            if file:
+                make_file(file, tighten=file.is_relative_to(Path(workspace).resolve()))
+            name = experiment_name(named)
+            experiment = _ask(uri, name, write=True) or _make_experiment(uri, name, workspace)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
             f"the MLflow experiment {experiment.name} has been deleted in {shown(uri)}: restore it (`{VARIABLE}="

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 
+from cluster.waiting import waiting
 from pipelines.compute.beside import Beside
 from pipelines.tracking import RunFolder
 from tasks.learn.laps import STEP
@@ -32,10 +33,12 @@ class Console(Beside):
 
     def _follow(self) -> None:
         stopping = False
-        while not stopping:
-            stopping = self._stop.wait(POLL_S)  # reports from before the stop are still shown
-            for report in self._progress.new_reports(last=stopping):
-                self._show(report)
+        with waiting("the first step: workers start, load torch and read their first clips") as over:
+            while not stopping:
+                stopping = self._stop.wait(POLL_S)  # reports from before the stop are still shown
+                for report in self._progress.new_reports(last=stopping):
+                    over()
+                    self._show(report)
 
     def _show(self, report: Mapping[str, float | str]) -> None:
         if report["kind"] == "note":

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.waiting import waiting
 from pipelines import recipe as recipes
 from pipelines.recipe import Recipe
 from pipelines.tracking import Tracker, load_network, outbox
@@ -54,16 +55,17 @@ def publish(tracker: Tracker, job: Job, result: Result, *, register: bool, head:
         ClusterError: MLflow's store is away; says what is left, and how it is sent.
     """
     try:
-        outbox.send_rest(job.folder.outbox, tracker.uri, tracker.run_id)
-        _store_result(tracker, job, result, head)
-        if register:
-            store_networks(tracker, job, result)
-        tracker.end("FINISHED")
+        with waiting("MLflow, which gets the curves, the checkpoints and the network"):
+            outbox.send_rest(job.folder.outbox, tracker.uri, tracker.run_id)
+            _store_result(tracker, job, result, head)
+            if register:
+                store_networks(tracker, job, result)
+            tracker.end("FINISHED")
     except ClusterError as error:
-        waiting = outbox.count(job.folder.outbox)
+        left = outbox.count(job.folder.outbox)
         raise ClusterError(
             f"run {job.recipe.name} is trained, and its checkpoint is {job.folder.place(result.checkpoint)}, but "
-            f"MLflow has not got all of it ({f'{waiting} points of its metrics and ' * bool(waiting)}its result wait "
+            f"MLflow has not got all of it ({f'{left} points of its metrics and ' * bool(left)}its result wait "
             f"in {job.folder.address}): {error}; then the same command sends what is left"
         ) from error
 

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.attach import attach, end_by_interrupt, is_alone
+from cluster.attach import attach, is_alone
+from cluster.interrupt import end_by_interrupt
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, refuse_impossible

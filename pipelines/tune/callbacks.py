@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
+from cluster.waiting import SILENT_S
 from pipelines.recipe import Recipe
 from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.patience import outlast
@@ -16,8 +18,12 @@ from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.cleanup import PlacementGroupCleaner
 from pipelines.tune.outcome import differs, epochs_of, reason_of
 from pipelines.tune.space import plain_values
+from tasks.words import counted
 
 log = logging.getLogger(__name__)
+
+EVERY_S = 30.0
+"""Seconds without a line after which one says what the sweep waits for."""
 
 
 def trial_name(sweep: str, trial_id: str) -> str:
@@ -45,6 +51,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             self.failures: dict[str, str | None] = {}
             """Why trials that have ended for Ray Tune failed; None for those that did not."""
             self.begun = False
+            self.silent_until = 0.0
 
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
             if not self.begun and (before := self._ended(trials)):
@@ -52,6 +59,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
                 reached = "" if best is None else f", best {recipe.search.metric} {best:.4g}"
                 log.info("%d of %d trials ended before%s", len(before), self._trials(), reached)
             if not self.begun:
+                self.silent_until = time.monotonic() + SILENT_S
                 report_of_job(len(self._ended(trials)), self._trials(), "trials")
             self.begun = True
 
@@ -60,6 +68,10 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_orphans()
+            if time.monotonic() > self.silent_until:
+                running = sum(one.status == one.RUNNING for one in trials)
+                what = counted(running, "trial") if running else "the first trials to start"
+                self._say("waiting for %s; %d of %d ended", what, len(self._ended(trials)), self._trials())
 
         def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_remaining()
@@ -79,7 +91,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             report_of_job(len(ended), self._trials(), "trials")
             self._tell_mlflow(lambda: self._end_stopped(trial_run, pruned, len(ended), best))
             self.placement_groups.watch(self._folder(trial))
-            log.info(
+            self._say(
                 "%s  %s %.4g (best %.4g)  %s",
                 self._label(trial, len(ended)),
                 recipe.search.metric,
@@ -90,7 +102,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self.placement_groups.watch(self._folder(trial))
-            log.warning("trial %s is trained again: %s", self._name_of(trial), reason_of(_error(trial)))
+            self._say("trial %s is trained again: %s", self._name_of(trial), reason_of(_error(trial)))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self._tell_failed(trials, trial, reason_of(_error(trial)))
@@ -100,7 +112,11 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             self.placement_groups.watch(self._folder(trial))
             ended = len(self._ended(trials, trial))
             report_of_job(ended, self._trials(), "trials")
-            log.warning("%s  failed: %s", self._label(trial, ended), reason)
+            self._say("%s  failed: %s", self._label(trial, ended), reason)
+
+        def _say(self, text: str, *values: object) -> None:
+            log.info(text, *values)
+            self.silent_until = time.monotonic() + EVERY_S
 
         def _label(self, trial: Any, number: int) -> str:
             return f"trial {number}/{self._trials()} {self._name_of(trial)}"

@@ -44,6 +44,9 @@ def test_exit_codes_and_relative_paths(marey, workspace, client, videos, tmp_pat
     assert refused.returncode == 2
     assert "Traceback" not in refused.stdout
     assert "nothing-here" in refused.stdout
+    assert "job_manager.py" not in done.stdout + refused.stdout
+    assert not re.search("^Running entrypoint", done.stdout + refused.stdout, re.MULTILINE)
+    assert re.search(r"^job verify-\S+: FAILED; `marey logs verify-", refused.stderr, re.MULTILINE)
 
     (tmp_path / "videos" / "left" / "broken.mp4").write_bytes(b"no video")
     failed = marey("submit", "--", "prepare", "videos", "other", *SMALL, cwd=tmp_path, MAREY_WORK=workspace)

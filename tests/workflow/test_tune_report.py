@@ -40,7 +40,8 @@ def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unre
         assert done.returncode == 0, done.stderr
         told = [LINE.fullmatch(line) for line in done.stderr.splitlines()]
         assert all(told), done.stderr  # nothing of Ray or Optuna
-        return [line[1] for line in told if line], done.stdout.splitlines()
+        lines = [line[1] for line in told if line]
+        return [line for line in lines if not line.startswith("waiting for")], done.stdout.splitlines()
 
     lines, shown = marey("--set", "search.trials=2", "--set", "search.concurrent=1")
     assert len(lines) == 2, lines

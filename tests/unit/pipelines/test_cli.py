@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -146,6 +147,19 @@ def test_a_defect_of_ours_is_not_taken_for_a_users_error() -> None:
     defect = KeyError("a defect while handling it")
     defect.__context__ = UserError("handled")
     assert user_error(defect) is None
+
+
+def test_a_terminal_is_told_what_a_verb_waits_for(tmp_path: Path) -> None:
+    source = tmp_path / "videos.csv"
+    os.mkfifo(source)  # which nobody writes to
+    command = [sys.executable, "-m", "pipelines", "prepare", str(source), str(tmp_path / "out"), "--layout", "csv"]
+    ours, theirs = pty.openpty()
+    with started(command, cwd=ROOT, stderr=theirs) as process, os.fdopen(ours) as terminal:
+        os.close(theirs)
+        assert terminal.readline().endswith(" waiting for libraries to load and files to be read\n")
+        process.send_signal(signal.SIGINT)
+        assert terminal.readline().startswith("marey: interrupted; ")
+        assert process.wait(60) == 130
 
 
 def test_interrupt_is_a_sentence(tmp_path: Path) -> None:
