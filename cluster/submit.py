@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PACKAGES = ("models", "tasks", "pipelines", "cluster")
-TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
-"""Variable with which Ray's dashboard shows trainings."""
+TRAIN_STATE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
+"""Variable with which a dashboard knows trainings and their workers: `/api/train/v2/runs/v1`."""
 SURFACE = "marey.py"
 STOP_SECONDS = 75.0
 """Time that a stopped job has to end by itself, as a training does with a checkpoint; Ray's default is 3 s."""
@@ -49,8 +49,8 @@ def submit(
     """Start `python -m pipelines WORDS` on the cluster and return the job's id.
 
     Our packages are sent, and win over installed ones. Where the cluster sees the current folder, the job runs in it,
-    so that every relative path means the same; elsewhere the files named in `words` are sent too. Trainings of the job
-    are on Ray's Train page.
+    so that every relative path means the same; elsewhere the files named in `words` are sent too. The dashboard knows
+    the trainings of the job.
 
     Args:
         client: client of the cluster.
@@ -85,8 +85,8 @@ def submit(
             entrypoint=f"cd {shlex.quote(str(here))} && exec {entrypoint}" if visible else entrypoint,
             submission_id=job_id,
             runtime_env={"working_dir": str(stage), "env_vars": {**environment, JOB: job_id}},
-            metadata={  # the name is for the dashboard
-                "job_name": words[0],
+            metadata={
+                "job_name": f"{words[0]} {run}".rstrip(),  # in the dashboard's list
                 "command": shlex.join(words),
                 "submitted_by": _submitter(),
                 "run": run,
@@ -100,9 +100,9 @@ def sees_folder(target: Target, shared: Sequence[str] = ()) -> bool:
 
 
 def forwarded(workspace: str) -> dict[str, str]:
-    """Return the variables of a job: workspace and MLflow's address, absolute, its time to end, Ray's Train page."""
+    """Return a job's variables: workspace and MLflow's address, absolute, its time to end, what Ray knows of it."""
     variables = {"MAREY_WORK": workspace, "RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", **inherited()}
-    variables[TRAIN_PAGE] = os.environ.get(TRAIN_PAGE, "1")
+    variables[TRAIN_STATE] = os.environ.get(TRAIN_STATE, "1")
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(match[1]).absolute()}" if match else uri

@@ -85,10 +85,11 @@ def test_a_training_is_listed_with_its_run_its_progress_and_who_sent_it(marey, w
     assert listed["submitted_by"].endswith(f"@{socket.gethostname()}")
     line = marey("jobs", MAREY_WORK=workspace).stdout.splitlines()[-1]
     assert all(each in line for each in ("sent_away", "epoch 2/2", listed["submitted_by"], "train recipe.yaml"))
-    shown = dashboard.get(
-        jobs.target(None, None, workspace).url, "/api/train/v2/runs/v1", local.current(workspace).token
-    )
+    url, token = jobs.target(None, None, workspace).url, local.current(workspace).token
+    shown = dashboard.get(url, "/api/train/v2/runs/v1", token)
     assert "sent_away" in {run["name"] for run in shown["train_runs"]}
+    names = [job["metadata"]["job_name"] for job in dashboard.get(url, "/api/jobs/", token) if job["submission_id"]]
+    assert "train sent_away" in names
 
 
 def test_a_typing_error_is_told_before_a_job_starts(marey, workspace, client):
