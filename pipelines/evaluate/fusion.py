@@ -16,6 +16,7 @@ from pipelines.evaluate.result import EvaluateResult, joined, per_class_csv, per
 from pipelines.evaluate.workflow import Plan, carry_out, plan
 from pipelines.text import columns
 from pipelines.tracking import Tracker, local_folder, make_folder, workspace
+from pipelines.tracking.run_list import about
 from pipelines.tracking.workspace import address_of, upload
 from tasks.words import counted
 
@@ -110,7 +111,7 @@ def evaluate_together(
         return results, None
     fused = fuse(results, score_weights)
     if all(one.run_id is not None for one in results):  # checkpoints by their folder may be of nobody's MLflow
-        fused = replace(fused, run_id=_track(fused, plans[0].trained.experiment))
+        fused = replace(fused, run_id=_track(fused, plans[0]))
     return results, fused
 
 
@@ -150,20 +151,20 @@ def _labels(table: Any) -> dict[str, int]:
     return dict(zip(table["video_ids"].tolist(), table["labels"].tolist(), strict=True))
 
 
-def _track(result: FusedResult, experiment: str | None) -> str:
-    """Log a fused result as an MLflow run of its own, which names the runs that it sums; return the id."""
+def _track(result: FusedResult, how: Plan) -> str:
+    """Log a fused result, whose first run was scored by the plan, as an MLflow run of its own; return the id."""
     first = result.runs[0]
     tags = {
         "fused.runs": " ".join(str(one.run_id) for one in result.runs),
         "fused.weights": " ".join(f"{weight:g}" for weight in result.score_weights),
         "fused.score_space": result.score_space,
         "dataset.uri": first.dataset,
+        **about(f"fusion of {' and '.join(one.run_name for one in result.runs)}", first.dataset, how.fold or how.split),
     }
     name = joined([one.run_name for one in result.runs])
-    with Tracker.start(workspace(), name, params={}, tags=tags, experiment=experiment) as tracker:
-        tracker.log_metrics(
-            {f"{first.part}/fused/{key}": value for key, value in _values(result.fused).items()}, step=0
-        )
+    with Tracker.start(workspace(), name, params={}, tags=tags, experiment=how.trained.experiment) as tracker:
+        values = {f"{first.part}/fused/{key}": value for key, value in _values(result.fused).items()}
+        tracker.log_metrics({**values, f"{first.part}/top1_percent": result.fused.top1_percent}, step=0)
         tracker.log_artifact(result.folder, f"evaluate/{result.folder.name}")
         tracker.set_note(f"```\n{to_text(result)}\n```")
     return tracker.run_id

@@ -71,8 +71,13 @@ class EvaluateResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`test/30view/top1_percent` and so on, and the majority baseline."""
+        """`test/30view/top1_percent` and so on, the majority baseline, and `test/top1_percent` by the most views.
+
+        `val/top1_percent` and `train/top1_percent` are those of the training.
+        """
         values = {}
+        if self.part == "test":
+            values["test/top1_percent"] = self.results[self.protocol].top1_percent
         if self.majority_percent is not None:
             values[f"{self.part}/majority_percent"] = self.majority_percent
         for protocol, metrics in self.results.items():
@@ -94,7 +99,7 @@ def write(result: EvaluateResult, scored: dict[int, dict[str, tuple[int, np.ndar
     rows = [[name, *row] for name, row in zip(result.classes, metrics.confusion.tolist(), strict=True)]
     write_csv(result.folder / "confusion.csv", [["true \\ predicted", *result.classes], *rows])
     per_class_csv(metrics.confusion, result.classes, result.folder / "per_class.csv")
-    title = f"{result.run_name} on {Path(result.dataset).name} {result.division} {result.part}"
+    title = f"{result.run_name} on the {result.part} part of {Path(result.dataset).name}, split {result.division}"
     confusion(
         metrics.confusion,
         result.classes,

@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -297,5 +297,11 @@ def _track(result: EvaluateResult, digest: str, *, own: bool) -> None:
     tracker.log_metrics(values, step=0)
     logged = [point for key, line in tracker.read_points(values).items() for point in line[-1:]]
     tracker.tie_metrics(NETWORK, logged, result.dataset, digest)
+    tracker.note_results(
+        {
+            f"{place}, {counted(result.views[protocol], 'view')}": asdict(metrics)
+            for protocol, metrics in result.results.items()
+        }
+    )
     tracker.set_tags({f"{place}.score_space": result.score_space})
     tracker.log_artifact(result.folder, f"evaluate/{result.folder.name}")

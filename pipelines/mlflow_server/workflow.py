@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from cluster import mlflow
@@ -14,8 +15,8 @@ from cluster.login import other_accounts
 from pipelines.mlflow_server.hosts import allowed_hosts, allowed_origins, client_url, refuse_open
 from pipelines.mlflow_server.places import Places, login_of, places
 from pipelines.tracking.address import shown
+from pipelines.tracking.run_list import page_of
 from pipelines.tracking.store import experiment_name
-from pipelines.tracking.tracker import page_of
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def serve(
         url = client_url(host, server.port, names)
         found = server.ask(f"experiments/get-by-name?experiment_name={quote(experiment_name())}", admin)
         experiment = (found or {}).get("experiment", {})
+        tags = {tag["key"]: tag["value"] for tag in experiment.get("tags", ())}
         lines = [
-            f"MLflow server: {url}{page_of(experiment.get('experiment_id'))}  (Ctrl-C ends it)",
+            f"MLflow server: {url}{page_of(experiment.get('experiment_id'), tags)}  (Ctrl-C ends it)",
             f"runs: {shown(where.store)}    artifacts: {where.artifacts}    log: {where.log}",
             *_warning(experiment),
             "clients set:",
@@ -100,7 +102,7 @@ def serve(
         yield Running("\n".join(lines), server.process, where)
 
 
-def _warning(experiment: dict[str, str]) -> list[str]:
+def _warning(experiment: dict[str, Any]) -> list[str]:
     """Return a line about an experiment that was made without a server, whose artifacts clients write themselves."""
     place = experiment.get("artifact_location", "mlflow-artifacts:")
     if place.startswith("mlflow-artifacts:"):

@@ -25,6 +25,7 @@ from pipelines.tracking import Tracker, claim, open_store, workspace
 from pipelines.tracking.copies import local_path
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.run_folder import AverageFolder
+from pipelines.tracking.run_list import about
 from tasks.names import nfc
 
 if TYPE_CHECKING:
@@ -191,11 +192,16 @@ def _track(result: AverageResult, folder: AverageFolder, experiment: str | None)
     """Log the means as an MLflow run of their own, which names the runs that they average."""
     content = to_dict(result)
     runs = [one.trained.run_id for runs in result.runs for one in runs]
+    first = result.runs[0][0].evaluation
     tracker = Tracker.start(
         workspace(),
         folder.name,
         params={},
-        tags={"average": "mean over divisions", "average.runs": " ".join(runs)},
+        tags={
+            **about(f"mean over {', '.join(result.divisions)}", first.dataset),
+            "average": "mean over divisions",
+            "average.runs": " ".join(runs),
+        },
         key=claim.own_key(folder),
         run_id=folder.read_run_id(),
         experiment=experiment,
@@ -203,6 +209,7 @@ def _track(result: AverageResult, folder: AverageFolder, experiment: str | None)
     with tracker:
         for name, row in content["rows"].items():
             tracker.log_metrics({f"mean/{name}/{measure}": row["mean"][measure] for measure in MEASURES}, step=0)
+        tracker.log_metrics({f"{first.part}/top1_percent": result.mean(list(result.rows)[-1], "top1_percent")}, step=0)
         tracker.set_note(f"```\n{to_text(result)}\n```")
         tracker.log_artifact(folder.write_means(content, tracker.run_id))
 

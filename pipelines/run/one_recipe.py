@@ -21,6 +21,7 @@ from pipelines.tracking import RunFolder, Tracker, open_store, tracking_uri, wor
 from pipelines.tracking.copies import fetch_folder
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.train import TrainResult, train
+from pipelines.train.publish import accuracy, summary
 from tasks.data import storage
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ def run(
     trained = train(recipe, address=address, progress=progress)
     evaluation = _evaluation(recipe, trained, address, progress)
     tracker = Tracker(tracking_uri(workspace()), trained.run_id)
-    model = tracker.describe_version(recipe.name, {key: f"{value:.4g}" for key, value in evaluation.metrics.items()})
+    tested = {evaluation.part: evaluation.results[evaluation.protocol].top1_percent}
+    text = f"{summary(recipe, {**tested, **accuracy(trained.metrics)})}; {evaluation.part} by {evaluation.protocol}"
+    model = tracker.describe_version(recipe.name, text)
     return RunResult(prepared, trained, evaluation, model)
 
 

@@ -5,6 +5,7 @@ Each step finds what an interrupted one of the same run has left, so that repeat
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 
 NETWORK = "network"
 """Name of the logged model that holds the exported network of the chosen checkpoint."""
+ABOUT = (
+    "Networks that marey has trained under this name. `marey predict models:/{name}@champion VIDEO` names the action "
+    "in a video by the best of them, and `mlflow.pytorch.load_model('models:/{name}@champion')` loads it."
+)
+"""Description of a registered model."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 """Aliases: the version registered last, and the best of all on one dataset."""
+VERSIONS = "mlflow.modelVersions"
+"""Tag of a logged model that MLflow's pages find its registered version by."""
 DIGEST = "dataset.digest"
 """Tag of a run and of a version: the dataset that it was trained and compared on."""
 
@@ -61,10 +69,12 @@ def log_model(
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
+    source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "marey"}
+
     logged = find_model(store, run_id, name)
     if logged is None:
         experiment = store.get_run(run_id).info.experiment_id
-        store.create_logged_model(experiment, name, run_id, params=dict(params or {}), model_type=model_type)
+        store.create_logged_model(experiment, name, run_id, source, dict(params or {}), model_type)
         logged = find_model(store, run_id, name)
         assert logged is not None  # it has just been made
     outputs = store.get_run(run_id).outputs
@@ -139,7 +149,7 @@ def register(store: MlflowClient, name: str, run_id: str, logged: LoggedModel) -
     from mlflow.exceptions import MlflowException
 
     try:
-        store.create_registered_model(name)
+        store.create_registered_model(name, description=ABOUT.format(name=name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -150,6 +160,9 @@ def register(store: MlflowClient, name: str, run_id: str, logged: LoggedModel) -
     version, *again = found
     for other in again:  # of a request that arrived twice
         store.delete_model_version(name, other.version)
+    store.set_logged_model_tags(
+        logged.model_id, {VERSIONS: json.dumps([{"name": name, "version": int(version.version)}])}
+    )
     aliases = store.get_registered_model(name).aliases
     if int(aliases.get(CANDIDATE, 0)) < int(version.version):
         store.set_registered_model_alias(name, CANDIDATE, version.version)

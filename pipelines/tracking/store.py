@@ -15,7 +15,7 @@ from cluster.errors import ClusterError
 from cluster.waiting import waiting
 from pipelines.environment import variables_set
 from pipelines.errors import UserError
-from pipelines.tracking import schema
+from pipelines.tracking import run_list, schema
 from pipelines.tracking.address import VARIABLE, database_file, shown, tracking_uri
 from pipelines.tracking.failures import no_answer, one_line
 from pipelines.tracking.workspace import make_file, make_folder, make_workspace, shared
@@ -214,6 +214,7 @@ def experiment_id(uri: str, workspace: str | Path, named: str | None = None) -> 
             f"{without_credentials(uri)} mlflow experiments restore --experiment-id {experiment.experiment_id}`), or "
             f"name another in {'the recipe' if named else 'MLFLOW_EXPERIMENT_NAME'}"
         )
+    run_list.set_columns(client(uri), experiment)
     return str(experiment.experiment_id)
 
 
@@ -228,7 +229,7 @@ def _make_experiment(uri: str, name: str, workspace: str | Path) -> Experiment:
         else:
             place = storage.join(str(workspace), "mlartifacts")
     try:
-        return store.get_experiment(store.create_experiment(name, artifact_location=place))
+        return store.get_experiment(store.create_experiment(name, artifact_location=place, tags=run_list.first_tags()))
     except MlflowException as error:
         made = store.get_experiment_by_name(name)  # by another driver, at the same time
         if made is None:

@@ -19,7 +19,9 @@ from pipelines.errors import UserError, user_error
 from pipelines.tracking import registry
 from pipelines.tracking.address import database_file, shown, tracking_uri
 from pipelines.tracking.open_run import command, open_run
+from pipelines.tracking.results_table import with_results
 from pipelines.tracking.revision import git_tags
+from pipelines.tracking.run_list import page_of
 from pipelines.tracking.store import client, experiment_id, experiment_name
 from tasks.remote import without_credentials
 
@@ -31,6 +33,8 @@ BATCH = 100
 """Most parameters or tags per request to MLflow."""
 VALUE_LENGTH = 6000
 """Most characters of a parameter that MLflow stores; the recipe is an artifact as well, so nothing is lost."""
+NOTE = "mlflow.note.content"
+"""Tag that holds the description of a run."""
 PART = re.compile(r"\w(?:[\w.-]*\w)?", re.ASCII)
 """Part of a parameter's name; MLflow refuses others, such as patterns of `train.lr_factors`."""
 log = logging.getLogger(__name__)
@@ -46,15 +50,9 @@ def refuse_shared_sqlite(uri: str, machines: int) -> None:
 
 
 def runs_page(uri: str) -> str:
-    """Return the path of the page of all our runs; MLflow would open on its pages about language models."""
+    """Return the path of the page of all our runs."""
     experiment = client(uri).get_experiment_by_name(experiment_name())
-    return page_of(experiment.experiment_id if experiment else None)
-
-
-def page_of(experiment: str | None) -> str:
-    """Return the path of the page of an experiment's runs, given its id; None for the page of all experiments."""
-    where = f"/{experiment}/runs" if experiment else ""
-    return f"/#/experiments{where}?workflowType=machine_learning"
+    return page_of(experiment.experiment_id, experiment.tags) if experiment else page_of(None, {})
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -136,6 +134,11 @@ class Tracker:
         points = [Metric(key, float(value), now, step) for key, value in values.items()]
         self._client.log_batch(self.run_id, metrics=points)
 
+    def log_constants(self, values: Mapping[str, float]) -> None:
+        """Log metrics that do not change with the steps, but for those that the run has."""
+        known = self._client.get_run(self.run_id).data.metrics
+        self.log_metrics({key: value for key, value in values.items() if key not in known}, step=0)
+
     def log_params(self, tree: Mapping[str, Any], *, known: Mapping[str, str] | None = None) -> None:
         """Log nested settings as flattened parameters, but for those that the run has: MLflow lets none be changed."""
         from mlflow.entities import Param
@@ -152,7 +155,11 @@ class Tracker:
 
     def set_note(self, markdown: str) -> None:
         """Set the description at the head of the run's page."""
-        self.set_tags({"mlflow.note.content": markdown})
+        self.set_tags({NOTE: markdown})
+
+    def note_results(self, results: Mapping[str, Mapping[str, float]]) -> None:
+        """Put rows into the table of the run's description; see `with_results`."""
+        self.set_note(with_results(self._client.get_run(self.run_id).data.tags.get(NOTE, ""), results))
 
     def log_dataset(self, uri: str, digest: str) -> None:
         """Log the dataset as the run's input; MLflow keeps 36 characters of a digest, the tag all 64."""
@@ -224,15 +231,14 @@ class Tracker:
         """Make the run's version of a registered model the champion if it is better; see `registry.crown`."""
         return registry.crown(self._client, registry.version_of(self._client, name, self.run_id), metric, value, digest)
 
-    def describe_version(self, name: str, tags: Mapping[str, str]) -> str:
-        """Set tags of the run's version of a registered model; return its `models:/NAME/VERSION`.
+    def describe_version(self, name: str, text: str) -> str:
+        """Describe the run's version of a registered model; return its `models:/NAME/VERSION`.
 
         Raises:
             UserError: there is none any more.
         """
         version = registry.version_of(self._client, name, self.run_id)
-        for key, value in tags.items():
-            self._client.set_model_version_tag(version.name, version.version, key, value)
+        self._client.update_model_version(version.name, version.version, text)
         return f"models:/{version.name}/{version.version}"
 
     def started(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,19 +14,12 @@ from pipelines.recipe import Recipe
 from pipelines.tracking import Tracker, load_network, outbox
 from pipelines.tracking.find_run import CHECKPOINT, RECIPE
 from pipelines.tracking.registry import NETWORK
+from pipelines.tracking.results_table import with_results
 from pipelines.tracking.run_folder import Result
+from pipelines.tracking.run_list import GMACS, PARAMETERS
 from pipelines.train.worker import Job
 from tasks.words import counted
 
-NOTED = (
-    "val/top1_percent",
-    "val/top5_percent",
-    "val/mean_class_percent",
-    "val/loss",
-    "train/top1_percent",
-    "train/loss",
-)
-"""Metrics of the checkpoint that stand at the head of the run's page."""
 TIED = ("val/", "train/")
 """Metrics of a checkpoint that are tied to its model in MLflow."""
 CROWNING = "val/top1_percent"
@@ -98,6 +92,7 @@ def store_networks(tracker: Tracker, job: Job, result: Result) -> None:
     kind, params = recipe.model.name, {"model": asdict(recipe.model), "train": asdict(recipe.train)}
     network = load_network(job.identity, job.folder.checkpoint(result.checkpoint))
     tracker.log_model(network, torch.zeros(2, *clip_shape(job.clip)), recipe.name, model_type=kind, params=params)
+    tracker.describe_version(recipe.name, summary(recipe, accuracy(result.metrics)))
     points = [point for key, line in tracker.read_points().items() if key.startswith(TIED) for point in line]
     for name, step in job.folder.kept_checkpoints().items():
         chosen = name == result.checkpoint
@@ -105,8 +100,28 @@ def store_networks(tracker: Tracker, job: Job, result: Result) -> None:
             tracker.log_checkpoint(name, _shared_files(job.folder.checkpoint(name)), model_type=kind, params=params)
         at = [point for point in points if point.step == step]
         tracker.tie_metrics(NETWORK if chosen else name, at, recipe.data.dataset, digest)
+    tracker.log_constants(_cost(job))
     if CROWNING in result.metrics:
         tracker.crown(recipe.name, CROWNING, result.metrics[CROWNING], digest)
+
+
+def _cost(job: Job) -> dict[str, float]:
+    """Return the size of the network, and what one view of a video costs it."""
+    import torch
+
+    from models import build
+    from models.common.cost import cost, parameters
+    from tasks.clips.augment import clip_shape
+
+    identity = job.identity
+    with torch.device("meta"):  # shapes are enough, and take a fraction of a second
+        network = build(identity.model, len(identity.classes), stream=identity.stream, **identity.options).deploy()
+        macs = cost(network, torch.empty(1, *clip_shape(job.clip))).macs
+    return {GMACS: _rounded(macs / 1e9), PARAMETERS: _rounded(parameters(network) / 1e6)}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def _shared_files(checkpoint: Path) -> list[Path]:
@@ -116,17 +131,22 @@ def _shared_files(checkpoint: Path) -> list[Path]:
     return [checkpoint / name for name in (DOCUMENT_FILE, WEIGHTS_FILE)]
 
 
+def summary(recipe: Recipe, percent: Mapping[str, float]) -> str:
+    """Return what a network is in a few words, its top-1 accuracies by part first, as tables show no more."""
+    split = recipe.data.fold or recipe.data.split
+    data = Path(recipe.data.dataset).name + (f" ({split})" if split else "")
+    shown = ", ".join(f"{part} {value:.1f} %" for part, value in percent.items())
+    return f"{f'{shown} top-1, ' * bool(shown)}{recipe.model.name} on {recipe.model.stream} of {data}"
+
+
+def accuracy(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the accuracy of a checkpoint on the val part, if there is one."""
+    return {"val": metrics[CROWNING]} if CROWNING in metrics else {}
+
+
 def _note(job: Job, result: Result) -> str:
     recipe, metrics = job.recipe, result.metrics
-    split = recipe.data.fold or recipe.data.split
-    lines = [
-        f"**{recipe.model.name}** on {recipe.model.stream} of `{Path(recipe.data.dataset).name}`"
-        + (f" ({split})" if split else "")
-        + f", {counted(len(job.identity.classes), 'class')}, {counted(recipe.train.epochs, 'epoch')}.",
-        f"Checkpoint: {result.chosen}.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {metrics[key]:.4g} |" for key in NOTED if key in metrics),
-    ]
-    return "\n".join(lines)
+    classes, epochs = counted(len(job.identity.classes), "class"), counted(recipe.train.epochs, "epoch")
+    head = f"{summary(recipe, accuracy(metrics))}; {classes}, {epochs}, checkpoint: {result.chosen}."
+    rows = {part: {key.removeprefix(f"{part}/"): metrics[key] for key in metrics} for part in ("val", "train")}
+    return with_results(head, {part: row for part, row in rows.items() if "loss" in row})

@@ -21,6 +21,7 @@ from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, wo
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Result, State
+from pipelines.tracking.run_list import about
 from pipelines.train.checkpoints import best, early_end
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights
@@ -141,6 +142,7 @@ def _train(
     how: _How,
 ) -> TrainResult:
     """Train from where an earlier start stopped, and give MLflow the result; the folder is this driver's alone."""
+    from tasks.clips.augment import clip_shape
     from tasks.learn import Identity
 
     clip = clip_settings(recipe, dataset.classes)
@@ -151,7 +153,10 @@ def _train(
     if not has_val:
         log.info("the dataset has no val part: the result is the last checkpoint, not the best one")
     start = None if trained else load_initial_weights(recipe.model, len(dataset.classes))
+    frames, height, width = clip_shape(clip)[1:]
+    what = how.differs or f"{recipe.model.name} {recipe.model.stream} {frames}x{height}x{width}"
     tags = {
+        **about(what, recipe.data.dataset, recipe.data.fold or recipe.data.split),
         "model": recipe.model.name,
         "stream": recipe.model.stream,
         "checkpoint": "best by val/top1_percent" if has_val else "last (the dataset has no val part)",

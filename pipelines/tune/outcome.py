@@ -63,11 +63,14 @@ def differs(values: Mapping[str, Any]) -> str:
 
 
 def short_names(fields: Sequence[str]) -> dict[str, str]:
-    """Return fields by the shortest end of their names that no other has: `lr` for `train.lr`."""
+    """Return fields by the shortest end of their names that no other has: `lr` for `train.lr`.
+
+    `name` alone would not say whose: that of the network stays `model.name`.
+    """
     names = {}
     for field in fields:
         parts = field.split(".")
-        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1) if parts[-count:] != ["name"]]
         others = [f".{other}" for other in fields if other != field]
         names[field] = next((end for end in ends if not any(o.endswith(f".{end}") for o in others)), field)
     return names

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from pipelines.recipe import Recipe
-from pipelines.text import write_csv
+from pipelines.text import columns, write_csv
 from pipelines.tracking import Tracker
 from pipelines.tune.figures import axes, history, importances, scored
 from pipelines.tune.outcome import TrialOutcome, short_names, table
@@ -33,7 +34,7 @@ def report(tracker: Tracker, recipe: Recipe, space: Space, outcomes: Sequence[Tr
     metric, best = recipe.search.metric, outcomes[0]
     assert best.score is not None  # not all have failed
     failed = sum(one.status == "failed" for one in outcomes)
-    tracker.log_metrics({"trials": len(outcomes), "failed_trials": failed}, len(outcomes))
+    tracker.log_metrics({"trials": len(outcomes), "failed_trials": failed, metric: best.score}, len(outcomes))
     if all(point.step != len(outcomes) for point in tracker.read_points([f"best/{metric}"])[f"best/{metric}"]):
         tracker.log_metrics({f"best/{metric}": best.score}, len(outcomes))  # the last to end has failed
     tracker.set_tags({"best_run": best.name})
@@ -76,11 +77,7 @@ def _draw(folder: Path, recipe: Recipe, space: Space, outcomes: Sequence[TrialOu
 def _note(metric: str, fields: list[str], outcomes: Sequence[TrialOutcome]) -> str:
     names = ", ".join(short_names(fields).values())
     head = f"Sweep of {counted(len(outcomes), 'trial')} over {names}; the best recipe is the artifact best.yaml."
-    rows = [f"| {' | '.join(row)} |" for row in table(outcomes, metric, fields)]
-    lines = [head, "", rows[0], "|---" * (len(fields) + 4) + "|"]
-    for number, row in enumerate(rows[1:]):
-        if sum(map(len, lines)) + len(row) > NOTE:
-            lines += ["", f"{counted(len(outcomes) - number, 'further trial')} in trials.csv."]
-            break
-        lines.append(row)
-    return "\n".join(lines)
+    lines = columns(table(outcomes, metric, fields), right=range(1, len(fields) + 3))
+    shown = sum(end <= NOTE for end in accumulate(len(line) + 1 for line in lines))
+    left = [f"{counted(len(lines) - shown, 'further trial')} in trials.csv."] if shown < len(lines) else []
+    return "\n".join([head, "", "```", *lines[:shown], "```", *left])

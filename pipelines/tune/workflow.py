@@ -17,15 +17,17 @@ from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, tr
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import State, SweepFolder
+from pipelines.tracking.run_list import READABLE, about
 from pipelines.tracking.workspace import ray_storage
 from pipelines.tune.callbacks import sweep_callback, trial_name
 from pipelines.tune.defaults import filled
-from pipelines.tune.outcome import TrialOutcome, ranked, reason_of
+from pipelines.tune.outcome import TrialOutcome, ranked, reason_of, short_names
 from pipelines.tune.quiet import quiet
 from pipelines.tune.report import report
 from pipelines.tune.space import Space, plain_values
 from pipelines.tune.stopping import stoppable
 from pipelines.tune.trial import run_trial, trial_recipe, trial_resources
+from tasks.words import counted
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid, Tuner
@@ -101,13 +103,21 @@ def tune(
     capacity.refuse_too_large(recipe.compute)
     refuse_unshared(uri)
     folder.make()
+    what = f"sweep: {', '.join(short_names(list(space)).values())}"
+    if len(what) > READABLE:
+        what = f"sweep over {counted(len(space), 'field')}"
     with claim.hold(folder.address) as lock:
         state = folder.read_state()
         tracker = Tracker.start(
             workspace(),
             recipe.name,
             params=recipes.to_dict(recipe),
-            tags={"sweep": "parent", "model": recipe.model.name, "stream": recipe.model.stream},
+            tags={
+                **about(what, recipe.data.dataset, recipe.data.fold or recipe.data.split),
+                "sweep": "parent",
+                "model": recipe.model.name,
+                "stream": recipe.model.stream,
+            },
             key=claim.own_key(folder),
             run_id=state.run_id if state else None,
             experiment=recipe.experiment,

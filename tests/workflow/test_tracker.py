@@ -2,6 +2,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.tracking import Tracker
+from pipelines.tracking.run_list import VIEW_TAG, first_tags
 from pipelines.tracking.tracker import client
 
 
@@ -29,6 +30,17 @@ def test_a_run_holds_parameters_tags_dataset_and_metrics(work):
     assert run.inputs.dataset_inputs[0].dataset.name == "arms"
     assert run.data.metrics == {"train/loss": 2.0, "train/lr": 0.1}
     assert run.info.status == "FINISHED"
+
+
+def test_an_experiment_gets_the_columns_of_its_list_once_more(work):
+    tracker = start(work)
+    store = client(tracker.uri)
+    made = store.get_experiment_by_name("marey")
+    assert made.tags == first_tags()
+    store.set_experiment_tag(made.experiment_id, VIEW_TAG, "{}")  # as an earlier marey has left it
+    store.set_experiment_tag(made.experiment_id, "mlflow.note.content", "ours")
+    start(work)
+    assert store.get_experiment_by_name("marey").tags == {**first_tags(), "mlflow.note.content": "ours"}
 
 
 def test_a_resumed_run_is_running_again_without_its_error(work):
@@ -183,4 +195,4 @@ def test_the_champion_changes_only_for_a_better_one_on_the_same_videos(work):
         }
     store.delete_model_version("ring", "5")
     with pytest.raises(UserError, match="the model ring has no version of run"):
-        tracker.describe_version("ring", {})
+        tracker.describe_version("ring", "")

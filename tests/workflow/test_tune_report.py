@@ -81,7 +81,9 @@ def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unre
     files = {file.path for file in store.list_artifacts(parent.info.run_id)}
     figures = {f"{name}.{kind}" for name in ("best_so_far", "parallel_coordinates") for kind in ("png", "html")}
     assert files == {"best.yaml", "trials.csv"} | figures  # two scores are too few for importances
-    assert "| trial | optimizer | lr | val/top1_percent | epochs | status |" in parent.data.tags["mlflow.note.content"]
+    assert re.search(
+        r"\n```\ntrial +optimizer +lr +val/top1_percent +epochs +status\n", parent.data.tags["mlflow.note.content"]
+    )
     curve = store.get_metric_history(parent.info.run_id, "best/val/top1_percent")
     assert sorted(point.step for point in curve) == [2, 3]
 
