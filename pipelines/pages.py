@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import re
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ def render(folder: Path, template: str, filters: dict[str, Callable[..., str]] |
     environment = _environment(folder)
     environment.filters |= filters or {}
     return environment.get_template(template).render(data)
+
+
+def path_of(video_id: str) -> str:
+    """Return a video's path below its source, which its id is made of."""
+    return urllib.parse.unquote(video_id, errors="surrogateescape")
 
 
 def data_uri(content: bytes, kind: str) -> Markup:
@@ -57,7 +63,7 @@ def visible(text: str) -> str:
 
 @functools.cache
 def _environment(folder: Path) -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
         finalize=_visible,
@@ -65,6 +71,8 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["path"] = path_of
+    return environment
 
 
 def _visible(value: Any) -> Any:

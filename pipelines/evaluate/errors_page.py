@@ -59,7 +59,7 @@ def write_errors(result: EvaluateResult, scores: Scores, data: Dataset) -> None:
         _TEMPLATES,
         "errors.html.j2",
         run=result.run_name,
-        place=f"{result.dataset}, {result.division}, {result.part}",
+        place=f"The {result.part} part of {result.dataset}, split {result.division}",
         protocol=result.protocol,
         videos=result.videos,
         wrong=result.videos - int(metrics.confusion.trace()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ def curves(history: Mapping[str, Sequence[tuple[int, float]]], title: str, path:
     """
     figure = Figure(figsize=(11, 7), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    _title(figure.suptitle, title, 11)
+    heading, families = _wrapped(title, 11)
+    figure.suptitle("\n".join(heading), family=families, parse_math=False)
     for axes, (name, unit, lines) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         _panel(axes, name, unit, {label: history[key] for key, label in lines.items() if history.get(key)})
     figure.savefig(path)
@@ -102,7 +103,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     cell = 0.55 if num_classes <= COUNTED else 0.2 if labelled else 0.03
     side = max(3.5, cell * num_classes)
     text = 0.085 * longest
-    figure = Figure(figsize=(side + text + 2.2, side + text + 1.4), dpi=110, layout="constrained")
+    heading, families = _wrapped(title, side + 2.2)
+    height = side + text + 1.2 + 0.2 * len(heading)
+    figure = Figure(figsize=(side + text + 2.2, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -110,7 +113,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     norm = PowerNorm(1.0 if labelled else 0.4, vmin=0, vmax=100)
     image = axes.imshow(100 * fractions, cmap="Blues", norm=norm, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="percent of the true class")
-    _title(axes.set_title, title, side + 2.2, fontsize=11)
+    axes.set_title("\n".join(heading), family=families, parse_math=False, fontsize=11)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if labelled:
@@ -129,11 +132,11 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str, path: Path
     figure.savefig(path)
 
 
-def _title(draw: Callable[..., Any], title: str, inches: float, **options: Any) -> None:
-    """Draw a title, its lines cut to a width; matplotlib's own wrapping takes what dollars enclose for mathematics."""
+def _wrapped(title: str, inches: float) -> tuple[list[str], list[str]]:
+    """Return a title's lines, cut to a width, and its fonts; matplotlib's wrapping takes dollars for mathematics."""
     found = drawable(title.splitlines(), LONGEST_TITLE)
     lines = []
     for text in found.texts:
         letters = int(inches * LETTERS_PER_INCH * len(text) / max(1, columns(text)))
         lines += textwrap.wrap(text, letters)
-    draw("\n".join(lines), family=found.families, parse_math=False, **options)
+    return lines, found.families

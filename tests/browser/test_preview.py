@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from awkward import MARKUP, NO_VIDEOS, OK, SETTINGS, write_awkward
-from playwright.sync_api import Page, expect, sync_playwright
+from browser import cut_names, empty_columns
+from playwright.sync_api import Page, expect
 from prepared import prepare_here
 
 from pipelines.preview import preview
 from pipelines.preview.failures import AT_ONCE
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 MORE = 230
 ALL = len(NO_VIDEOS) + MORE
 
@@ -25,16 +22,6 @@ def url(tmp_path_factory) -> str:
     dataset = prepare_here(write_awkward(root / "source", MORE), root / "dataset", SETTINGS)
     preview(dataset, str(root / "page.html"))
     return (root / "page.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip(f"no {CHROMIUM}: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, "--disable-component-update"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -99,6 +86,11 @@ def test_nothing_runs_out_of_the_window(page: Page, width: int) -> None:
     for text in page.locator("h1, h2, h3, dd, .failures td").all()[:60]:
         box = text.bounding_box()
         assert box is None or (box["x"] >= 0 and box["x"] + box["width"] <= width)
+
+
+def test_no_name_is_cut_and_no_column_is_empty(page: Page) -> None:
+    assert cut_names(page) == []
+    assert empty_columns(page) == []
 
 
 def test_text_can_be_read_in_light_and_dark(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -53,8 +54,11 @@ def scores_of(data, surest):
 def test_the_surest_errors_come_first_with_pictures_of_their_videos(tmp_path):
     data = open_dataset(write_dataset(tmp_path / "data"), split="second")
     text = page(data, scores_of(data, {LONG: 0.7, "jump%2F0": 0.9}), tmp_path / "page")
-    assert re.findall(r'class="id">([^<]*)<', text) == ["jump%2F0", LONG]
-    assert re.findall(r'class="true">([^<]*)<', text) == ["jump: 10.0 %", "run: 30.0 %"]
+    assert re.findall(r'class="id" title="([^"]*)">([^<]*)<', text) == [("jump%2F0", "jump/0"), (LONG, unquote(LONG))]
+    assert re.findall(r'<dt class="true">(\w+)</dt><dd class="true">([^<]*)<', text) == [
+        ("jump", "10.0 %"),
+        ("run", "30.0 %"),
+    ]
     assert re.findall(r'<dt class="first">(\w+)</dt><dd class="first">([^<]*)<', text) == [
         ("run", "90.0 %"),
         ("jump", "70.0 %"),
