@@ -99,16 +99,16 @@ def bench_step(recipe: Recipe, *, steps: int = 5) -> StepSpeed:
     metrics = reports[-1].metrics
     clips = sum(portion.count for portion in held)
     alone = measure(dataset, clip, recipe.train, clips, settings.loader_threads)
-    speed = metrics["speed/clips_per_s"]
+    speed = metrics["workers/clips_per_s"]
     return StepSpeed(
         network=f"{describe(model.name, model.options).name}, {model.stream}",
         device=device,
         batch_size=held[0].count,
         shares=held[0].of,
         steps=len(held),
-        step_ms=metrics["speed/step_ms"],
+        step_ms=metrics["workers/step_ms"],
         clips_per_s=speed,
-        percent={name: metrics[f"speed/epoch/{name}_percent"] for name in PARTS},
+        percent={name: metrics[f"workers/epoch/{name}_percent"] for name in PARTS},
         loader=alone,
         saved_by_free_loader_percent=max(0.0, 100 * (1 - alone.clips_per_s / speed)),
     )

@@ -29,7 +29,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     ("Learning rate", "", {"train/lr": "learning rate"}),
-    ("Speed", "clips/s", {"speed/clips_per_s": "clips/s"}),
+    ("Speed", "clips/s", {"workers/clips_per_s": "clips/s"}),
 )
 STYLES = {
     "train": ("tab:blue", "-"),

@@ -51,7 +51,7 @@ class Console(Beside):
         if report["kind"] == "epoch" or now - self._shown >= EVERY_S:
             self._shown = now
             log.info("%s", progress_line(report, self._left(now, step, steps)))
-            if "speed/epoch/wait_percent" in report:
+            if "workers/epoch/wait_percent" in report:
                 log.info("%s", time_line(report))
 
     def _left(self, now: float, step: int, steps: int) -> float | None:
@@ -63,9 +63,9 @@ class Console(Beside):
 def time_line(report: Mapping[str, float | str]) -> str:
     """Return one line with where the time of an epoch went."""
     shown = [
-        f"{name} {percent:.0f}" for name in STEP if (percent := float(report[f"speed/epoch/{name}_percent"])) >= 0.5
+        f"{name} {percent:.0f}" for name in STEP if (percent := float(report[f"workers/epoch/{name}_percent"])) >= 0.5
     ]
-    saved = float(report["speed/epoch/saved_by_free_loader_percent"])
+    saved = float(report["workers/epoch/saved_by_free_loader_percent"])
     return f"time in %: {', '.join(shown)}; with a free loader it would take {saved:.0f} % less"
 
 
@@ -86,7 +86,7 @@ def progress_line(report: Mapping[str, float | str], left_s: float | None) -> st
     ]
     if "val/top1_percent" in report:
         words.append(f"val {report['val/top1_percent']:5.1f} %")
-    words.append(f"{report['speed/clips_per_s']:.3g} clips/s")
+    words.append(f"{report['workers/clips_per_s']:.3g} clips/s")
     if left_s is not None:
         words.append(f"{timedelta(seconds=round(left_s))} left")
     return "  ".join(words)

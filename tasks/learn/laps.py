@@ -71,6 +71,6 @@ def shares(seconds: dict[str, float], threads: int) -> dict[str, float]:
     """
     total = sum(seconds[name] for name in STEP)
     return {
-        f"speed/epoch/{name}_percent": 100 * own / (total * (threads if name in LOADER else 1))
+        f"workers/epoch/{name}_percent": 100 * own / (total * (threads if name in LOADER else 1))
         for name, own in seconds.items()
     }

@@ -37,7 +37,7 @@ class Report:
     step: int
     """Steps taken since the start."""
     metrics: dict[str, float]
-    """The same on every rank. `train/*` and `speed/*` cover the steps since the previous report."""
+    """The same on every rank. `train/*` and `workers/*` cover the steps since the previous report."""
     checkpoint: Snapshot | None = None
     """On rank 0 only; the caller may write it while training goes on."""
 
@@ -219,10 +219,10 @@ class _Loop:
             "train/grad_norm": float(self.updates.grad_norm),
             "train/top1_percent": 100 * correct / clips,
             **{f"train/{name}": value / clips for name, value in sums.items()},
-            "speed/clips_per_s": window.read / elapsed_s,
-            "speed/clips_per_s_per_worker": window.read / elapsed_s / self.world,
-            "speed/step_ms": 1000 * elapsed_s / window.steps,
-            "speed/data_wait_percent": 100 * waited_s / elapsed_s,
+            "workers/clips_per_s": window.read / elapsed_s,
+            "workers/clips_per_s_per_worker": window.read / elapsed_s / self.world,
+            "workers/step_ms": 1000 * elapsed_s / window.steps,
+            "workers/data_wait_percent": 100 * waited_s / elapsed_s,
         }
 
     def epoch_times(self) -> dict[str, float]:
@@ -234,9 +234,9 @@ class _Loop:
         total = dict(zip(seconds, parallel.all_sum(own, self.group).tolist(), strict=True))
         elapsed_s = sum(total[name] for name in laps.STEP) / self.world
         return {
-            "speed/epoch/first_batch_s": first_batch_s,
+            "workers/epoch/first_batch_s": first_batch_s,
             # The others wait for the slowest rank, in the sums.
-            "speed/epoch/saved_by_free_loader_percent": 100 * wait_s / elapsed_s,
+            "workers/epoch/saved_by_free_loader_percent": 100 * wait_s / elapsed_s,
             **laps.shares(total, self.settings.loader_threads),
         }
 

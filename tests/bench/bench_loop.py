@@ -86,7 +86,8 @@ def main() -> None:
         for name in ("tsn", "stm"):
             cpu, speed = training(small, name, SMALL, 16)
             print(
-                f"| {name} | {cpu:.1f} | {speed['speed/clips_per_s']:.1f} | {speed['speed/data_wait_percent']:.1f} % |",
+                f"| {name} | {cpu:.1f} | {speed['workers/clips_per_s']:.1f} "
+                f"| {speed['workers/data_wait_percent']:.1f} % |",
                 flush=True,
             )
         many = open_dataset(write_dataset(Path(folder) / "many", videos=160, size=(256, 340), frames=9, texture=True))
@@ -100,9 +101,10 @@ def main() -> None:
         for name in ("tsn", "stm"):
             _, speed = training(many, name, MIDDLE, 8)
             print(
-                f"| **{speed['speed/data_wait_percent']:.2f} %** "
-                f"| {speed['speed/epoch/saved_by_free_loader_percent']:.2f} % "
-                f"| {1000 * speed['speed/epoch/first_batch_s']:.0f} ms | {name} | {speed['speed/clips_per_s']:.1f} |",
+                f"| **{speed['workers/data_wait_percent']:.2f} %** "
+                f"| {speed['workers/epoch/saved_by_free_loader_percent']:.2f} % "
+                f"| {1000 * speed['workers/epoch/first_batch_s']:.0f} ms | {name} "
+                f"| {speed['workers/clips_per_s']:.1f} |",
                 flush=True,
             )
 

@@ -58,10 +58,10 @@ def test_a_training_is_one_complete_mlflow_run(trained, monkeypatch):
         "train/loss",
         "train/lr",
         "train/top1_percent",
-        "speed/clips_per_s",
-        "speed/data_wait_percent",
-        "speed/epoch/backward_percent",
-        "speed/epoch/decode_percent",
+        "workers/clips_per_s",
+        "workers/data_wait_percent",
+        "workers/epoch/backward_percent",
+        "workers/epoch/decode_percent",
         "val/top1_percent",
     ):
         assert key in run.data.metrics

@@ -17,7 +17,7 @@ LINE = {
     "epoch": 3.0,
     "train/loss": 1.234,
     "train/top1_percent": 45.1,
-    "speed/clips_per_s": 34.21,
+    "workers/clips_per_s": 34.21,
 }
 
 
@@ -30,8 +30,8 @@ def test_a_line_names_epoch_loss_accuracy_speed_and_time_left():
 def test_a_line_tells_where_the_time_went():
     shares = {"wait": 24.6, "copy": 0.4, "upstream": 0.0, "forward": 20.0, "backward": 40.0, "sums": 5.0}
     shares |= {"optimizer": 8.0, "report": 2.0}
-    line = {f"speed/epoch/{name}_percent": share for name, share in shares.items()}
-    text = time_line({**LINE, **line, "speed/epoch/saved_by_free_loader_percent": 30.2})
+    line = {f"workers/epoch/{name}_percent": share for name, share in shares.items()}
+    text = time_line({**LINE, **line, "workers/epoch/saved_by_free_loader_percent": 30.2})
     assert text == (
         "time in %: wait 25, forward 20, backward 40, sums 5, optimizer 8, report 2; with a free loader it would take "
         "30 % less"

@@ -52,11 +52,11 @@ def test_it_learns_and_reports(tmp_path):
         ("step", 1, 8),
     ]
     common = {"epoch", "train/loss", "train/top1_percent", "train/lr", "train/grad_norm"}
-    common |= {f"speed/{name}" for name in ("clips_per_s", "clips_per_s_per_worker", "step_ms", "data_wait_percent")}
+    common |= {f"workers/{name}" for name in ("clips_per_s", "clips_per_s_per_worker", "step_ms", "data_wait_percent")}
     assert set(reports[0].metrics) == common
     assert reports[0].checkpoint is None
     last = reports[-1]
-    assert {name for name in last.metrics if not name.startswith("speed/epoch/")} - common == {
+    assert {name for name in last.metrics if not name.startswith("workers/epoch/")} - common == {
         "val/loss",
         "val/top1_percent",
         "val/top5_percent",
@@ -66,7 +66,7 @@ def test_it_learns_and_reports(tmp_path):
     assert last.metrics["val/top1_percent"] == 100
     assert last.metrics["train/loss"] < 0.5 * reports[0].metrics["train/loss"]
     assert last.metrics["train/lr"] == 0.02
-    assert 0 <= last.metrics["speed/data_wait_percent"] < 100
+    assert 0 <= last.metrics["workers/data_wait_percent"] < 100
     assert last.checkpoint == tmp_path / "checkpoint-00000090"
 
 
@@ -106,8 +106,8 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path, optim
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert [p.step for p in before + after] == [p.step for p in reports]
     for ours, theirs in zip(before + after, reports, strict=True):
-        assert {k: v for k, v in ours.metrics.items() if not k.startswith("speed/")} == {
-            k: v for k, v in theirs.metrics.items() if not k.startswith("speed/")
+        assert {k: v for k, v in ours.metrics.items() if not k.startswith("workers/")} == {
+            k: v for k, v in theirs.metrics.items() if not k.startswith("workers/")
         }
 
 
@@ -422,12 +422,12 @@ def test_waiting_for_data_is_told(tmp_path):
 
     _, reports = train(tmp_path, TrainSettings(epochs=3, batch_size=4), table=Slow())
     metrics = reports[-1].metrics
-    waited_ms = metrics["speed/data_wait_percent"] / 100 * metrics["speed/step_ms"]
-    assert 30 <= waited_ms < metrics["speed/step_ms"]
-    assert metrics["speed/clips_per_s"] == pytest.approx(22 / 6 * 1000 / metrics["speed/step_ms"])
-    assert metrics["speed/clips_per_s_per_worker"] == metrics["speed/clips_per_s"]
-    shares = {name: metrics[f"speed/epoch/{name}_percent"] for name in STEP}
+    waited_ms = metrics["workers/data_wait_percent"] / 100 * metrics["workers/step_ms"]
+    assert 30 <= waited_ms < metrics["workers/step_ms"]
+    assert metrics["workers/clips_per_s"] == pytest.approx(22 / 6 * 1000 / metrics["workers/step_ms"])
+    assert metrics["workers/clips_per_s_per_worker"] == metrics["workers/clips_per_s"]
+    shares = {name: metrics[f"workers/epoch/{name}_percent"] for name in STEP}
     assert sum(shares.values()) == pytest.approx(100)
     assert 0 == shares["upstream"] < min(shares[name] for name in STEP if name != "upstream")
-    assert shares["wait"] == metrics["speed/epoch/saved_by_free_loader_percent"] == max(shares.values())
-    assert metrics["speed/epoch/first_batch_s"] >= 0.03
+    assert shares["wait"] == metrics["workers/epoch/saved_by_free_loader_percent"] == max(shares.values())
+    assert metrics["workers/epoch/first_batch_s"] >= 0.03

@@ -143,7 +143,7 @@ def test_fast_workers_train_as_one(whole_training):
 
 
 def unclocked(metrics):
-    return {name: value for name, value in metrics.items() if not name.startswith("speed/")}
+    return {name: value for name, value in metrics.items() if not name.startswith("workers/")}
 
 
 @pytest.mark.parametrize("world", [2, 3])

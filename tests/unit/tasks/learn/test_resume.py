@@ -42,7 +42,7 @@ def train(folder, settings=SETTINGS, resume=None, report=lambda entry: None):
 
 
 def bits(metrics):
-    return {name: value for name, value in metrics.items() if not name.startswith("speed/")}
+    return {name: value for name, value in metrics.items() if not name.startswith("workers/")}
 
 
 @pytest.fixture(scope="module")
