@@ -17,6 +17,7 @@ import pytest
 from mlflow_front import FIRST_S
 from paths import ROOT
 from processes import run
+from refusals import refusal
 from shared_mlflow import COMMAND, served
 
 from cluster.errors import ClusterError
@@ -29,7 +30,7 @@ from pipelines.tracking.store import client
 def refused(*words: str, **variables: str) -> str:
     done = run([*COMMAND, *words], cwd=ROOT, env=os.environ | variables)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert refusal(done.stderr).count("\n") == 1, done.stderr
     return str(done.stderr)
 
 
