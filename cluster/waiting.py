@@ -51,7 +51,7 @@ def waiting(what: str) -> Iterator[Callable[[], None]]:
     Within it another such block, or a bar, takes its place.
 
     Args:
-        what: ends the sentence "waiting for", such as `Ray to start on this machine`.
+        what: what comes after "waiting for", such as `Ray to start on this machine`.
     """
     broken()
     wait = _Wait(what)

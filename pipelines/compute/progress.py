@@ -28,7 +28,7 @@ class Progress:
         Args:
             total: how many units there are to do.
             unit: a noun such as `video`.
-            before: how many were done by earlier calls; they count where a job tells how far it is.
+            before: how many were done by earlier calls; they count in what a job reports.
             shown: whether the terminal, or the log, shows them.
         """
         self.total, self.shown = total, shown

@@ -26,10 +26,14 @@ _found: set[tuple[str, str, frozenset[str]]] = set()
 
 
 def refuse_unshared(uri: str) -> None:
-    """Raise UserError where the machines of this cluster do not share MLflow's store, or the workspace.
+    """Refuse a cluster whose machines do not share MLflow's store, or the workspace.
 
     Args:
         uri: address of MLflow's store.
+
+    Raises:
+        UserError: one does not see the workspace, or the store is a file and there are several.
+        ClusterError: one does not reach the store, or is not let in.
     """
     place, nodes = workspace(), capacity.nodes()
     seen = place, uri, frozenset(nodes)
@@ -43,7 +47,7 @@ def refuse_unshared(uri: str) -> None:
             )
         for address, answer in sorted(answers.items()):
             if answer.refused:
-                raise UserError(f"the machine {address} cannot write to MLflow: {answer.refused}")
+                raise ClusterError(f"the machine {address} cannot write to MLflow: {answer.refused}")
         _found.add(seen)
     refuse_shared_sqlite(uri, len(set(nodes.values())))
 

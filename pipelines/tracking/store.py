@@ -124,7 +124,7 @@ def read_store(workspace: str | Path) -> str:
 
 
 def refuse_silent(uri: str) -> None:
-    """Raise an error where a store that is no file cannot be read from this machine, with its login.
+    """Raise an error where a server or a database of one cannot be read from this machine, with its login.
 
     Raises:
         UserError: the store is set up wrongly.

@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import threading
 
@@ -29,43 +30,44 @@ def heard(monkeypatch):
     waiting.log.removeHandler(heard)
 
 
-def test_a_step_that_lasts_says_what_is_waited_for(heard, monkeypatch):
-    monkeypatch.setattr(waiting, "SILENT_S", 0.05)
+@pytest.fixture
+def soon(monkeypatch):
+    """Return what has the waits that begin from now on speak at once."""
+    monkeypatch.setattr(waiting, "SILENT_S", 3600.0)
+    return lambda: monkeypatch.setattr(waiting, "SILENT_S", 0.01)
+
+
+def test_a_step_that_lasts_says_what_is_waited_for(heard, soon):
+    soon()
     with waiting.waiting("Ray to start"):
         assert heard.event.wait(30)
     assert heard.lines == ["waiting for Ray to start"]
 
 
-def test_what_is_waited_for_within_takes_the_place_of_what_is_around(heard, monkeypatch):
-    monkeypatch.setattr(waiting, "SILENT_S", 0.05)
-    with waiting.waiting("libraries to load"), waiting.waiting("Ray to start"):
-        assert heard.event.wait(30)
-    with waiting.waiting("libraries to load"):
-        waiting.broken()  # by a bar
-        heard.event.clear()
-        with waiting.waiting("the last"):
-            assert heard.event.wait(30)
-    assert heard.lines == ["waiting for Ray to start", "waiting for the last"]
-
-
-def test_one_that_has_come_or_has_ended_says_nothing(heard, monkeypatch):
-    before = threading.active_count()
-    with waiting.waiting("Ray to start") as over:
-        over()
-    with pytest.raises(KeyError), waiting.waiting("Ray to start"):
-        raise KeyError
-    monkeypatch.setattr(waiting, "SILENT_S", 0.05)
-    with waiting.waiting("the next one"):  # by then the others would have spoken
-        assert heard.event.wait(30)
-    assert heard.lines == ["waiting for the next one"]
-    assert threading.active_count() <= before + 1
-
-
-def test_the_seconds_count_from_the_last_line(heard, monkeypatch):
-    monkeypatch.setattr(waiting, "SILENT_S", 0.2)
+def test_the_seconds_count_from_the_last_line(heard, soon):
     with waiting.waiting("Ray to start"):
-        for _ in range(10):
-            assert not heard.event.wait(0.05)
-            waiting.heard()
+        soon()
+        assert waiting.heard()
         assert heard.event.wait(30)
     assert heard.lines == ["waiting for Ray to start"]
+
+
+@pytest.mark.parametrize("by", ["come", "a bar", "another wait", "its end", "an error"])
+def test_what_is_over_is_not_told_again(heard, soon, by):
+    with contextlib.suppress(KeyError), waiting.waiting("Ray to start") as come:
+        if by == "come":
+            come()
+        elif by == "a bar":
+            waiting.broken()
+        elif by == "another wait":
+            with waiting.waiting("the MLflow server to start"):
+                pass
+        elif by == "an error":
+            raise KeyError
+        if by != "its end":
+            soon()
+            waiting.heard()  # anything that is still open would speak
+            assert not heard.event.wait(0.3)
+    soon()
+    waiting.heard()
+    assert not heard.event.wait(0.3)
