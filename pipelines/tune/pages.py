@@ -46,10 +46,14 @@ def write_parallel(
 def write_importances(importances: Mapping[str, float], title: str, path: Path) -> None:
     """Write how much each field matters."""
     names = list(importances)[::-1]
-    figure = go.Figure(go.Bar(x=[importances[name] for name in names], y=names, orientation="h"))
+    parts = [importances[name] for name in names]
+    bars = go.Bar(x=parts, y=names, orientation="h", text=[f"{part:.2f}" for part in parts], textposition="outside")
+    figure = go.Figure(bars)
     figure.update_layout(title=title, xaxis_title="part of the variance that the field explains (fANOVA)")
+    figure.update_yaxes(ticksuffix=" ")
     _write(figure, path)
 
 
 def _write(figure: go.Figure, path: Path) -> None:
+    figure.update_layout(template="plotly_white")
     figure.write_html(path, include_plotlyjs=True)  # MLflow shows a page apart from the files beside it
