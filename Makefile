@@ -37,8 +37,8 @@ fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each, 300 da
 hosts: $(VENV)/.dev  ## Train on hosts that are lost, cut off, and taken away, and on Slurm: as root (35 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster/test_host_trainings.py tests/cluster/test_slurm.py
 
-kills: $(VENV)/.dev  ## Prepare videos, and train, while processes and nodes are killed at random (KILLS=100 for more)
-	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests/helpers $(BIN)/python tests/kills $(if $(KILLS),--preparations $(KILLS) --trainings $(KILLS))
+kills: $(VENV)/.dev  ## Prepare, train and search while processes and nodes are killed at random (KILLS=100 for more)
+	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests/helpers $(BIN)/python tests/kills $(if $(KILLS),--preparations $(KILLS) --trainings $(KILLS) --sweeps $(KILLS))
 
 lint: $(VENV)/.dev  ## Check style, types and spelling
 	@$(BIN)/ruff check .

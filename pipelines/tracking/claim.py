@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.errors import UserError
 from pipelines.tracking.folder import Folder
 from pipelines.tracking.workspace import make_file, make_folder
 from tasks.data import storage
-from tasks.data.lock import FILE, FOLDER, STALE_S, Lock
+from tasks.data.lock import FILE, FOLDER, STALE_S, WATCH_S, Held, Lock
 
 KEY = "key.json"
 """File with the key, a name that no other run of any workspace has; MLflow's run carries it from its creation on."""
-DEATH_S = STALE_S + 30
-"""How long the lock of a driver on a machine that was lost may look as if it were held."""
-PAUSE_S = 2.0
+PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def hold(address: str, lost: Callable[[], object] | None = None) -> Lock:
@@ -41,21 +41,27 @@ def refuse_held(address: str) -> None:
             pass
 
 
-def await_free(address: str) -> None:
-    """Wait for the driver before this one to leave a folder: it has died, which is known of other machines late.
+def outlast_other(address: str) -> None:
+    """Wait for another driver to leave a folder, where nobody is there to give a command again.
+
+    It may be an earlier process of the same work, which was killed or cut off with its machine a moment ago: it ends,
+    or loses the folder by its silence.
 
     Raises:
-        UserError: another driver works in the folder.
+        UserError: it is still active after the time in which one that is not loses the folder.
     """
-    deadline = time.monotonic() + DEATH_S
+    deadline, told = time.monotonic() + STALE_S + WATCH_S, False
     while True:
         try:
             refuse_held(address)
             return
-        except UserError:
+        except Held as error:
             if time.monotonic() > deadline:
                 raise
-        time.sleep(PAUSE_S)
+            if not told:
+                log.info("waiting up to %.0f s: %s", STALE_S + WATCH_S, error)
+            told = True
+            time.sleep(PAUSE_S)
 
 
 def own_key(folder: Folder) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -300,11 +300,12 @@ class RunFolder(_StatefulFolder):
 
 
 class SweepFolder(_StatefulFolder):
-    """The folder of a sweep: its state, Ray Tune's files, and the best recipe."""
+    """The folder of a sweep: its state, its trials, and the best recipe."""
 
     kind = "sweep"
     parent = "sweeps"
     state_file = "sweep.json"
+    TRIALS = "trials.json"
     _BEST = "best.yaml"
     _LOG = "ray-tune.log"
 
@@ -316,6 +317,19 @@ class SweepFolder(_StatefulFolder):
     def open_log(self) -> AbstractContextManager[Path]:
         """Return a context whose file on this machine holds that log, to be added to."""
         return self.open_to_add(self._LOG)
+
+    def read_trial_list(self) -> list[Any]:
+        """Return what is known of each trial; none before the first."""
+        content = self.read_json(self.TRIALS)
+        if content is None:
+            return []
+        if not isinstance(content.get("trials"), list):
+            raise self.damaged(self.TRIALS, "it has no list of trials")
+        return list(content["trials"])
+
+    def write_trial_list(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Replace what is known of the trials in one step."""
+        self.write_json(self.TRIALS, {"trials": list(trials)})
 
     def read_trials(self) -> int:
         """Return how many trials the sweep shall have, as its last start said."""

@@ -95,8 +95,8 @@ def train(
     state = earlier()
     if state is None or state.result is None or folder.is_unpublished():
         check_dataset(dataset, recipe)
-        claim.refuse_held(folder.address)
         wait = OUTAGE_S if parent_run_id else 0.0  # nobody would give the command of a trial again
+        (claim.outlast_other if parent_run_id else claim.refuse_held)(folder.address)
         uri = outlast(lambda: open_store(workspace(), recipe.experiment), wait)
         alone = recipe.compute.workers == 1 and (on_report is not None or is_alone(address))
         if alone:

@@ -1,9 +1,10 @@
-"""The driver's callback for Ray Tune: logs a line per trial, and cleans up after stopped trials."""
+"""The driver's callback for Ray Tune: notes what becomes of trials, logs a line for each, and cleans up after them."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from pipelines.recipe import Recipe
 from pipelines.tracking import RunFolder, Tracker
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.progress import report_of_job
-from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.cleanup import PlacementGroupCleaner
-from pipelines.tune.outcome import differs, epochs_of, reason_of
-from pipelines.tune.space import plain_values
+from pipelines.tune.ledger import TRIAL, VALUES, Ledger, trial_name
+from pipelines.tune.outcome import TrialOutcome, differs, epochs_of, reason_of
 from tasks.words import counted
 
 log = logging.getLogger(__name__)
@@ -26,18 +26,14 @@ EVERY_S = 30.0
 """Seconds without a line after which one says what the sweep waits for."""
 
 
-def trial_name(sweep: str, trial_id: str) -> str:
-    """Return the name of the run of a trial."""
-    return f"{sweep}.{trial_id}"
-
-
-def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
-    """Return a callback that logs how the sweep goes, and ends the runs and frees the workers of stopped trials.
+def sweep_callback(recipe: Recipe, uri: str, run_id: str, ledger: Ledger) -> Any:
+    """Return a callback that notes how the sweep goes, and ends the runs and frees the workers of stopped trials.
 
     Args:
         recipe: the sweep's.
         uri: MLflow's store.
         run_id: the parent run, which gets the best value so far.
+        ledger: where it notes that.
     """
     from ray.tune.progress_reporter import TrialProgressCallback
 
@@ -48,104 +44,97 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
             super().__init__()
             self.placement_groups = PlacementGroupCleaner()
             self.untold: list[Callable[[], object]] = []
-            self.failures: dict[str, str | None] = {}
-            """Why trials that have ended for Ray Tune failed; None for those that did not."""
-            self.begun = False
-            self.silent_until = 0.0
+            self.curves: defaultdict[str, dict[int, float]] = defaultdict(dict)
+            self.error: BaseException | None = None
+            """What a trial has failed of last."""
+            self.silent_until: float | None = None
 
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            if not self.begun and (before := self._ended(trials)):
-                best = self._best(before)
-                reached = "" if best is None else f", best {recipe.search.metric} {best:.4g}"
-                log.info("%d of %d trials ended before%s", len(before), self._trials(), reached)
-            if not self.begun:
+            if self.silent_until is None:
                 self.silent_until = time.monotonic() + SILENT_S
-                report_of_job(len(self._ended(trials)), self._trials(), "trials")
-            self.begun = True
+                report_of_job(len(ledger.ended()), ledger.trials, "trials")
 
         def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
             """Print nothing of a report; trials are told of as they end."""
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_orphans()
-            if time.monotonic() > self.silent_until:
+            if self.silent_until is not None and time.monotonic() > self.silent_until:
                 running = sum(one.status == one.RUNNING for one in trials)
                 what = counted(running, "trial") if running else "the first trials to start"
-                self._say("waiting for %s; %d of %d ended", what, len(self._ended(trials)), self._trials())
+                self._say("waiting for %s; %d of %d ended", what, len(ledger.ended()), ledger.trials)
 
         def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
             self.placement_groups.remove_remaining()
             outlast(self._tell_mlflow)
 
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            if recipe.search.metric in result:  # a trial that fails before its first epoch ends with an empty report
+                self.curves[trial.config[TRIAL]][int(result["epoch"])] = float(result[recipe.search.metric])
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            if (reason := self._failure(trial)) is not None:
-                self._tell_failed(trials, trial, reason)
+            name, curve = self._name(trial), self.curves[trial.config[TRIAL]]
+            epochs = max(curve, default=0)
+            failure = ledger.failure(trial.config[TRIAL]) if epochs < recipe.train.epochs else None
+            if failure is not None or not curve:
+                self._fail(trial, failure.reason if failure else f"it reported no {recipe.search.metric}")
                 return
-            epochs = int(trial.last_result.get("epoch", 0))
-            pruned = epochs < recipe.train.epochs
-            state = self._folder(trial).read_state()
+            state = RunFolder.of(name).read_state()
             assert state is not None  # it has reported
             trial_run = state.run_id
-            ended = self._ended(trials, trial)
-            score, best = self._score(trial), self._best(ended)
-            report_of_job(len(ended), self._trials(), "trials")
-            self._tell_mlflow(lambda: self._end_stopped(trial_run, pruned, len(ended), best))
-            self.placement_groups.watch(self._folder(trial))
+            outcome = TrialOutcome(
+                name=name,
+                values=trial.config[VALUES],
+                status="finished" if epochs >= recipe.train.epochs else "stopped",
+                score=(max if recipe.search.mode == "max" else min)(curve.values()),
+                epochs=epochs,
+                ended=float(trial.last_result["timestamp"]),
+            )
+            ended = self._end(trial, outcome, curve)
+            best = best_of(ledger, recipe.search.mode)
+            self._tell_mlflow(lambda: self._end_finished(trial_run, outcome, ended, best))
             self._say(
                 "%s  %s %.4g (best %.4g)  %s",
-                self._label(trial, len(ended)),
+                self._label(trial, ended),
                 recipe.search.metric,
-                score,
+                outcome.score,
                 best,
-                epochs_of("stopped" if pruned else "finished", epochs, recipe.train.epochs),
+                epochs_of(outcome.status, epochs, recipe.train.epochs),
             )
 
-        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.placement_groups.watch(self._folder(trial))
-            self._say("trial %s is trained again: %s", self._name_of(trial), reason_of(_error(trial)))
-
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self._tell_failed(trials, trial, reason_of(_error(trial)))
+            error = _error(trial)
+            if is_lost(error) and ledger.lose(trial.config[TRIAL]) <= recipe.compute.max_failures:
+                self.placement_groups.watch(RunFolder.of(self._name(trial)))
+                self._say("trial %s goes on later: it was lost (%s)", self._name(trial), reason_of(error))
+                return
+            self.error = error
+            self._fail(trial, reason_of(error))
 
-        def _tell_failed(self, trials: list[Any], trial: Any, reason: str) -> None:
-            self._tell_mlflow(lambda: self._end_dead(trial))
-            self.placement_groups.watch(self._folder(trial))
-            ended = len(self._ended(trials, trial))
-            report_of_job(ended, self._trials(), "trials")
+        def _fail(self, trial: Any, reason: str) -> None:
+            name, epochs = self._name(trial), max(self.curves[trial.config[TRIAL]], default=0)
+            outcome = TrialOutcome(name, trial.config[VALUES], "failed", None, epochs, reason, time.time())
+            ended = self._end(trial, outcome, {})
+            self._tell_mlflow(lambda: self._end_dead(name))
             self._say("%s  failed: %s", self._label(trial, ended), reason)
+
+        def _end(self, trial: Any, outcome: TrialOutcome, curve: dict[int, float]) -> int:
+            """Note the end of a trial, and return how many have ended."""
+            ledger.end(trial.config[TRIAL], outcome, curve)
+            self.placement_groups.watch(RunFolder.of(outcome.name))
+            ended = len(ledger.ended())
+            report_of_job(ended, ledger.trials, "trials")
+            return ended
 
         def _say(self, text: str, *values: object) -> None:
             log.info(text, *values)
             self.silent_until = time.monotonic() + EVERY_S
 
+        def _name(self, trial: Any) -> str:
+            return trial_name(recipe.name, trial.config[TRIAL])
+
         def _label(self, trial: Any, number: int) -> str:
-            return f"trial {number}/{self._trials()} {self._name_of(trial)}"
-
-        def _name_of(self, trial: Any) -> str:
-            return f"{trial_name(recipe.name, trial.trial_id)}  {differs(plain_values(trial.config))}"
-
-        def _failure(self, trial: Any) -> str | None:
-            """Return why a trial that has ended for Ray Tune failed; one that has trained to its end did not."""
-            if int(trial.last_result.get("epoch", 0)) >= recipe.train.epochs:
-                return None
-            if trial.trial_id not in self.failures:
-                failure = self._folder(trial).read_failure()
-                self.failures[trial.trial_id] = failure.reason if failure else None
-            return self.failures[trial.trial_id]
-
-        def _ended(self, trials: list[Any], ending: Any = None) -> dict[str, Any]:
-            """Return the trials that have ended, of earlier starts too, and the one that is ending now."""
-            return {one.trial_id: one for one in trials if one is ending or one.is_finished()}
-
-        def _best(self, ended: dict[str, Any]) -> float | None:
-            scores = [score for one in ended.values() if (score := self._score(one)) is not None]
-            return (max if recipe.search.mode == "max" else min)(scores, default=None)
-
-        def _score(self, trial: Any) -> float | None:
-            if trial.status == trial.ERROR or self._failure(trial) is not None:
-                return None
-            score = trial.metric_analysis.get(recipe.search.metric, {}).get(recipe.search.mode)
-            return None if score is None else float(score)
+            return f"trial {number}/{ledger.trials} {self._name(trial)}  {differs(trial.config[VALUES])}"
 
         def _tell_mlflow(self, what: Callable[[], object] | None = None) -> None:
             """Tell MLflow of the end of a trial, and of earlier ones of which it could not be told.
@@ -162,26 +151,38 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str) -> Any:
                     raise
                 log.warning("MLflow will be told later that the trial has ended: %s", error)
 
-        def _end_stopped(self, trial_run: str, pruned: bool, ended: int, best: float | None) -> None:
-            run = Tracker(uri, trial_run)
-            run.set_tags({"pruned": str(pruned).lower()})
-            run.mark_finished()
+        def _end_finished(self, trial_run: str, outcome: TrialOutcome, ended: int, best: float | None) -> None:
+            end_finished(Tracker(uri, trial_run), outcome)
             if best is not None:
                 Tracker(uri, run_id).log_metrics({f"best/{recipe.search.metric}": best}, ended)
 
-        def _end_dead(self, trial: Any) -> None:
-            state = self._folder(trial).read_state()
+        def _end_dead(self, name: str) -> None:
+            state = RunFolder.of(name).read_state()
             run = Tracker(uri, state.run_id) if state else None
             if run is not None and run.is_running():  # its process died
                 run.end("FAILED")
 
-        def _trials(self) -> int:
-            return SweepFolder.of(recipe.name).read_trials()
-
-        def _folder(self, trial: Any) -> RunFolder:
-            return RunFolder.of(trial_name(recipe.name, trial.trial_id))
-
     return SweepCallback()
+
+
+def end_finished(run: Tracker, outcome: TrialOutcome) -> None:
+    """Have MLflow know of the end of a trial that has not failed; its process may have been stopped before it could."""
+    run.set_tags({"pruned": str(outcome.status == "stopped").lower()})
+    run.mark_finished()
+
+
+def best_of(ledger: Ledger, mode: str) -> float | None:
+    """Return the best value of the trials that have ended; None without any."""
+    scores = [one.score for one in ledger.outcomes() if one.score is not None]
+    return (max if mode == "max" else min)(scores, default=None)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether a trial's process, or that of its controller, has died under it."""
+    from ray.exceptions import RayActorError, WorkerCrashedError
+
+    lost = (RayActorError, WorkerCrashedError)
+    return isinstance(error, lost) or isinstance(getattr(error, "cause", None), lost)
 
 
 def _error(trial: Any) -> BaseException:

@@ -11,13 +11,12 @@ from pipelines import recipe as recipes
 from pipelines.compute import capacity
 from pipelines.errors import UserError, user_error
 from pipelines.recipe import ComputeSettings, Recipe, check_dataset, open_data, refuse_impossible
-from pipelines.tracking import RunFolder, Tracker, claim, tracking_uri, workspace
+from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.tracking.patience import OUTAGE_S, outlast
 from pipelines.tracking.run_folder import Failure
 from pipelines.train import train
-from pipelines.tune.callbacks import trial_name
+from pipelines.tune.ledger import TRIAL, VALUES, trial_name
 from pipelines.tune.outcome import differs, reason_of
-from pipelines.tune.space import plain_values
 
 
 def trial_resources(compute: ComputeSettings, have: Mapping[str, float]) -> dict[str, float]:
@@ -39,29 +38,26 @@ def trial_resources(compute: ComputeSettings, have: Mapping[str, float]) -> dict
 
 def trial_recipe(recipe: Recipe, point: Mapping[str, Any], name: str) -> Recipe:
     """Return the recipe of one trial."""
-    return recipes.replaced(recipe, {**plain_values(point), "name": name})
+    return recipes.replaced(recipe, {**point, "name": name})
 
 
-def run_trial(recipe: Recipe, point: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
+def run_trial(recipe: Recipe, trial: Mapping[str, Any], parent_run_id: str, environment: Mapping[str, str]) -> None:
     """Train one point of the search; runs in a process of Ray Tune, which holds the CPUs of a single worker.
 
     A failure that would come again is a result: it is noted, and the trial ends for Ray Tune as any other.
     """
-    from ray import tune as ray_tune
-
     os.environ.update(environment)
-    folder = RunFolder.of(trial_name(recipe.name, ray_tune.get_context().get_trial_id()))
-    if folder.read_failure() is not None:  # of an earlier start, which was killed before Ray Tune had noted it
+    folder, values = RunFolder.of(trial_name(recipe.name, trial[TRIAL])), trial[VALUES]
+    if folder.read_failure() is not None:  # of an earlier start, which was killed before it had noted the outcome
         return
-    dataset, values = open_data(recipe), plain_values(point)
+    dataset = open_data(recipe)
     try:
-        own = trial_recipe(recipe, point, folder.name)
+        own = trial_recipe(recipe, values, folder.name)
         refuse_impossible(own)
         check_dataset(dataset, own)
     except (UserError, ModelError) as error:
         folder.write_failure(Failure(reason_of(error), values))
         return
-    claim.await_free(folder.address)
     _report_earlier(recipe.search.metric, folder)
     try:
         _train(recipe, own, folder, parent_run_id, differs(values))
@@ -88,10 +84,9 @@ def _train(recipe: Recipe, own: Recipe, folder: RunFolder, parent_run_id: str, w
 
 
 def _report_earlier(metric: str, folder: RunFolder) -> None:
-    """Report what an earlier start of the trial has reached: Ray Tune may have lost some of it, and the end of it.
+    """Report what an earlier start of the trial has reached: the sweep notes a trial's epochs when it has ended.
 
-    Tune saves what it knows every few seconds. A trial that has finished after that is started again, and trains
-    nothing. Tune's scheduler takes an epoch that it knows already once.
+    A trial whose end it could not note is started again, and trains nothing.
     """
     from ray import tune as ray_tune
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster import private
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
@@ -18,28 +19,24 @@ from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
 from pipelines.tracking.run_folder import State, SweepFolder
 from pipelines.tracking.run_list import READABLE, about
-from pipelines.tracking.workspace import ray_storage
-from pipelines.tune.callbacks import sweep_callback, trial_name
+from pipelines.tune.callbacks import best_of, end_finished, sweep_callback
 from pipelines.tune.defaults import filled
-from pipelines.tune.outcome import TrialOutcome, ranked, reason_of, short_names
+from pipelines.tune.ledger import ID_BYTES, TRIAL, Ledger, trial_name
+from pipelines.tune.outcome import TrialOutcome, ranked, short_names
 from pipelines.tune.quiet import quiet
 from pipelines.tune.report import report
-from pipelines.tune.space import Space, plain_values
+from pipelines.tune.space import Space
 from pipelines.tune.stopping import stoppable
 from pipelines.tune.trial import run_trial, trial_recipe, trial_resources
 from tasks.words import counted
 
 if TYPE_CHECKING:
-    from ray.tune import ResultGrid, Tuner
+    from ray.tune import Callback, Tuner
 
 log = logging.getLogger(__name__)
 
 SECTIONS = ("model", "input", "train", "search")
 """Sections of the recipe that a later start of the same name must leave as they were."""
-TRIAL_ID = 8
-"""Letters of the id that Ray Tune gives a trial."""
-RETRIES = 1
-"""How often a trial is trained again by the same command after a failure that may not come again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,8 @@ def tune(
             had another recipe; or every trial failed.
     """
     recipe = recipes.load(recipe, overrides)
-    recipes.replaced(recipe, {"name": trial_name(recipe.name, "0" * TRIAL_ID)})  # refuses one too long for its trials
+    longest = trial_name(recipe.name, "0" * 2 * ID_BYTES)
+    recipes.replaced(recipe, {"name": longest})  # refuses a name too long for its trials
     recipe, space = filled(recipe)
     refuse_impossible(recipe)
     dataset = open_data(recipe)
@@ -126,18 +124,17 @@ def tune(
             if state is None:
                 tracker.log_dataset(recipe.data.dataset, dataset.digest)
             folder.write_state(State(tracker.run_id, dataset.digest, recipes.to_dict(recipe)))
+            ledger = Ledger(folder, recipe.search.trials or 0)
             with quiet(folder):
-                tuner = _tuner(recipe, space, folder, tracker)
-                with stoppable(recipe.name):
-                    grid = tuner.fit()
+                error = _search(recipe, space, ledger, tracker)
                 lock.confirm()
-                return outlast(lambda: _conclude(recipe, grid, folder, tracker, space))
+                return outlast(lambda: _conclude(recipe, ledger, error, folder, tracker, space))
 
 
 def concurrent_trials(recipe: Recipe, have: Mapping[str, float]) -> int:
     """Return how many trials run at once: as many as fit, at most what the recipe says."""
     fit = min(int(have.get(kind, 0) // need) for kind, need in capacity.training_resources(recipe.compute).items())
-    return min(fit, recipe.search.concurrent or fit)
+    return max(1, min(fit, recipe.search.concurrent or fit))  # machines may come
 
 
 def _refuse_fewer(recipe: Recipe, before: int) -> None:
@@ -148,7 +145,32 @@ def _refuse_fewer(recipe: Recipe, before: int) -> None:
         )
 
 
-def _tuner(recipe: Recipe, space: Space, folder: SweepFolder, tracker: Tracker) -> Tuner:
+def _search(recipe: Recipe, space: Space, ledger: Ledger, tracker: Tracker) -> BaseException | None:
+    """Have all trials that have not ended end; return what one has failed of last.
+
+    Trials whose process was lost are left by Ray Tune, and begun again when the others have ended.
+    """
+    if ledger.entries and ledger.remaining():
+        log.info("resuming sweep %s", recipe.name)
+    if before := len(ledger.ended()):
+        best = best_of(ledger, recipe.search.mode)
+        reached = "" if best is None else f", best {recipe.search.metric} {best:.4g}"
+        log.info("%d of %d trials ended before%s", before, ledger.trials, reached)
+    error = None
+    while ledger.remaining():
+        callback = sweep_callback(recipe, tracker.uri, tracker.run_id, ledger)
+        scratch = private.make()  # which the next start removes where this one is killed
+        try:
+            with stoppable(recipe.name):
+                _tuner(recipe, space, ledger, tracker.run_id, callback, str(scratch.path)).fit()
+        finally:
+            scratch.remove()
+        error = callback.error or error
+    return error
+
+
+def _tuner(recipe: Recipe, space: Space, ledger: Ledger, parent: str, callback: Callback, scratch: str) -> Tuner:
+    """Return what runs the trials that have not ended; what it saves itself goes to a folder that is not kept."""
     from ray import tune as ray_tune
 
     from pipelines.tune.schedulers import make_scheduler
@@ -157,51 +179,45 @@ def _tuner(recipe: Recipe, space: Space, folder: SweepFolder, tracker: Tracker) 
     search = recipe.search
     # A worker has another working folder and not our environment.
     environment = {"MAREY_WORK": workspace(), "MLFLOW_TRACKING_URI": tracking_uri(workspace())}
-    parent = tracker.run_id
 
-    def trial(point: dict[str, Any]) -> None:
-        run_trial(recipe, point, parent, environment)
+    def trial(what: dict[str, Any]) -> None:
+        run_trial(recipe, what, parent, environment)
 
-    trainable = ray_tune.with_resources(trial, trial_resources(recipe.compute, capacity.current_resources()))
-    place = ray_storage(folder.address)
-    path, system = place["storage_path"], place.get("storage_filesystem")
-    if ray_tune.Tuner.can_restore(path, system):
-        log.info("resuming sweep %s", recipe.name)
-        return ray_tune.Tuner.restore(path, trainable, resume_errored=True, storage_filesystem=system)
     return ray_tune.Tuner(
-        trainable,
+        ray_tune.with_resources(trial, trial_resources(recipe.compute, capacity.current_resources())),
         tune_config=ray_tune.TuneConfig(
             metric=search.metric,
             mode=search.mode,
-            num_samples=search.trials or 1,
-            search_alg=make_search(search, space, concurrent_trials(recipe, capacity.max_resources()), folder),
-            scheduler=make_scheduler(recipe),
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
+            num_samples=ledger.remaining(),
+            search_alg=make_search(search, space, concurrent_trials(recipe, capacity.max_resources()), ledger),
+            scheduler=make_scheduler(recipe, ledger.ended()),
+            trial_dirname_creator=lambda trial: str(trial.config[TRIAL]),
             reuse_actors=True,  # with all that is imported there
         ),
-        run_config=ray_tune.RunConfig(
-            name=folder.name,
-            **ray_storage(folder.address.rpartition("/")[0]),
-            verbose=0,
-            failure_config=ray_tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[sweep_callback(recipe, tracker.uri, tracker.run_id)],
-        ),
+        run_config=ray_tune.RunConfig(name=recipe.name, storage_path=scratch, verbose=0, callbacks=[callback]),
     )
 
 
-def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tracker, space: Space) -> TuneResult:
-    outcomes = ranked((_outcome(recipe, grid[index]) for index in range(len(grid))), recipe.search.mode)
-    best = outcomes[0] if outcomes else None
+def _conclude(
+    recipe: Recipe,
+    ledger: Ledger,
+    error: BaseException | None,
+    folder: SweepFolder,
+    tracker: Tracker,
+    space: Space,
+) -> TuneResult:
+    outcomes = ranked(ledger.outcomes(), recipe.search.mode)
+    best = outcomes[0]
     failed = sum(one.status == "failed" for one in outcomes)
-    if best is None or best.score is None:
-        first = f"; the first error: {best.reason}" if best else ""
-        told = f" (Ray Tune's log: {folder.log})"
-        raise UserError(f"every trial of sweep {recipe.name} failed{first}{told}") from (grid.errors or [None])[0]
+    if best.score is None:
+        raise UserError(
+            f"every trial of sweep {recipe.name} failed; the first error: {best.reason} (Ray Tune's log: {folder.log})"
+        ) from error
     for one in outcomes:  # some were stopped: only now are their processes gone for certain
         if one.status != "failed":
             state = RunFolder.of(one.name).read_state()
             assert state is not None  # it has reported
-            Tracker(tracker.uri, state.run_id).mark_finished()
+            end_finished(Tracker(tracker.uri, state.run_id), one)
     path = folder.write_best(recipes.dump(trial_recipe(recipe, best.values, f"{recipe.name}-best")))
     tracker.log_artifact(path)
     report(tracker, recipe, space, outcomes)
@@ -218,20 +234,3 @@ def _conclude(recipe: Recipe, grid: ResultGrid, folder: SweepFolder, tracker: Tr
         ranking=outcomes,
         log=folder.log,
     )
-
-
-def _outcome(recipe: Recipe, result: Any) -> TrialOutcome:
-    metrics = result.metrics or {}
-    epochs = int(metrics.get("epoch", 0))
-    name = trial_name(recipe.name, Path(result.path).name)
-    failure = RunFolder.of(name).read_failure() if epochs < recipe.train.epochs else None
-    if failure is not None:
-        return TrialOutcome(name, failure.values, "failed", None, epochs, failure.reason)
-    values, ended = plain_values(result.config), float(metrics.get("timestamp", 0))
-    if result.error is not None or recipe.search.metric not in metrics:
-        reason = reason_of(result.error) if result.error else f"it reported no {recipe.search.metric}"
-        return TrialOutcome(name, values, "failed", None, epochs, reason, ended)
-    scores = result.metrics_dataframe[recipe.search.metric].dropna()
-    score = scores.max() if recipe.search.mode == "max" else scores.min()
-    status = "finished" if epochs >= recipe.train.epochs else "stopped"
-    return TrialOutcome(name, values, status, float(score), epochs, None, ended)  # type: ignore[arg-type]

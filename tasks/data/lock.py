@@ -45,6 +45,10 @@ FOLDER = ".locks"
 log = logging.getLogger(__name__)
 
 
+class Held(UserError):
+    """Another process holds the lock."""
+
+
 class Lock:
     """Keeps other drivers out of an output folder, which it creates if need be, for the length of a `with` block.
 
@@ -55,7 +59,7 @@ class Lock:
         lost: called once, in a thread, when the lock is found to be lost.
 
     Raises:
-        UserError: the folder cannot be created or written, or another process holds it.
+        UserError: the folder cannot be created or written, or, as a `Held`, another process holds it.
     """
 
     def __init__(self, root: str, *, machines: bool = False, lost: Callable[[], object] | None = None) -> None:
@@ -85,7 +89,7 @@ class Lock:
             self._file = FileLock(storage.join(self.root, FILE), blocking=False, thread_local=False)
             self._file.acquire()
         except Timeout:
-            raise UserError(f"{self.root} is being written by another marey process: wait for it to end") from None
+            raise Held(f"{self.root} is being written by another marey process: wait for it to end") from None
         except OSError as error:
             raise UserError(f"{self.root} cannot be written: {reason(error)}") from error
 
@@ -260,9 +264,9 @@ class Lease:
     def _refuse(self, number: int) -> NoReturn:
         holder = self._read(number)
         if holder is None:
-            raise UserError(f"{self.root} is being locked by another marey process: wait for it to end")
+            raise Held(f"{self.root} is being locked by another marey process: wait for it to end")
         until = _clock(holder.time + STALE_S)
-        raise UserError(
+        raise Held(
             f"{self.root} is being written by another marey process, {_who(holder)}: wait for it to end; if it has "
             f"died, the same command continues after {until}, or at once when {self._path(number)} is deleted"
         )

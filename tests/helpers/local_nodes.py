@@ -31,10 +31,10 @@ def join(workspace: Path, made: local.LocalCluster) -> None:
     words += ["--object-store-memory=100000000", "--dashboard-agent-listen-port=0"]
     words += ["--min-worker-port=0", "--max-worker-port=0"]
     log = state.log_of(workspace, len(made.nodes))
-    environment = _environment(made) | {state.VARIABLE: made.temp, "RAY_USAGE_STATS_ENABLED": "0"}
+    variables = environment(made) | {state.VARIABLE: made.temp, "RAY_USAGE_STATS_ENABLED": "0"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            words, cwd=made.temp, env=environment, stdout=output, stderr=output, start_new_session=True
+            words, cwd=made.temp, env=variables, stdout=output, stderr=output, start_new_session=True
         )
     made.nodes.append(state.Node(process.pid, state.started(process.pid) or 0, str(log)))
     state.write(workspace, made)
@@ -94,17 +94,18 @@ class Training(long_training.Training):
 def training(work: Path, made: local.LocalCluster, recipe: Path, **variables: str) -> Iterator[Training]:
     """Give the command of a recipe, whose workspace is `work`."""
     log = work / f"{recipe.stem}-{time.monotonic_ns()}.log"
-    environment = _environment(made) | {"RAY_ADDRESS": made.address, "MAREY_WORK": str(work)} | variables
+    variables = environment(made) | {"RAY_ADDRESS": made.address, "MAREY_WORK": str(work)} | variables
     with (
         log.open("wb") as output,
         processes.started(
-            long_training.command(recipe), cwd=ROOT, env=environment, limit=3600, stdout=output, stderr=output
+            long_training.command(recipe), cwd=ROOT, env=variables, limit=3600, stdout=output, stderr=output
         ) as process,
     ):
         yield Training(recipe.stem, work, log, process)
 
 
-def _environment(made: local.LocalCluster) -> dict[str, str]:
+def environment(made: local.LocalCluster) -> dict[str, str]:
+    """Return the environment of what joins a cluster."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MAREY_W", "MLFLOW"))}
     return kept | {
         "RAY_AUTH_MODE": "token",

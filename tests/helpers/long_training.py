@@ -116,3 +116,13 @@ def check_tracked(uri: str, run_id: str, steps: int, name: str = "long") -> None
     assert [run.info.run_id for run in runs] == [run_id]
     assert runs[0].info.status == "FINISHED"
     assert [one.step for one in client.get_metric_history(run_id, "train/loss")] == list(range(1, steps + 1))
+
+
+def finished_trials(work: Path, sweep: str) -> dict[str, int]:
+    """Return the trials of a sweep that have finished, and when each has made a step last."""
+    found = {}
+    for folder in work.glob(f"runs/{sweep}.*"):
+        state = folder / "run.json"
+        if state.exists() and json.loads(state.read_text()).get("result"):
+            found[folder.name] = (folder / "progress.jsonl").stat().st_mtime_ns
+    return found

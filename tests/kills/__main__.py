@@ -1,4 +1,4 @@
-"""The long form of the kill tests: `make kills`, or `python tests/kills --preparations 0 --trainings 40 --seed 7`."""
+"""The long form of the kill tests: `make kills`, or `python tests/kills --preparations 0 --trainings 40 --sweeps 0`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import preparations
+import sweeps
 import trainings
 from preparations import Preparations
+from sweeps import Sweeps
 from trainings import Trainings
 
 A_ROUND = 3
@@ -25,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preparations", type=int, default=36, help="kills while videos are prepared")
     parser.add_argument("--trainings", type=int, default=24, help="kills while a network is trained")
+    parser.add_argument("--sweeps", type=int, default=20, help="kills while trials are searched")
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
@@ -34,6 +37,8 @@ def main() -> int:
             prepare(Path(folder) / "preparations", chosen.seed, chosen.preparations)
         if chosen.trainings:
             train(Path(folder) / "trainings", chosen.seed, chosen.trainings)
+        if chosen.sweeps:
+            search(Path(folder) / "sweeps", chosen.seed, chosen.sweeps)
     return 0
 
 
@@ -51,15 +56,25 @@ def prepare(folder: Path, seed: int, kills: int) -> None:
 
 def train(folder: Path, seed: int, kills: int) -> None:
     """Train a network while processes are killed."""
-    begun = time.monotonic()
     folder.mkdir()
-    campaign = Trainings(folder, seed, say)
-    kinds = shuffled(trainings.TARGETS, kills, campaign.random)
+    run(Trainings(folder, seed, say), trainings.TARGETS, kills, "weights are as undisturbed")
+
+
+def search(folder: Path, seed: int, kills: int) -> None:
+    """Search hyper-parameters while processes are killed."""
+    folder.mkdir()
+    run(Sweeps(folder, seed, say), sweeps.TARGETS, kills, "the table is as undisturbed")
+
+
+def run(campaign: Trainings | Sweeps, targets: Sequence[str], kills: int, outcome: str) -> None:
+    """Go through rounds until there have been so many kills."""
+    begun = time.monotonic()
+    kinds = shuffled(targets, kills, campaign.random)
     try:
         with campaign:
             while kinds:
                 kinds = campaign.round(kinds[:A_ROUND]) + kinds[A_ROUND:]
-                print(f"round {campaign.tally.rounds}: weights are as undisturbed", flush=True)
+                print(f"round {campaign.tally.rounds}: {outcome}", flush=True)
     finally:
         print(f"{campaign.tally}, {(time.monotonic() - begun) / 60:.0f} min", flush=True)
 

@@ -112,8 +112,7 @@ def test_a_trial_that_has_finished_without_the_knowledge_of_tune_tells_it_all(sw
     def again(point):
         from pipelines.tune import trial
 
-        trial.trial_name = lambda *_: "sweep.done"
-        trial.run_trial(recipe, point, done.run_id, environment)
+        trial.run_trial(recipe, {"trial": "done", "values": point}, done.run_id, environment)
 
     place = ray_tune.RunConfig(name="again", storage_path=str(tmp_path), verbose=0)
     (result,) = ray_tune.Tuner(ray_tune.with_resources(again, {"cpu": 1}), run_config=place).fit()
@@ -181,7 +180,7 @@ def test_a_trial_whose_process_is_killed_is_trained_again_by_the_same_command(sw
         shown, told = driver.communicate()
     assert driver.returncode == 0, told
     lines = [line[9:] for line in told.splitlines() if "waiting for" not in line]
-    assert re.match(r"trial lost\.\w{8}  lr=\S+ optimizer=\w+ is trained again: \w+: ", lines[0]), told
+    assert re.match(r"trial lost\.\w{8} goes on later: it was lost \(", lines[0]), told
     assert re.match(r"trial 1/1 lost\.\w{8}  .*  6 epochs$", lines[1]), told
     assert len(lines) == 2, told
     assert "best of 1 trial (0 failed)" in shown

@@ -12,6 +12,7 @@ from pipelines.commands.jobs import progress_of
 from pipelines.tracking import tracking_uri
 from pipelines.tracking.tracker import client
 from pipelines.train import train
+from pipelines.tune.ledger import Entry
 from pipelines.tune.schedulers import make_scheduler
 
 SPACE = {
@@ -66,7 +67,7 @@ def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unre
     assert progress_of(Job("tune-1", "tune grid", "RUNNING", began, 3600.0, None, "", "", "grid", str(work))) == (
         "3 of 3 trials"
     )
-    assert "Restoring the run from the latest experiment state file" in log.read_text()
+    assert log.read_text().count("A new study created in memory") == 2  # that of the second start is added
     assert sorted(line.split()[-1] for line in shown[1:4]) == ["failed", "finished", "finished"]
 
     store = client(tracking_uri(work))
@@ -91,19 +92,30 @@ def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unre
     assert store.get_run(best.run_id).info.run_name == "grid-best"
 
 
-def test_the_median_rule_stops_a_bad_trial_and_none_at_its_last_epoch(recipe, ray, tmp_path):
+def epochs_of(levels, earlier, recipe, folder):
+    """Return how many epochs trials of these levels have had under the median rule, one after the other."""
+
     def trial(point):
         for epoch in (1, 2, 3, 4):
             ray_tune.report({"val/top1_percent": point["level"] + (epoch == 4 and -90), "epoch": epoch})
 
     swept = recipes.replaced(recipe, {"train.epochs": 4, "search.scheduler": "median", "search.grace_epochs": 2})
+    scheduler = make_scheduler(swept, earlier)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trial, {"cpu": 1}),
-        param_space={"level": ray_tune.grid_search([90, 80, 85, 10, 99])},
+        param_space={"level": ray_tune.grid_search(levels)},
         tune_config=ray_tune.TuneConfig(
-            metric="val/top1_percent", mode="max", scheduler=make_scheduler(swept), max_concurrent_trials=1
+            metric="val/top1_percent", mode="max", scheduler=scheduler, max_concurrent_trials=1
         ),
-        run_config=ray_tune.RunConfig(name="median", storage_path=str(tmp_path), verbose=0),
+        run_config=ray_tune.RunConfig(name="median", storage_path=str(folder), verbose=0),
     )
-    epochs = {result.config["level"]: result.metrics["epoch"] for result in tuner.fit()}
-    assert epochs == {90: 4, 80: 4, 85: 4, 10: 2, 99: 4}
+    return {result.config["level"]: result.metrics["epoch"] for result in tuner.fit()}
+
+
+def test_the_median_rule_stops_a_bad_trial_and_none_at_its_last_epoch(recipe, ray, tmp_path):
+    assert epochs_of([90, 80, 85, 10, 99], [], recipe, tmp_path) == {90: 4, 80: 4, 85: 4, 10: 2, 99: 4}
+
+
+def test_the_median_rule_knows_the_trials_of_earlier_starts(recipe, ray, tmp_path):
+    earlier = [Entry(str(level), {}, None, {1: level, 2: level, 3: level, 4: level - 90}) for level in (90, 80, 85)]
+    assert epochs_of([10, 99], earlier, recipe, tmp_path) == {10: 2, 99: 4}
