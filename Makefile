@@ -34,8 +34,8 @@ fuzz: $(VENV)/.dev  ## Read 2,000 damaged videos, lists and recipes each, 300 da
 	@$(BIN)/python tests/fuzz $(FUZZ)
 	@PYTHONPATH=.:tests/helpers $(BIN)/python tests/fuzz/datasets.py 300
 
-hosts: $(VENV)/.dev  ## Train on hosts that are lost, cut off, and taken away, and on Slurm: as root (35 minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster/test_host_trainings.py tests/cluster/test_slurm.py
+hosts: $(VENV)/.dev  ## Work on hosts that are lost, cut off, and taken away, and on Slurm: as root (45 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster/test_host_trainings.py tests/cluster/test_host_jobs.py tests/cluster/test_slurm.py
 
 kills: $(VENV)/.dev  ## Prepare, train and search while processes and nodes are killed at random (KILLS=100 for more)
 	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests/helpers $(BIN)/python tests/kills $(if $(KILLS),--preparations $(KILLS) --trainings $(KILLS) --sweeps $(KILLS))

@@ -116,6 +116,7 @@ def _init(address: str, doing: str, *, loopback: bool, **options: Any) -> None:
     import ray
 
     ray_internals.use_loopback(loopback)
+    ray_internals.keep_from_output()
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)

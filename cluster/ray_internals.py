@@ -6,6 +6,7 @@ No other file imports a name of Ray that begins with an underscore (a test holds
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from functools import partial
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
+
+log = logging.getLogger(__name__)
 
 
 def reload_config() -> None:
@@ -73,6 +76,19 @@ def lean_node() -> Iterator[None]:
     finally:
         parameter.RayParams = params  # type: ignore[misc]
         Node.start_api_server = start  # type: ignore[method-assign]
+
+
+def keep_from_output() -> None:
+    """Log what Ray says of the cluster, such as that a node is dead, for those who debug.
+
+    Ray prints it to standard output, amid results and in several lines, also where it does not print workers' logs.
+    """
+    from ray._private import worker
+
+    def note(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        log.debug("%s", " ".join(" ".join(data["lines"]).split()))
+
+    worker.print_to_stdstream = note
 
 
 def job_client(url: str, headers: dict[str, str]) -> Any:

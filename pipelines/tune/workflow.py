@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster import private
 from cluster.attach import attach
 from pipelines import recipe as recipes
 from pipelines.compute import capacity
@@ -159,12 +159,8 @@ def _search(recipe: Recipe, space: Space, ledger: Ledger, tracker: Tracker) -> B
     error = None
     while ledger.remaining():
         callback = sweep_callback(recipe, tracker.uri, tracker.run_id, ledger)
-        scratch = private.make()  # which the next start removes where this one is killed
-        try:
-            with stoppable(recipe.name):
-                _tuner(recipe, space, ledger, tracker.run_id, callback, str(scratch.path)).fit()
-        finally:
-            scratch.remove()
+        with tempfile.TemporaryDirectory(prefix="marey-sweep-") as scratch, stoppable(recipe.name):
+            _tuner(recipe, space, ledger, tracker.run_id, callback, scratch).fit()
         error = callback.error or error
     return error
 

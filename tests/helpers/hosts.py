@@ -188,6 +188,8 @@ class Network:
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "MAREY_WORK": str(folder / "work"),
+            # As in a shell with the environment activated: the `python` of a job's driver is found there.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         self.hosts: list[Host] = []
         self._last = 0

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import processes
 import pytest
 from paths import ROOT
 
+Within = Callable[[Sequence[object]], list[str]]
+"""Returns the command line that runs a command elsewhere, as on one of several hosts."""
 PASSWORD, QUOTED = "s3cret/&%", "s3cret%2F%26%25"
 """As it is, and as an address has it."""
 INSTALLING_S = 180
@@ -36,8 +38,13 @@ def driver(place: Path) -> str:
     return f"{ROOT}:{place}"
 
 
+def here(words: Sequence[object]) -> list[str]:
+    """Return the command line of a command on this machine."""
+    return [str(word) for word in words]
+
+
 @contextmanager
-def running() -> Iterator[int]:
+def running(within: Within = here) -> Iterator[int]:
     """Run PostgreSQL on loopback, as a user without privileges and with the role `marey`, and give its port."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
@@ -45,8 +52,10 @@ def running() -> Iterator[int]:
     root = os.geteuid() == 0
     if root and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
         pytest.skip("PostgreSQL does not run as root, and there is no account postgres")
+    if not root and within is not here:
+        pytest.skip("PostgreSQL does not run as root, which a user without its rights is on a host of a test")
     place = Path(tempfile.mkdtemp(prefix="marey-postgres-"))
-    account = {"user": "postgres", "group": "postgres", "extra_groups": []} if root else {}
+    account = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if root else []
     if root:
         shutil.chown(place, "postgres", "postgres")
     (place / "password").write_text(PASSWORD)
@@ -56,13 +65,12 @@ def running() -> Iterator[int]:
 
     def run(name: str, *words: str) -> None:
         subprocess.run(
-            [programs[-1] / name, "-D", place / "data", *words],
+            within([*account, programs[-1] / name, "-D", place / "data", *words]),
             cwd=place,
             check=True,
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
             timeout=STARTING_S,
-            **account,
         )
 
     try:
@@ -81,11 +89,12 @@ def address(port: int, password: str = QUOTED, database: str = "postgres") -> st
     return f"postgresql://marey:{password}@127.0.0.1:{port}/{database}"
 
 
-def query(driver: str, uri: str, statement: str) -> list[tuple[str, ...]]:
+def query(driver: str, uri: str, statement: str, within: Within = here) -> list[tuple[str, ...]]:
     code = (
         "import json, sys, psycopg2; c = psycopg2.connect(sys.argv[1]); c.autocommit = True; k = c.cursor(); "
         "k.execute(sys.argv[2]); print(json.dumps(k.fetchall() if k.description else []))"
     )
-    done = processes.run([sys.executable, "-c", code, uri, statement], env=os.environ | {"PYTHONPATH": driver})
+    command = within([sys.executable, "-c", code, uri, statement])
+    done = processes.run(command, env=os.environ | {"PYTHONPATH": driver})
     assert done.returncode == 0, done.stderr
     return [tuple(row) for row in json.loads(done.stdout)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hosts import LIMIT_S, Host
 from paths import ROOT
 from processes import find_line, run, started
 
@@ -34,10 +35,13 @@ class Shared:
 
 
 @contextmanager
-def served(*words: str, **variables: str) -> Iterator[Shared]:
-    with started(
-        [*COMMAND, *words], cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, text=True
-    ) as process:
+def served(*words: str, on: Host | None = None, **variables: str) -> Iterator[Shared]:
+    """Serve on this machine, or on one of several hosts."""
+    command = [*COMMAND, *words]
+    environment = os.environ | variables
+    if on is not None:
+        command, environment = on.command(command), on.environment(**variables)
+    with started(command, cwd=ROOT, env=environment, limit=LIMIT_S, stdout=subprocess.PIPE, text=True) as process:
         url = find_line(process.stdout, r"^MLflow server: (http://[^/]+)/#/experiments.*\(Ctrl-C ends it\)$")[1]
         lines = []
         for line in process.stdout:
@@ -45,3 +49,12 @@ def served(*words: str, **variables: str) -> Iterator[Shared]:
             if "_PASSWORD" in line or ("_URI" in line and "--no-login" in words):
                 break
         yield Shared(process, url, lines)
+
+
+def refused(*words: str, **variables: str) -> str:
+    """Return the one line by which it ends at once, with exit code 2."""
+    done = run([*COMMAND, *words], cwd=ROOT, env=os.environ | variables)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return str(done.stderr)

@@ -182,6 +182,7 @@ class Sweeps:
         self._wait(sweep, lambda: False)
         code, said = sweep.process.returncode, sweep.said()
         assert "Traceback" not in said, said
+        assert "marked dead" not in said, said  # as Ray says it
         if killed == "driver" and code == -signal.SIGKILL:
             return False
         if code != 0:
