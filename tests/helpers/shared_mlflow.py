@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hosts import LIMIT_S, Host
 from paths import ROOT
 from processes import find_line, run, started
+from refusals import refusal
 
 COMMAND = (sys.executable, "-m", "pipelines", "mlflow-server", "--port", "0", "--workers", "1")
 
@@ -56,5 +57,5 @@ def refused(*words: str, **variables: str) -> str:
     done = run([*COMMAND, *words], cwd=ROOT, env=os.environ | variables)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert refusal(done.stderr).count("\n") == 1, done.stderr
     return str(done.stderr)

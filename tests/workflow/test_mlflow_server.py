@@ -17,21 +17,13 @@ import pytest
 from mlflow_front import FIRST_S
 from paths import ROOT
 from processes import run
-from refusals import refusal
-from shared_mlflow import COMMAND, served
+from shared_mlflow import COMMAND, refused, served
 
 from cluster.errors import ClusterError
 from pipelines.doctor.mlflow_store import tracking
 from pipelines.tracking import Tracker
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.store import client
-
-
-def refused(*words: str, **variables: str) -> str:
-    done = run([*COMMAND, *words], cwd=ROOT, env=os.environ | variables)
-    assert done.returncode == 2, done.stderr
-    assert refusal(done.stderr).count("\n") == 1, done.stderr
-    return str(done.stderr)
 
 
 @pytest.fixture(autouse=True)
