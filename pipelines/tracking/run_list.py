@@ -22,9 +22,9 @@ WHAT, DATASET = "what", "dataset"
 GMACS, PARAMETERS = "gmacs", "mparams"
 """Metrics of a network: thousand millions of multiply-accumulates per clip, and millions of parameters."""
 WIDTHS = {
-    "attributes.`Run Name`": 190,
+    "attributes.`Run Name`": 225,
     "runDateAndNestInfo": 150,
-    f"tags.`{WHAT}`": 300,
+    f"tags.`{WHAT}`": 285,
     f"tags.`{DATASET}`": 90,
     "metrics.`val/top1_percent`": 135,
     "metrics.`test/top1_percent`": 140,
@@ -33,7 +33,7 @@ WIDTHS = {
     f"metrics.`{PARAMETERS}`": 90,
 }
 """Columns in their order, with their widths in pixels; the first two and the duration are always shown."""
-READABLE = 44
+READABLE = 42
 """Letters of `what` that the list shows."""
 KEY = "marey"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"

@@ -76,8 +76,14 @@ def _draw(folder: Path, recipe: Recipe, space: Space, outcomes: Sequence[TrialOu
 
 def _note(metric: str, fields: list[str], outcomes: Sequence[TrialOutcome]) -> str:
     names = ", ".join(short_names(fields).values())
-    head = f"Sweep of {counted(len(outcomes), 'trial')} over {names}; the best recipe is the artifact best.yaml."
-    lines = columns(table(outcomes, metric, fields), right=range(1, len(fields) + 3))
+    sweep = outcomes[0].name.rpartition(".")[0]
+    head = (
+        f"Sweep of {counted(len(outcomes), 'trial')} over {names}; the best recipe is the artifact best.yaml, and "
+        f"the run of a trial {sweep}.TRIAL."
+    )
+    # The whole names would push what is beside the table out of the page.
+    rows = [[row[0].removeprefix(f"{sweep}."), *row[1:]] for row in table(outcomes, metric, fields)]
+    lines = columns(rows, right=range(1, len(fields) + 3))
     shown = sum(end <= NOTE for end in accumulate(len(line) + 1 for line in lines))
     left = [f"{counted(len(lines) - shown, 'further trial')} in trials.csv."] if shown < len(lines) else []
     return "\n".join([head, "", "```", *lines[:shown], "```", *left])

@@ -139,9 +139,10 @@ def measure(scores: Scores, space: ScoreSpace = "logits") -> Metrics:
     return Metrics(
         videos=num_videos,
         loss=float(-np.log(own).mean()) + 0.0,  # without the sign of a zero
-        top1_percent=100 * float(hits[:, 0].mean()),
-        top5_percent=100 * float(hits[:, :5].any(1).mean()),
-        mean_class_percent=100 * float((confusion.diagonal()[present] / totals[present]).mean()),
+        # Times 100 before the division: 0.55 times 100 is 55.000000000000007.
+        top1_percent=float((100 * hits[:, 0]).mean()),
+        top5_percent=float((100 * hits[:, :5].any(1)).mean()),
+        mean_class_percent=float((100 * confusion.diagonal()[present] / totals[present]).mean()),
         confusion=confusion,
     )
 
