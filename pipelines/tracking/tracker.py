@@ -250,9 +250,13 @@ class Tracker:
         return bool(self._client.get_run(self.run_id).info.status == "RUNNING")
 
     def mark_finished(self) -> None:
-        """End the run as FINISHED: its process was stopped on purpose, whatever status that process set as it ended."""
+        """End the run as FINISHED: its process was stopped on purpose, whatever status that process set as it ended.
+
+        One that is FINISHED keeps the time at which it was: MLflow's list shows how long a run took.
+        """
         self._forget_error()
-        self.end("FINISHED")
+        if self._client.get_run(self.run_id).info.status != "FINISHED":
+            self.end("FINISHED")
 
     def _forget_error(self) -> None:
         if "error" in self._client.get_run(self.run_id).data.tags:

@@ -53,6 +53,18 @@ def test_a_resumed_run_is_running_again_without_its_error(work):
     assert "error" not in run.data.tags
 
 
+def test_a_trial_that_is_marked_again_took_no_longer(work):
+    stopped = start(work)
+    stopped.set_tags({"error": "boom"})
+    stopped.end("KILLED")
+    stopped.mark_finished()
+    ended = client(stopped.uri).get_run(stopped.run_id)
+    stopped.mark_finished()
+    again = client(stopped.uri).get_run(stopped.run_id)
+    assert (ended.info.status, "error" in ended.data.tags) == ("FINISHED", False)
+    assert again.info.end_time == ended.info.end_time
+
+
 def test_a_run_that_an_interrupted_start_made_is_taken_up(work):
     """Its id was lost with the process that got it; here it had half of its parameters."""
     first = start(work, key="ab12")
