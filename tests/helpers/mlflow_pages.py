@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Frame, Locator, Page
 
 from cluster.login import Login
 from pipelines.tracking.run_list import WIDTHS
+from pipelines.tracking.store import experiment_name
 from pipelines.tracking.tracker import client, runs_page
 
 VISITED = (
@@ -112,10 +113,11 @@ def faults(browser: Browser, url: str, tracking_uri: str, login: Login | None = 
     """
     with laptop(browser, login) as page:
         pages = Pages(page, url, tracking_uri)
-        experiment = pages.store.get_experiment_by_name("marey")
+        experiment = pages.store.get_experiment_by_name(experiment_name())
         runs = pages.runs(experiment.experiment_id)
         found = [f"list of runs: {fault}" for fault in _of_list(pages)]
-        for run in runs:
+        trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        for run in [run for run in runs if run not in trials] + trials[:1]:  # a trial's page is like all others'
             found += [f"run {run.info.run_name}: {fault}" for fault in _of_run(pages, run)]
         for model in pages.store.search_registered_models():
             found += [f"model {model.name}: {fault}" for fault in _of_model(pages, model.name)]
@@ -156,8 +158,8 @@ def _of_run(pages: Pages, run: Run) -> Iterator[str]:
     if not run.data.tags.get("mlflow.note.content"):
         yield "it has no description"
     pages.whole_description()
-    for table in page.locator("pre").all():
-        yield from (f"{text} is cut in its description" for text in cut_names(page) if text in table.inner_text())
+    tables = page.locator("pre, pre code")
+    yield from (f"its table is cut: {text.splitlines()[0]}" for text in tables.evaluate_all(OVERFLOWING))
     if any(not key.startswith("system/") for key in run.data.metrics):
         page = pages.curves(run)
         titles = page.locator("[data-testid='experiment-view-compare-runs-card-header-text'], h4, h5")
