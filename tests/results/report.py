@@ -22,6 +22,7 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
     scores = {cell.key: dict(np.load(folder / f"{cell.key}.npz")) for cell in done}
     figures = study.drawn is not None
     columns = ["configuration", "top-1 %"] + ["direction %", "tempo %"] * figures
+    columns += [f"beside {study.beside}"] * (study.beside is not None)
     lives = any(one.get("living_neurons") for one in told.values())
     columns += ["living neurons by layer"] * lives + ["train top-1 %", "parameters", "seeds", "minutes"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
@@ -36,11 +37,14 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
             cost = [", ".join(f"{np.mean(layer):.1f}" for layer in zip(*living, strict=True))] * lives
             cost += [f"{np.mean(training):.1f}", f"{size:,}", str(len(by_seed)), f"{minutes:.1f}"]
             values = [_measures([scores[cell.key] for cell in group], figures) for group in by_seed.values()]
+            if study.beside is not None:
+                cost.insert(0, _difference(one.name, study.beside, done, scores))
             lines.append(_line(one.name, values, cost))
     for fusion in study.fusions:
         values = _fused(fusion, done, told, scores, figures)
         if values:
-            lines.append(_line(fusion.name, values, [""] * lives + ["", "", str(len(values)), ""]))
+            empty = [""] * (lives + (study.beside is not None))
+            lines.append(_line(fusion.name, values, [*empty, "", "", str(len(values)), ""]))
     commits = sorted({told[cell.key]["commit"] for cell in done})
     days = sorted({told[cell.key]["date"] for cell in done})
     total = sum(told[cell.key]["minutes"] for cell in done)
@@ -64,6 +68,19 @@ def _measures(folds: list[dict[str, Any]], figures: bool) -> list[float]:
         return [top1]
     classes = [str(name) for name in folds[0]["classes"]]
     return [top1, pairs(scores, labels, classes)[0], _tempo(scores, labels, classes)]
+
+
+def _difference(name: str, beside: str, done: list[Cell], scores: dict[str, Any]) -> str:
+    """Mean and sample standard deviation, over the seeds of both, of the differences in top-1."""
+    ours, theirs = (_by_seed([cell for cell in done if cell.configuration == each]) for each in (name, beside))
+    rows = [
+        [_measures([scores[cell.key] for cell in side[seed]], False)[0] for side in (ours, theirs)]
+        for seed in ours.keys() & theirs.keys()
+    ]
+    if name == beside or not rows:
+        return ""
+    differences = np.array([mine - its for mine, its in rows])
+    return f"{differences.mean():+.1f}" + (f" ± {differences.std(ddof=1):.1f}" if len(rows) > 1 else "")
 
 
 def _tempo(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> float:

@@ -195,5 +195,6 @@ DSTS = Study(
         _further("dsts, N = 1", n_neurons=1),
     ),
     pictured="dsts with UDL",
+    beside="tpn, trained on",
 )
 STUDIES = {study.name: study for study in (DSTS, MTNET, MTNET_GESTURES, FIGURES, LARGE, GESTURES, FIGHTS)}
