@@ -165,6 +165,7 @@ def test_a_killed_sweep_goes_on(sweep, work, joining):
         assert steps == sorted(set(steps))
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("unregistered")
 def test_a_trial_whose_process_is_killed_is_trained_again_by_the_same_command(sweep, work, joining):
     work.mkdir(parents=True)
