@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from playwright.sync_api import expect, sync_playwright
 from small_dataset import write_dataset
 
-from pipelines.tracking.tracker import page_of
+from pipelines.tracking.run_list import page_of
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1200)]
 
@@ -79,7 +79,8 @@ def test_a_training_on_one_host_is_looked_at_on_the_server_of_another(site, mlfl
     run = host_jobs.runs(mlflow)["lone"]
     assert site.rows("SELECT status FROM runs WHERE name = 'lone'") == [("FINISHED",)]
     assert len(MlflowClient(tracking_uri=mlflow).get_metric_history(run.info.run_id, "val/loss")) == 2
-    page.goto(mlflow + page_of(run.info.experiment_id))
+    experiment = MlflowClient(tracking_uri=mlflow).get_experiment(run.info.experiment_id)
+    page.goto(mlflow + page_of(experiment.experiment_id, experiment.tags))
     expect(page.get_by_role("link", name="lone").first).to_be_visible(timeout=60_000)
 
 
