@@ -41,15 +41,6 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """The outcome of a trial that would fail again."""
-
-    reason: str
-    values: dict[str, Any]
-    """The fields that it varied."""
-
-
-@dataclass(frozen=True)
 class State:
     """What a run or a sweep was started with, and its result."""
 
@@ -221,19 +212,18 @@ class RunFolder(_StatefulFolder):
         """Note that MLflow has the result."""
         self.remove(self._UNPUBLISHED)
 
-    def write_failure(self, failure: Failure) -> None:
+    def write_failure(self, reason: str) -> None:
         """Note that a trial of a sweep failed, of something that would come again."""
-        self.write_json(self._FAILURE, asdict(failure))
+        self.write_json(self._FAILURE, {"reason": reason})
 
-    def read_failure(self) -> Failure | None:
-        """Return how a trial failed for good; None where it has not."""
+    def read_failure(self) -> str | None:
+        """Return why a trial failed for good; None where it has not."""
         content = self.read_json(self._FAILURE)
         if content is None:
             return None
-        try:
-            return Failure(**content)
-        except TypeError as error:
-            raise self.damaged(self._FAILURE, "fields are missing") from error
+        if "reason" not in content:
+            raise self.damaged(self._FAILURE, "fields are missing")
+        return str(content["reason"])
 
     def write_progress(self) -> ProgressWriter:
         """Return a writer of the reports of rank 0, for the driver to show."""

@@ -48,8 +48,13 @@ def about(what: str, dataset: str, division: str | None = None) -> dict[str, str
         dataset: its address.
         division: split or fold, where one was named.
     """
+    return {WHAT: what, DATASET: dataset_name(dataset, division)}
+
+
+def dataset_name(dataset: str, division: str | None = None) -> str:
+    """Return how lists and descriptions call a dataset by its address, with the split or fold where one was named."""
     name = Path(without_credentials(dataset)).name
-    return {WHAT: what, DATASET: f"{name} ({division})" if division else name}
+    return f"{name} ({division})" if division else name
 
 
 def first_tags() -> dict[str, str]:

@@ -16,7 +16,7 @@ from pipelines.tracking.find_run import CHECKPOINT, RECIPE
 from pipelines.tracking.registry import NETWORK
 from pipelines.tracking.results_table import with_results
 from pipelines.tracking.run_folder import Result
-from pipelines.tracking.run_list import GMACS, PARAMETERS
+from pipelines.tracking.run_list import GMACS, PARAMETERS, dataset_name
 from pipelines.train.worker import Job
 from tasks.words import counted
 
@@ -133,8 +133,7 @@ def _shared_files(checkpoint: Path) -> list[Path]:
 
 def summary(recipe: Recipe, percent: Mapping[str, float]) -> str:
     """Return what a network is in a few words, its top-1 accuracies by part first, as tables show no more."""
-    split = recipe.data.fold or recipe.data.split
-    data = Path(recipe.data.dataset).name + (f" ({split})" if split else "")
+    data = dataset_name(recipe.data.dataset, recipe.data.fold or recipe.data.split)
     shown = ", ".join(f"{part} {value:.1f} %" for part, value in percent.items())
     return f"{f'{shown} top-1, ' * bool(shown)}{recipe.model.name} on {recipe.model.stream} of {data}"
 

@@ -77,7 +77,7 @@ def sweep_callback(recipe: Recipe, uri: str, run_id: str, ledger: Ledger) -> Any
             epochs = max(curve, default=0)
             failure = ledger.failure(trial.config[TRIAL]) if epochs < recipe.train.epochs else None
             if failure is not None or not curve:
-                self._fail(trial, failure.reason if failure else f"it reported no {recipe.search.metric}")
+                self._fail(trial, failure or f"it reported no {recipe.search.metric}")
                 return
             state = RunFolder.of(name).read_state()
             assert state is not None  # it has reported

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipelines.tracking import RunFolder
-from pipelines.tracking.run_folder import Failure, SweepFolder
+from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tune.outcome import TrialOutcome
 
 TRIAL, VALUES = "trial", "values"
@@ -61,8 +61,8 @@ class Ledger:
         failed = entry.outcome is not None and entry.outcome.status == "failed"
         return failed and self.failure(entry.trial_id) is None
 
-    def failure(self, trial_id: str) -> Failure | None:
-        """Return how a trial failed of something that would come again; None where it has not."""
+    def failure(self, trial_id: str) -> str | None:
+        """Return why a trial failed, of something that would come again; None where it has not."""
         return RunFolder.of(trial_name(self._folder.name, trial_id)).read_failure()
 
     def ended(self) -> list[Entry]:

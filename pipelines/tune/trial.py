@@ -13,7 +13,6 @@ from pipelines.errors import UserError, user_error
 from pipelines.recipe import ComputeSettings, Recipe, check_dataset, open_data, refuse_impossible
 from pipelines.tracking import RunFolder, Tracker, tracking_uri, workspace
 from pipelines.tracking.patience import OUTAGE_S, outlast
-from pipelines.tracking.run_folder import Failure
 from pipelines.train import train
 from pipelines.tune.ledger import TRIAL, VALUES, trial_name
 from pipelines.tune.outcome import differs, reason_of
@@ -56,7 +55,7 @@ def run_trial(recipe: Recipe, trial: Mapping[str, Any], parent_run_id: str, envi
         refuse_impossible(own)
         check_dataset(dataset, own)
     except (UserError, ModelError) as error:
-        folder.write_failure(Failure(reason_of(error), values))
+        folder.write_failure(reason_of(error))
         return
     _report_earlier(recipe.search.metric, folder)
     try:
@@ -64,7 +63,7 @@ def run_trial(recipe: Recipe, trial: Mapping[str, Any], parent_run_id: str, envi
     except Exception as error:
         if not is_final(error):
             raise
-        folder.write_failure(Failure(reason_of(error), values))
+        folder.write_failure(reason_of(error))
 
 
 def is_final(error: BaseException) -> bool:
