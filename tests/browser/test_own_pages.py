@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import cut_names, empty_columns, has_blank_border
+from evaluated import result_of
 from mlflow_pages import laptop, of_own_page
 from playwright.sync_api import Browser
 from small_dataset import write_dataset
 
 from pipelines.evaluate.errors_page import FILE, write_errors
-from pipelines.evaluate.result import EvaluateResult
 from pipelines.tracking.plots import confusion
 from pipelines.tune import pages, pictures
 from pipelines.tune.figures import axes, history, importances
 from pipelines.tune.outcome import TrialOutcome
 from pipelines.tune.space import Dimension
 from tasks.data import open_dataset
-from tasks.learn import measure
 
 pytestmark = pytest.mark.browser
 LONG = "opening_a_drawer_of_a_cupboard_in_the_kitchen_while_somebody_else_is_watching_from_the_door"
@@ -72,22 +71,7 @@ def test_worst_errors_and_confusions_of_long_names(browser: Browser, tmp_path):
     videos = data.samples("train").first_pieces
     labels = zip(videos.video_ids, videos.label_ids.tolist(), strict=True)
     scores = {video: (label, np.array([0.3, 0.7]) if label == 0 else np.array([0.8, 0.2])) for video, label in labels}
-    result = EvaluateResult(
-        run_id=None,
-        run_name=f"trained-on-{LONG}"[:120],
-        model="tsn",
-        stream="rgb",
-        dataset=data.uri,
-        division=data.split,
-        part="train",
-        videos=len(scores),
-        classes=list(data.classes),
-        score_space="softmax",
-        results={"1 clip": measure(scores, "softmax")},
-        views={"1 clip": 1},
-        majority_percent=None,
-        folder=tmp_path,
-    )
+    result = result_of(data, scores, f"trained-on-{LONG}"[:120], tmp_path)
     write_errors(result, scores, data)
     for width in (390, 960, 1440):
         with laptop(browser, width=width) as page:

@@ -6,12 +6,11 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from evaluated import result_of
 from small_dataset import LONG, write_dataset
 
 from pipelines.evaluate.errors_page import FILE, SHOWN, write_errors
-from pipelines.evaluate.result import EvaluateResult
 from tasks.data import open_dataset
-from tasks.learn import measure
 from tasks.video.codecs import decode_rgb
 
 pytestmark = pytest.mark.quick
@@ -20,22 +19,7 @@ pytestmark = pytest.mark.quick
 def page(data, scores, folder):
     """The page of scores of the train part."""
     folder.mkdir()
-    result = EvaluateResult(
-        run_id=None,
-        run_name="birds",
-        model="tsn",
-        stream="rgb",
-        dataset=data.uri,
-        division=data.split,
-        part="train",
-        videos=len(scores),
-        classes=list(data.classes),
-        score_space="softmax",
-        results={"1 clip": measure(scores, "softmax")},
-        views={"1 clip": 1},
-        majority_percent=None,
-        folder=folder,
-    )
+    result = result_of(data, scores, "birds", folder)
     write_errors(result, scores, data)
     return (folder / FILE).read_text()
 
