@@ -15,8 +15,8 @@ from pipelines.tracking import Tracker, load_network, outbox
 from pipelines.tracking.find_run import CHECKPOINT, RECIPE
 from pipelines.tracking.registry import NETWORK
 from pipelines.tracking.results_table import with_results
-from pipelines.tracking.run_folder import Result
 from pipelines.tracking.run_list import GMACS, PARAMETERS, dataset_name
+from pipelines.tracking.state import Result
 from pipelines.train.worker import Job
 from tasks.words import counted
 

@@ -20,8 +20,8 @@ from pipelines.recipe import Recipe, check_dataset, clip_settings, open_data, re
 from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import OUTAGE_S, outlast
-from pipelines.tracking.run_folder import Result, State
 from pipelines.tracking.run_list import about
+from pipelines.tracking.state import Result, State
 from pipelines.train.checkpoints import best, early_end
 from pipelines.train.console import Console
 from pipelines.train.initial_weights import load_initial_weights

@@ -17,8 +17,9 @@ from pipelines.recipe import Recipe, check_dataset, open_data, refuse_impossible
 from pipelines.tracking import RunFolder, Tracker, claim, masked, open_store, tracking_uri, workspace
 from pipelines.tracking.machines import refuse_unshared
 from pipelines.tracking.patience import outlast
-from pipelines.tracking.run_folder import State, SweepFolder
+from pipelines.tracking.run_folder import SweepFolder
 from pipelines.tracking.run_list import READABLE, about
+from pipelines.tracking.state import State
 from pipelines.tune.callbacks import best_of, end_finished, sweep_callback
 from pipelines.tune.defaults import filled
 from pipelines.tune.ledger import ID_BYTES, TRIAL, Ledger, trial_name

@@ -129,7 +129,8 @@ def test_an_impossible_trial_is_refused(sweep):
 
 
 def test_a_changed_sweep_of_the_same_name_is_refused(sweep, work):
-    from pipelines.tracking.run_folder import State, SweepFolder
+    from pipelines.tracking.run_folder import SweepFolder
+    from pipelines.tracking.state import State
     from tasks.data import open_dataset
 
     digest = open_dataset(sweep.data.dataset).digest

@@ -14,7 +14,8 @@ from refusals import refusal
 from small_dataset import write_dataset
 
 from pipelines import recipe as recipes
-from pipelines.tracking.run_folder import Result, RunFolder, State, SweepFolder
+from pipelines.tracking.run_folder import RunFolder, SweepFolder
+from pipelines.tracking.state import Result, State
 from tasks.data import open_dataset
 
 pytestmark = pytest.mark.quick

@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.tracking import RunFolder, claim, progress, workspace
 from pipelines.tracking.copies import fetch_file, fetch_folder, local_path
-from pipelines.tracking.run_folder import State
+from pipelines.tracking.state import State
 from pipelines.tracking.workspace import address_of, local_folder, make_workspace, upload
 from tasks.data import storage
 

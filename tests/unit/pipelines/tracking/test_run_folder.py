@@ -7,7 +7,8 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.recipe import parse, to_dict
 from pipelines.tracking import RunFolder
-from pipelines.tracking.run_folder import AverageFolder, Result, State, SweepFolder
+from pipelines.tracking.run_folder import AverageFolder, SweepFolder
+from pipelines.tracking.state import Result, State
 
 pytestmark = pytest.mark.quick
 

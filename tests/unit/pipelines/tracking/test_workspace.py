@@ -9,7 +9,8 @@ import pytest
 
 from cluster.attach import ROOT
 from pipelines.errors import UserError
-from pipelines.tracking.run_folder import RunFolder, State
+from pipelines.tracking.run_folder import RunFolder
+from pipelines.tracking.state import State
 from pipelines.tracking.workspace import make_file, make_folder
 
 pytestmark = pytest.mark.quick
