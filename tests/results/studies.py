@@ -47,7 +47,30 @@ FIGURES = Study(
     drawn=BUSY,
     fields={"train.epochs": 12},
     configurations=(
-        *_named("tsn", "tsm", "stm", "tada2d", "stam"),
+        *_named("tsn", "tsm", "stm"),
+        Configuration("stm: CSTM only", "stm", options={"branches": "cstm"}),
+        Configuration("stm: CMM only", "stm", options={"branches": "cmm"}),
+        Configuration("stm flow, 5 segments", "stm", "flow", fields={"input.segments": 5}),
+        *RGB,
+        *FLOW,
+    ),
+    fusions=(
+        TWO_STREAM,
+        Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
+        Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
+        STIN,
+        Fusion("stm + stm flow", "stm", "stm flow, 5 segments"),
+    ),
+)
+STAM = Study(
+    name="stam",
+    base="demo_stm",
+    drawn=BUSY,
+    data_of="figures",
+    fields={"train.epochs": 12},
+    configurations=(
+        *_named("tada2d", "stam"),
+        Configuration("tada2d: without its average", "tada2d", options={"aggregation": False}),
         Configuration("stam: STHAC without OD", "stam", options={"od": False}),
         Configuration("stam: without the temporal branch", "stam", options={"branches": "spatial"}),
         Configuration("stam: without the spatial branch", "stam", options={"branches": "temporal"}),
@@ -63,20 +86,8 @@ FIGURES = Study(
             "stam",
             options={**BY_SOFTMAX, "standardise": True, "filter_scale": 10.0},
         ),
-        Configuration("tada2d: without its average", "tada2d", options={"aggregation": False}),
-        Configuration("stm: CSTM only", "stm", options={"branches": "cstm"}),
-        Configuration("stm: CMM only", "stm", options={"branches": "cmm"}),
-        Configuration("stm flow, 5 segments", "stm", "flow", fields={"input.segments": 5}),
-        *RGB,
-        *FLOW,
     ),
-    fusions=(
-        TWO_STREAM,
-        Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
-        Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
-        STIN,
-        Fusion("stm + stm flow", "stm", "stm flow, 5 segments"),
-    ),
+    beside="stam",
 )
 LARGE = Study(
     name="large",
@@ -157,6 +168,7 @@ MTNET = Study(
             "plain 3-D, 0.91 times its cost: 48 pixels", "mtnet_m", options={"ratio": None}, fields={"input.size": 48}
         ),
     ),
+    beside=SELECTIONS[0].name,
 )
 MTNET_GESTURES = Study(
     name="mtnet_gestures",
@@ -166,26 +178,36 @@ MTNET_GESTURES = Study(
     fields={"input.sampling": "segments", "input.segments": 16, **CORNERS},
     configurations=(*SELECTIONS, *POOLINGS),
     folds=("group=1", "group=2", "group=3"),
+    beside=SELECTIONS[0].name,
 )
 TRUNK = {"keep_temporal_pool": False}
-PLATEAU = {"train.epochs": 36}
-TWICE = {"train.batch_size": 32, "train.epochs": 24}
-"""Twice the clips a step in as many steps: upstream-downstream learning holds half of them out."""
+PLATEAU = 36
+FURTHER = 12
+"""Epochs of the TPN that is started from, and those that each row goes on for."""
 
 
-def _further(name: str, model: str = "dsts_tpn", **options: Any) -> Configuration:
-    """A row that goes on from the trained TPN in as many steps as the others, which train as many clips a step."""
+def _start(videos: int = 1) -> Configuration:
+    """The TPN that the others start from; with more times the videos it sees each of them as many times less often."""
+    return Configuration("tpn", "tpn", options=TRUNK, fields={"train.epochs": PLATEAU // videos})
+
+
+def _further(name: str, model: str = "dsts_tpn", videos: int = 1, **options: Any) -> Configuration:
+    """A row that goes on from the trained TPN in as many steps as the others, which train as many clips a step.
+
+    Upstream-downstream learning holds half of a step's clips out, and so has twice as many.
+    """
     held_out = model == "dsts_tpn" and options.get("udl", True)
-    return Configuration(name, model, options=options, fields=TWICE if held_out else {}, start="tpn")
+    fields = {"train.epochs": FURTHER // videos * (1 + held_out), **({"train.batch_size": 32} if held_out else {})}
+    return Configuration(name, model, options=options, fields=fields, start="tpn")
 
 
 DSTS = Study(
     name="dsts",
     base="demo_stm",
     drawn=HARD,
-    fields={"train.epochs": 12},
+    fields={},
     configurations=(
-        Configuration("tpn", "tpn", options=TRUNK, fields=PLATEAU),
+        _start(),
         _further("tpn, trained on", "tpn", **TRUNK),
         _further("dsts without UDL", udl=False),
         _further("dsts with UDL"),
@@ -197,4 +219,20 @@ DSTS = Study(
     pictured="dsts with UDL",
     beside="tpn, trained on",
 )
-STUDIES = {study.name: study for study in (DSTS, MTNET, MTNET_GESTURES, FIGURES, LARGE, GESTURES, FIGHTS)}
+DSTS_MORE = Study(
+    name="dsts_more",
+    base="demo_stm",
+    drawn=replace(HARD, train_clips=4 * HARD.train_clips, train_people=4 * HARD.train_people),
+    fields={"train.warmup_epochs": 0.25},
+    configurations=(
+        _start(4),
+        _further("tpn, trained on", "tpn", 4, **TRUNK),
+        _further("dsts without UDL", videos=4, udl=False),
+        _further("dsts with UDL", videos=4),
+    ),
+    beside="tpn, trained on",
+)
+"""In as many steps, on four times the videos: whether too few of them are why the module does not pay."""
+STUDIES = {
+    study.name: study for study in (DSTS, DSTS_MORE, MTNET, MTNET_GESTURES, STAM, FIGURES, LARGE, GESTURES, FIGHTS)
+}
