@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -79,9 +80,11 @@ def lean_node() -> Iterator[None]:
 
 
 def keep_from_output() -> None:
-    """Log what Ray says of the cluster, such as that a node is dead, for those who debug.
+    """Keep from the output what Ray says, in this process, of the cluster and of its own workings.
 
-    Ray prints it to standard output, amid results and in several lines, also where it does not print workers' logs.
+    That a node is dead it prints to standard output, amid results and in several lines, also where it does not print
+    workers' logs: it is logged, for those who debug. Errors of its C++ core, such as of tasks whose driver ends before
+    they do, it prints to standard error: of these, what ends the process is left, or what RAY_BACKEND_LOG_LEVEL says.
     """
     from ray._private import worker
 
@@ -89,6 +92,38 @@ def keep_from_output() -> None:
         log.debug("%s", " ".join(" ".join(data["lines"]).split()))
 
     worker.print_to_stdstream = note
+    if not isinstance(worker.connect, partial):
+        worker.connect = partial(_connect, worker.connect)
+
+
+def _connect(connect: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Connect this process to a node, with nothing but fatal errors in its core's log."""
+    level = "RAY_BACKEND_LOG_LEVEL"
+    if level in os.environ:
+        return connect(*arguments, **options)
+    os.environ[level] = "fatal"
+    try:
+        with _without_lines(level):  # it says so, as a line of its own
+            return connect(*arguments, **options)
+    finally:
+        del os.environ[level]  # not for processes that this one starts
+
+
+@contextmanager
+def _without_lines(word: str) -> Iterator[None]:
+    """Hold back what goes to standard error, whoever writes it, and pass it on but for the lines with a word."""
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            held.seek(0)
+            for line in held:
+                if word.encode() not in line:
+                    os.write(2, line)
 
 
 def job_client(url: str, headers: dict[str, str]) -> Any:

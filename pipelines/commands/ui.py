@@ -46,10 +46,9 @@ def main(args: Args) -> int:
     if uri.startswith(("http://", "https://")):
         print(f"the runs are on the server that MLFLOW_TRACKING_URI names: {shown(uri)}")
         return 0
-    # Ended from outside, or with its terminal, it must take the server with it as Ctrl-C does; nohup ignores SIGHUP.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: sys.exit(0))
+    # Ended with its terminal, it must take the server with it as Ctrl-C and SIGTERM do; nohup ignores SIGHUP.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
     others, file = other_accounts(), place / LOGIN_FILE
     try:
         read_store(workspace())
@@ -68,4 +67,5 @@ def main(args: Args) -> int:
             print(f"MLflow UI of {shown(uri)}: {server.url}{runs_page(uri)}  (Ctrl-C ends it)", flush=True)
             raise ClusterError(f"the MLflow server ended by itself, with code {server.process.wait()}")
     except KeyboardInterrupt:
+        print("the MLflow UI has ended; the same command opens it again, with all runs")
         return 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.environment import variables_set
 from pipelines.tracking.run_folder import SweepFolder
+from tasks.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def quiet(folder: SweepFolder) -> Iterator[None]:
         stack.enter_context(_warnings_written(handler))
         try:
             yield
+        except UserError:  # which names the log itself where that says more
+            raise
         except Exception:
             log.warning("Ray Tune's log: %s", folder.log)
             raise

@@ -29,6 +29,21 @@ def work(tmp_path, monkeypatch, ray):
     return tmp_path / "work"
 
 
+def test_a_sweep_of_failed_trials_ends_in_one_line(recipe, work, tmp_path, joining):
+    path, space = tmp_path / "lost.yaml", {"train.lr": {"choice": [1e30]}}
+    values = {"name": "lost", "train.optimizer": "sgd", "search.space": space, "search.trials": 1}
+    path.write_text(recipes.dump(recipes.replaced(recipe, values)))
+    done = processes.run([sys.executable, "-m", "pipelines", "tune", str(path)], env=joining)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    *told, last = done.stderr.splitlines()
+    log = re.escape(str(work / "sweeps" / "lost" / "ray-tune.log"))
+    assert re.fullmatch(
+        rf"marey: every trial of sweep lost failed; the first error: .* finite .* \(Ray Tune's log: {log}\)", last
+    )
+    assert all(LINE.fullmatch(line) for line in told), done.stderr
+    assert "ray-tune.log" not in "".join(told)
+
+
 def test_a_sweep_says_how_each_trial_ended(recipe, work, tmp_path, joining, unregistered):
     """A grid with a condition, whose first trial fails, resumed for more; the best recipe is trained as it is."""
     values = {"name": "grid", "train.epochs": 1, "search.space": SPACE, "search.sampler": "grid"}

@@ -64,7 +64,8 @@ def answer(url, login="", **headers):
 EXPERIMENT = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=waving"
 
 
-def test_the_page_answers_and_ctrl_c_ends_it(work):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_answers_and_a_signal_ends_it_in_one_line(work, number):
     with ui("--no-login") as process:
         told = find_line(process.stdout, r"without a login, others on this machine can .*: (.*)")[1]
         assert told
@@ -73,8 +74,10 @@ def test_the_page_answers_and_ctrl_c_ends_it(work):
         assert b"waving" in answer(url + EXPERIMENT)
         with pytest.raises(urllib.error.HTTPError, match="403"):
             answer(url + EXPERIMENT, Host="elsewhere.example")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+        assert (process.returncode, said.count("\n")) == (0, 1)
+        assert said.startswith("the MLflow UI has ended;")
     with pytest.raises(urllib.error.URLError, match="refused"):
         answer(url)
 
