@@ -24,6 +24,8 @@ LIMIT_S = 600.0
 """How long a command of a test may run; a machine under load takes many times what a quiet one does."""
 ENDING_S = 30.0
 """How long what has been told to end may take."""
+LOADED_S = 30.0
+"""How long the program of a process may take to be loaded."""
 
 
 def mark(name: str) -> str:
@@ -39,10 +41,25 @@ def marked(name: str, value: str) -> list[psutil.Process]:
     for process in psutil.process_iter():
         # What ends meanwhile, and what other users run, cannot be read.
         with contextlib.suppress(OSError, psutil.Error):
-            started_with = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            started_with = _environment(process).split(b"\0")
             if process.pid != os.getpid() and entry in started_with and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def _environment(process: psutil.Process) -> bytes:
+    """Return the variables that it was started with.
+
+    Its parent goes on while its program is still being loaded, when it shows neither variables nor arguments, as do
+    zombies and the kernel's threads.
+    """
+    deadline = time.monotonic() + LOADED_S
+    while True:
+        variables = Path(f"/proc/{process.pid}/environ").read_bytes()
+        if variables or process.cmdline() or process.status() == psutil.STATUS_ZOMBIE or process.ppid() in (0, 2):
+            return variables
+        assert time.monotonic() < deadline, f"{process} does not load its program"
+        time.sleep(0.001)
 
 
 def describe(process: psutil.Process) -> str:
