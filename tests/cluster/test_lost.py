@@ -46,6 +46,21 @@ def said_after(kill, **variables):
     return process.returncode, said
 
 
+@pytest.mark.parametrize(("variables", "quiet"), [({}, True), ({"RAY_BACKEND_LOG_LEVEL": "info"}, False)])
+def test_ray_s_core_says_fatal_errors_alone_unless_asked(variables, quiet):
+    """Others, such as of tasks that end with their command, would follow the line that it ends with."""
+    logs = []
+
+    def end(process):
+        logs.extend(file.read_text() for file in Path(folder).glob("*/r/session_2*/logs/python-core-driver-*.log"))
+        process.terminate()
+
+    with tempfile.TemporaryDirectory(prefix="lost-", dir="/tmp") as folder:
+        _, said = said_after(end, RAY_TMPDIR=folder, **variables)
+    (log,) = logs
+    assert (log == "", "RAY_BACKEND_LOG_LEVEL" not in said) == (quiet, quiet)
+
+
 @pytest.mark.parametrize("part", ["raylet/raylet ", "gcs/gcs_server "])
 def test_a_part_of_the_command_s_own_ray_dies(part):
     def kill(process):
