@@ -47,6 +47,7 @@ def main(args: Args) -> int:
     import signal
     import sys
 
+    from cluster.interrupt import hear
     from pipelines.mlflow_server import check, places, serve
     from pipelines.text import show
 
@@ -54,10 +55,7 @@ def main(args: Args) -> int:
         show(check(places(args.store, args.artifacts)))
         return 0
 
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
+    hear()
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))  # nobody is there to be told
     try:
