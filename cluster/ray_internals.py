@@ -98,15 +98,14 @@ def keep_from_output() -> None:
 
 def _connect(connect: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Connect this process to a node, with nothing but fatal errors in its core's log."""
+    from cluster.environment import variables_set  # here: as a file, this one has no packages beside it
+
     level = "RAY_BACKEND_LOG_LEVEL"
     if level in os.environ:
         return connect(*arguments, **options)
-    os.environ[level] = "fatal"
-    try:
-        with _without_lines(level):  # it says so, as a line of its own
-            return connect(*arguments, **options)
-    finally:
-        del os.environ[level]  # not for processes that this one starts
+    # Set for its start alone, not for processes that this one starts; it says so, as a line of its own.
+    with variables_set({level: "fatal"}), _without_lines(level):
+        return connect(*arguments, **options)
 
 
 @contextmanager

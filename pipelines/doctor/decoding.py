@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from cluster.environment import variables_set
 from cluster.logs import reason
 from pipelines.doctor.finding import Finding
-from pipelines.environment import variables_set
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
 """Codecs that videos come in, and the encoder that makes one to try."""

@@ -11,9 +11,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cluster.environment import variables_set
 from cluster.errors import ClusterError
 from cluster.waiting import waiting
-from pipelines.environment import variables_set
 from pipelines.errors import UserError
 from pipelines.tracking import run_list, schema
 from pipelines.tracking.address import VARIABLE, database_file, shown, tracking_uri

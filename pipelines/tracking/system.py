@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cluster.environment import variables_set
 from pipelines.compute.beside import Beside
-from pipelines.environment import variables_set
 from pipelines.errors import UserError
 from pipelines.tracking import outbox
 from pipelines.tracking.outbox import Outbox, Point

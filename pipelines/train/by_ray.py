@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from cluster import ray_internals
+from cluster.environment import set_where_unset
 from pipelines.compute import capacity
-from pipelines.environment import set_where_unset
 from pipelines.tracking import mask_of, workspace
 from pipelines.tracking.workspace import ray_storage
 from pipelines.train.stopping import Stopping

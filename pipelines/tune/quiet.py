@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.environment import variables_set
+from cluster.environment import variables_set
 from pipelines.tracking.run_folder import SweepFolder
 from tasks.errors import UserError
 

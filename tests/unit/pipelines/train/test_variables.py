@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from pipelines.environment import set_where_unset
+from cluster.environment import set_where_unset
 from pipelines.recipe.settings import ComputeSettings
 from pipelines.train.variables import variables
 
