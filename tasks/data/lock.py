@@ -28,7 +28,7 @@ from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
-from tasks.data import storage
+from tasks.data import exclusive, storage
 from tasks.errors import UserError
 from tasks.remote import reason
 
@@ -172,9 +172,9 @@ class Lease:
         self._number = max(numbers, default=0) + 1
         self._refreshed = time.monotonic()
         path, content = self._path(self._number), self._content()
-        if not storage.create(path, content):
+        if not exclusive.create(path, content):
             self._refuse(self._number)
-        if not storage.creates_exclusively(path, content):
+        if not exclusive.creates_exclusively(path, content):
             log.warning(
                 "%s is on a file system that cannot create a file only if it does not exist: a second driver is "
                 "refused, but not one that starts at the same moment",

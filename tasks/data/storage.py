@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 from collections import deque
@@ -18,10 +17,6 @@ from tasks.data.ranges import FileRange, OpenFile
 from tasks.errors import UserError
 from tasks.files import open_regular, replacing
 from tasks.remote import open_url, os_errors, reason
-
-CONDITIONAL = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
-"""File systems whose fsspec packages can create a file only if it does not exist; most others ignore the condition, or
-check it before they write."""
 
 READERS = 16
 """Small files read concurrently; on an object store each costs a round trip."""
@@ -75,7 +70,7 @@ def exists(path: str) -> bool:
     if is_local(path):
         return os.path.exists(path)
     try:
-        with _remote(path, "read") as (system, remote):
+        with at_url(path, "read") as (system, remote):
             system.info(remote)  # `exists` of fsspec returns False on every error, such as one of the network
     except FileNotFoundError:
         return False
@@ -95,7 +90,7 @@ def read_bytes(path: str, start: int | None = None, end: int | None = None) -> b
             if start:
                 file.seek(start)
             return file.read() if end is None else file.read(end - (start or 0))
-    with _remote(path, "read") as (system, remote):
+    with at_url(path, "read") as (system, remote):
         content: bytes = system.cat_file(remote, start=start, end=end)
         return content
 
@@ -155,7 +150,7 @@ def entries(folder: str, *, missing_ok: bool = False) -> list[tuple[str, bool]]:
         if is_local(folder):
             with os.scandir(folder) as found:
                 return sorted((entry.name, _leads_to_folder(entry)) for entry in found)
-        with _remote(folder, "read") as (system, remote):
+        with at_url(folder, "read") as (system, remote):
             return sorted(_below(remote.rstrip("/"), system.ls(remote, detail=True)))
     except FileNotFoundError:
         if missing_ok:
@@ -172,7 +167,7 @@ def folder_bytes(folder: str, ending: str) -> int:
     if is_local(folder):
         with os.scandir(folder) as found:
             return sum(entry.stat().st_size for entry in found if entry.name.endswith(ending))
-    with _remote(folder, "read") as (system, remote):
+    with at_url(folder, "read") as (system, remote):
         return sum(item["size"] for item in system.ls(remote, detail=True) if item["name"].endswith(ending))
 
 
@@ -222,7 +217,7 @@ def writing(path: str, *, synced: bool = True) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="marey-") as folder:
         local = os.path.join(folder, "file")
         yield local
-        with _remote(path, "written") as (system, remote):
+        with at_url(path, "written") as (system, remote):
             system.put_file(local, remote)
 
 
@@ -236,69 +231,9 @@ def publish(path: str, content: bytes | os.PathLike[str]) -> None:
             shutil.copyfile(content, aside)
 
 
-def create(path: str, content: bytes) -> bool:
-    """Create a file unless it exists; return whether its content is now the given one."""
-    if is_local(path):
-        return _create_here(path, content)
-    if not _conditional(path):
-        if not exists(path):
-            publish(path, content)
-        return read_bytes(path) == content
-    with _remote(path, "written") as (system, remote):
-        try:
-            with os_errors():
-                system.pipe_file(remote, content, mode="create")
-        except OSError:
-            # The file exists; or ours arrived, the answer was lost, and a second attempt found it.
-            try:
-                found: bytes | None = system.cat_file(remote)
-            except FileNotFoundError:
-                found = None
-            if found is None:
-                raise
-            return found == content
-        return True
-
-
-def creates_exclusively(path: str, content: bytes) -> bool:
-    """Return whether `create` is safe against a simultaneous one; `path` must hold the content already."""
-    if is_local(path):
-        return True
-    if not _conditional(path):
-        return False
-    system, remote = open_url(path)
-    try:
-        with os_errors():
-            system.pipe_file(remote, content, mode="create")
-    except OSError:
-        return True
-    return False  # a store that speaks S3 and ignores the condition
-
-
-def _create_here(path: str, content: bytes) -> bool:
-    folder, name = os.path.split(path)
-    aside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(aside, "xb") as file:
-            file.write(content)
-        os.link(aside, path)  # whole or not at all, also of two machines that share the folder
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {reason(error)}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(aside)
-    return True
-
-
-def _conditional(path: str) -> bool:
-    return path.partition("://")[0] in CONDITIONAL
-
-
 def fetch(path: str, local: str | os.PathLike[str]) -> None:
     """Copy a remote file to a local one, of which a part stays if that is interrupted; errors as `read_bytes`."""
-    with _remote(path, "read") as (system, remote):
+    with at_url(path, "read") as (system, remote):
         system.get_file(remote, os.fspath(local))
 
 
@@ -313,7 +248,7 @@ def remove(path: str) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
         return
-    with suppress(FileNotFoundError), _remote(path, "removed") as (system, remote):
+    with suppress(FileNotFoundError), at_url(path, "removed") as (system, remote):
         system.rm_file(remote)
 
 
@@ -322,7 +257,7 @@ def remove_folder(folder: str) -> None:
     if is_local(folder):
         shutil.rmtree(folder, ignore_errors=True)
         return
-    with suppress(FileNotFoundError), _remote(folder, "removed") as (system, remote):
+    with suppress(FileNotFoundError), at_url(folder, "removed") as (system, remote):
         system.rm(remote, recursive=True)
 
 
@@ -375,8 +310,13 @@ def _below(folder: str, listed: list[dict[str, Any]]) -> Iterator[tuple[str, boo
 
 
 @contextmanager
-def _remote(path: str, done: str) -> Iterator[tuple[Any, str]]:
-    """Give file system and path of a URL; errors become UserError, but for reading or removing an absent file."""
+def at_url(path: str, done: str) -> Iterator[tuple[Any, str]]:
+    """Give file system and path of a URL; errors become UserError, but for reading or removing an absent file.
+
+    Args:
+        path: the URL.
+        done: what is done to the file, for the error: read, written or removed.
+    """
     try:
         with os_errors():
             yield open_url(path)

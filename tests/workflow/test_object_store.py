@@ -23,7 +23,7 @@ from pipelines.compute import Progress
 from pipelines.errors import UserError
 from pipelines.prepare import PrepareResult, prepare
 from pipelines.verify import verify
-from tasks.data import PrepareSettings, lock, open_dataset, shard, storage, tables
+from tasks.data import PrepareSettings, exclusive, lock, open_dataset, shard, storage, tables
 from tasks.data.process import Processed
 from tasks.data.sidecar import read_sidecar, read_sidecars
 from tasks.video import TVL1
@@ -291,7 +291,7 @@ def test_a_driver_that_has_lost_its_lock_stops(out: str, monkeypatch: pytest.Mon
             done.append(self.done)
             if self.done == 4 and not stolen.is_set():
                 thief = {"host": "elsewhere", "pid": 7, "token": "its own", "time": time.time()}
-                assert storage.create(f"{out}/.locks/000002", json.dumps(thief).encode())
+                assert exclusive.create(f"{out}/.locks/000002", json.dumps(thief).encode())
                 stolen.set()
                 assert noticed.wait(60)
 

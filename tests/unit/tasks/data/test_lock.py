@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from paths import ROOT
 from processes import started
 
-from tasks.data import lock, storage
+from tasks.data import exclusive, lock, storage
 from tasks.data.lock import Lock
 from tasks.errors import UserError
 
@@ -199,16 +199,16 @@ def test_a_lock_that_moves_while_it_is_watched_is_not_taken_over(out, monkeypatc
 
 def test_of_two_that_take_over_one_gets_it(out, monkeypatch):
     monkeypatch.setattr(lock, "WATCH_S", 0.0)
-    create = storage.create
+    create = exclusive.create
     with Lock(out), ExitStack() as first:
         overwrite(out, 1, time=0.0)
 
         def late(path, content):  # the second has seen the dead one's lock; now the first overtakes it
-            monkeypatch.setattr(storage, "create", create)
+            monkeypatch.setattr(exclusive, "create", create)
             first.enter_context(Lock(out))
             return create(path, content)
 
-        monkeypatch.setattr(storage, "create", late)
+        monkeypatch.setattr(exclusive, "create", late)
         with pytest.raises(UserError, match="another marey process"), Lock(out):
             pass
         assert numbers(out) == ["000002"]
@@ -240,7 +240,7 @@ def test_a_lock_that_is_none(out):
 @pytest.mark.parametrize("system", [Plain, Careless, MemoryFileSystem])
 def test_a_file_system_that_cannot_lock_for_sure_is_said(system, tmp_path, caplog, monkeypatch):
     fsspec.register_implementation(system.protocol, system, clobber=True)
-    monkeypatch.setattr(storage, "CONDITIONAL", {"memory", "careless"})
+    monkeypatch.setattr(exclusive, "CONDITIONAL", {"memory", "careless"})
     out = f"{system.protocol}://{tmp_path.name}/out"
     with Lock(out) as held:
         held.confirm()
