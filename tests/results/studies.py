@@ -131,16 +131,20 @@ CORNERS = {"input.crop": "scales", "input.max_distort": 1}
 """Crops as the other networks have them."""
 WHOLE_VIDEO = {"input.sampling": "dense", "input.segments": 16, "input.stride": 1, **CORNERS}
 """Every frame of a built-in video."""
+BEFORE = {"ends": "zeros", "compare": "after"}
+"""The selection that follows the padding, which was the default once."""
+SYMMETRIC = {"temporal_pool": "symmetric", "spatial_pool": "avg"}
 SELECTIONS = (
     Configuration("mtnet_m: ratio 0.875, triplet, soft, GRU", "mtnet_m"),
-    Configuration("zeros beyond the ends, compared after", "mtnet_m", options={"ends": "zeros", "compare": "after"}),
+    Configuration("zeros beyond the ends, compared after", "mtnet_m", options=BEFORE),
     Configuration("ends repeated, compared after", "mtnet_m", options={"compare": "after"}),
     Configuration("zeros beyond the ends, compared before", "mtnet_m", options={"ends": "zeros"}),
     Configuration("pairs averaged behind the stem", "mtnet_m", options={"stem_pool": "avg"}),
 )
 POOLINGS = (
     Configuration("triplet, spatial average", "mtnet_m", options={"spatial_pool": "avg"}),
-    Configuration("symmetric average", "mtnet_m", options={"temporal_pool": "symmetric", "spatial_pool": "avg"}),
+    Configuration("symmetric average", "mtnet_m", options=SYMMETRIC),
+    Configuration("symmetric average, zeros, compared after", "mtnet_m", options={**BEFORE, **SYMMETRIC}),
     Configuration("symmetric, spatial soft", "mtnet_m", options={"temporal_pool": "symmetric"}),
 )
 """The pooling of the prolonged branch's inputs, as the paper varies it."""
