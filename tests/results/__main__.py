@@ -2,8 +2,9 @@
 
     python tests/results [--study figures gestures] [--seeds 3] [--jobs 2] [--cells FOLDER] [--report docs/results.md]
 
-A cell that is in FOLDER/<study> is not trained again: delete it where a default of a network has changed. Videos, and
-the weights that others start from, are in MAREY_WORK/results. MAREY_TEST_VIDEOS holds the gestures.
+A cell that is in FOLDER/<study> is not trained again: delete it where a default of a network has changed. The tables
+hold every cell that is there. Videos, and the weights that others start from, are in MAREY_WORK/results.
+MAREY_TEST_VIDEOS holds the gestures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def main() -> int:
     parser.add_argument("--study", nargs="*", choices=list(STUDIES), default=list(STUDIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at once, a thread each")
-    parser.add_argument("--only", nargs="*", default=[""], help="configurations whose name holds one of these")
+    parser.add_argument("--only", nargs="*", default=["*"], help="names of configurations, or patterns: 'tada2d*'")
     parser.add_argument("--set", action="append", default=[], help="a field of every recipe, such as train.epochs=1")
     parser.add_argument("--videos", default="{}", help="JSON: settings of the built-in videos to change")
     parser.add_argument("--cells", type=Path, help="folder of the measured cells; MAREY_WORK/results/cells by default")
@@ -52,14 +54,14 @@ def main() -> int:
             continue
         overrides = dict(recipes.assignment(text) for text in arguments.set)
         every = study.cells(dataset, arguments.seeds, overrides)
-        cells = [cell for cell in every if any(name in cell.configuration for name in arguments.only)]
+        cells = [cell for cell in every if any(fnmatchcase(cell.configuration, name) for name in arguments.only)]
         folder = (arguments.cells or root / "cells").resolve() / name
         train(cells, folder, root / name / "weights", arguments.jobs)
-        text = report.tables(study, cells, folder)
+        text = report.tables(study, every, folder)
         print(text, flush=True)
         if arguments.report:
             picture = arguments.report.with_name(f"{name}.png")
-            pictured = [cell for cell in cells if cell.configuration == study.pictured]
+            pictured = [cell for cell in every if cell.configuration == study.pictured]
             if neurons.draw(pictured, folder, picture):
                 text += f"\n\n![samples by neuron, and channels by kind]({picture.name})"
             report.replace(arguments.report, name, text)

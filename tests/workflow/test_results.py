@@ -15,7 +15,7 @@ from processes import run
 VIDEOS = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "train_people": 1, "val_people": 1, "test_people": 1}
 COMMAND = [
     *(sys.executable, "tests/results", "--seeds", "1"),
-    *("--only", "tsn, 3", "tsn flow", "dsts with UDL", "ratio 0.5", "--set", "train.epochs=1"),
+    *("--only", "tsn*, 3 segments", "dsts with UDL", "ratio 0.5", "--set", "train.epochs=1"),
     *("--videos", json.dumps({**VIDEOS, "size": 48, "frames": 12})),
 ]
 
