@@ -93,7 +93,7 @@ class Study:
     pictured: str | None = None
     """Configuration of whose neurons a picture is drawn."""
     beside: str | None = None
-    """Configuration that the others stand beside, seed by seed: those of one seed share start, order and crops."""
+    """Row that the others stand beside, seed by seed: those of one seed share start, order and crops."""
 
     def cells(self, dataset: Path, seeds: int, overrides: Mapping[str, Any]) -> Iterator[Cell]:
         """All trainings, seed by seed, so that an early stop leaves whole tables of fewer seeds."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Fusion, Study
+from cells import Cell, Configuration, Fusion, Study
 
 from pipelines.demo import pairs
 from pipelines.evaluate.fusion import SCORE_WEIGHTS
@@ -26,25 +26,20 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
     lives = any(one.get("living_neurons") for one in told.values())
     columns += ["living neurons by layer"] * lives + ["train top-1 %", "parameters", "seeds", "minutes"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for one in study.configurations:
-        own = [cell for cell in done if cell.configuration == one.name]
-        if own:
-            by_seed = _by_seed(own)
-            training = [told[cell.key]["train_top1_percent"] for cell in own]
-            minutes = sum(told[cell.key]["minutes"] for cell in own)
-            size = told[own[0].key]["parameters"]
-            living = [counts for cell in own if (counts := told[cell.key].get("living_neurons"))]
-            cost = [", ".join(f"{np.mean(layer):.1f}" for layer in zip(*living, strict=True))] * lives
-            cost += [f"{np.mean(training):.1f}", f"{size:,}", str(len(by_seed)), f"{minutes:.1f}"]
-            values = [_measures([scores[cell.key] for cell in group], figures) for group in by_seed.values()]
-            if study.beside is not None:
-                cost.insert(0, _difference(one.name, study.beside, done, scores))
-            lines.append(_line(one.name, values, cost))
-    for fusion in study.fusions:
-        values = _fused(fusion, done, told, scores, figures)
-        if values:
-            empty = [""] * (lives + (study.beside is not None))
-            lines.append(_line(fusion.name, values, [*empty, "", "", str(len(values)), ""]))
+    rows = {one.name: _measured(one, done, scores, figures) for one in study.configurations}
+    rows |= {one.name: _fused(one, done, told, scores, figures) for one in study.fusions}
+    for name, values in rows.items():
+        if not values:
+            continue
+        cost = [_difference(values, rows[study.beside])] * (study.beside is not None)
+        own = [told[cell.key] for cell in done if cell.configuration == name]
+        living = [counts for one in own if (counts := one.get("living_neurons"))]
+        cost += [", ".join(f"{np.mean(layer):.1f}" for layer in zip(*living, strict=True))] * lives
+        training, size, minutes = "", "", ""
+        if own:  # not so of a fusion
+            training = f"{np.mean([one['train_top1_percent'] for one in own]):.1f}"
+            size, minutes = f"{own[0]['parameters']:,}", f"{sum(one['minutes'] for one in own):.1f}"
+        lines.append(_line(name, list(values.values()), [*cost, training, size, str(len(values)), minutes]))
     commits = sorted({told[cell.key]["commit"] for cell in done})
     days = sorted({told[cell.key]["date"] for cell in done})
     total = sum(told[cell.key]["minutes"] for cell in done)
@@ -52,11 +47,13 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _by_seed(cells: list[Cell]) -> dict[int, list[Cell]]:
-    groups: dict[int, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.seed, []).append(cell)
-    return groups
+def _measured(one: Configuration, done: list[Cell], scores: dict[str, Any], figures: bool) -> dict[int, list[float]]:
+    """Measures of a configuration by seed."""
+    folds: dict[int, list[dict[str, Any]]] = {}
+    for cell in done:
+        if cell.configuration == one.name:
+            folds.setdefault(cell.seed, []).append(scores[cell.key])
+    return {seed: _measures(group, figures) for seed, group in folds.items()}
 
 
 def _measures(folds: list[dict[str, Any]], figures: bool) -> list[float]:
@@ -70,17 +67,12 @@ def _measures(folds: list[dict[str, Any]], figures: bool) -> list[float]:
     return [top1, pairs(scores, labels, classes)[0], _tempo(scores, labels, classes)]
 
 
-def _difference(name: str, beside: str, done: list[Cell], scores: dict[str, Any]) -> str:
+def _difference(ours: dict[int, list[float]], theirs: dict[int, list[float]]) -> str:
     """Mean and sample standard deviation, over the seeds of both, of the differences in top-1."""
-    ours, theirs = (_by_seed([cell for cell in done if cell.configuration == each]) for each in (name, beside))
-    rows = [
-        [_measures([scores[cell.key] for cell in side[seed]], False)[0] for side in (ours, theirs)]
-        for seed in ours.keys() & theirs.keys()
-    ]
-    if name == beside or not rows:
+    differences = np.array([ours[seed][0] - theirs[seed][0] for seed in ours.keys() & theirs.keys()])
+    if ours is theirs or not len(differences):
         return ""
-    differences = np.array([mine - its for mine, its in rows])
-    return f"{differences.mean():+.1f}" + (f" ± {differences.std(ddof=1):.1f}" if len(rows) > 1 else "")
+    return f"{differences.mean():+.1f}" + (f" ± {differences.std(ddof=1):.1f}" if len(differences) > 1 else "")
 
 
 def _tempo(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> float:
@@ -93,7 +85,8 @@ def _tempo(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> float:
 
 def _fused(
     fusion: Fusion, done: list[Cell], told: dict[str, Any], scores: dict[str, Any], figures: bool
-) -> list[list[float]]:
+) -> dict[int, list[float]]:
+    """Measures, by seed, of the sums of two configurations' scores."""
     streams = [
         {(cell.seed, cell.fold): cell for cell in done if cell.configuration == name}
         for name in (fusion.rgb, fusion.flow)
@@ -107,7 +100,7 @@ def _fused(
         assert (scores[rgb.key]["video_ids"] == scores[flow.key]["video_ids"]).all()
         total = SCORE_WEIGHTS["rgb"] * scores[rgb.key]["scores"] + SCORE_WEIGHTS["flow"] * scores[flow.key]["scores"]
         sums.setdefault(place[0], []).append({**scores[rgb.key], "scores": total})
-    return [_measures(folds, figures) for folds in sums.values()]
+    return {seed: _measures(folds, figures) for seed, folds in sums.items()}
 
 
 def _line(name: str, values: list[list[float]], cost: list[str]) -> str:

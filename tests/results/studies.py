@@ -34,6 +34,10 @@ FLOW = (
 )
 
 TWO_STREAM = Fusion("two-stream: tsn + tsn flow, 3 segments", "tsn, 3 segments", "tsn flow, 3 segments")
+ONE_LOSS = (
+    Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
+    Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
+)
 STIN = Fusion("stin: stin_spatial + stin_temporal", "stin_spatial", "stin_temporal")
 
 
@@ -54,13 +58,7 @@ FIGURES = Study(
         *RGB,
         *FLOW,
     ),
-    fusions=(
-        TWO_STREAM,
-        Fusion("with the difference loss: stin_spatial + tsn flow", "stin_spatial", "tsn flow, 3 segments"),
-        Fusion("with attention and its loss: tsn + stin_temporal", "tsn, 3 segments", "stin_temporal"),
-        STIN,
-        Fusion("stm + stm flow", "stm", "stm flow, 5 segments"),
-    ),
+    fusions=(TWO_STREAM, *ONE_LOSS, STIN, Fusion("stm + stm flow", "stm", "stm flow, 5 segments")),
 )
 STAM = Study(
     name="stam",
@@ -130,11 +128,9 @@ FIGHTS = Study(
             "stin_temporal: twice as long", "stin_temporal", "flow", fields={**SNIPPETS, "train.epochs": 120}
         ),
     ),
-    fusions=(
-        TWO_STREAM,
-        STIN,
-    ),
+    fusions=(TWO_STREAM, *ONE_LOSS, STIN),
     folds=tuple(f"split{number}" for number in range(1, 6)),
+    beside=TWO_STREAM.name,
 )
 """The same streets and cameras with and without a fight: appearance is shared, motion differs."""
 CORNERS = {"input.crop": "scales", "input.max_distort": 1}
