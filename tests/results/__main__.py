@@ -53,7 +53,7 @@ def main() -> int:
             print(f"{name}: no videos at {VIDEOS} (MAREY_TEST_VIDEOS), left out", flush=True)
             continue
         overrides = dict(recipes.assignment(text) for text in arguments.set)
-        every = study.cells(dataset, arguments.seeds, overrides)
+        every = list(study.cells(dataset, arguments.seeds, overrides))
         cells = [cell for cell in every if any(fnmatchcase(cell.configuration, name) for name in arguments.only)]
         folder = (arguments.cells or root / "cells").resolve() / name
         train(cells, folder, root / name / "weights", arguments.jobs)
