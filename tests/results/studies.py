@@ -95,8 +95,9 @@ LARGE = Study(
     name="large",
     base="demo_stm",
     drawn=replace(BUSY, size=112),
-    fields={"train.epochs": 12, "prepare.short_side": 112, "input.size": 112},
+    fields={"train.epochs": 36, "prepare.short_side": 112, "input.size": 112},
     configurations=FLOW,
+    beside=FLOW[0].name,
 )
 """Attention has four times the positions here: 4 x 4 instead of 2 x 2."""
 GESTURES = Study(
