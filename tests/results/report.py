@@ -31,7 +31,7 @@ def tables(study: Study, cells: list[Cell], folder: Path) -> str:
     for name, values in rows.items():
         if not values:
             continue
-        cost = [_difference(values, rows[study.beside])] * (study.beside is not None)
+        cost = [_difference(values, rows[study.beside])] if study.beside is not None else []
         own = [told[cell.key] for cell in done if cell.configuration == name]
         living = [counts for one in own if (counts := one.get("living_neurons"))]
         cost += [", ".join(f"{np.mean(layer):.1f}" for layer in zip(*living, strict=True))] * lives
