@@ -4,7 +4,7 @@
 
 A cell that is in FOLDER/<study> is not trained again: delete it where a default of a network has changed. The tables
 hold every cell that is there. Videos, and the weights that others start from, are in MAREY_WORK/results.
-MAREY_TEST_VIDEOS holds the gestures.
+MAREY_TEST_VIDEOS holds the gestures and the fights.
 """
 
 from __future__ import annotations
